@@ -1,0 +1,98 @@
+"""SAM, the spatial alignment module: attention kept consistent between images (paper: section 3.3).
+
+Shapes: N images, C channels, M = H * W positions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+MODES = ("none", "pos", "neg", "pos_neg")
+
+
+class _BestMatch(torch.autograd.Function):
+    """max over n of <F_g(n), F_p(m)>, one image g at a time, so that N x N x M x M never exists.
+
+    The backward pass needs only which position won: N x N x M indices.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        count, positions, channels = features.shape  # N x M x C
+        everywhere = features.reshape(-1, channels)  # NM x C
+        best = features.new_empty(count, count * positions)
+        where = torch.empty(count, count * positions, dtype=torch.int32, device=features.device)
+        for image in range(count):
+            score = everywhere @ features[image].T  # NM x M
+            value, index = score.max(dim=1)
+            best[image], where[image] = value, index.to(torch.int32)
+        ctx.save_for_backward(features, where)
+        return best.view(count, count, positions)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        features, where = ctx.saved_tensors
+        count, _, channels = features.shape
+        everywhere = features.reshape(-1, channels)
+        total = torch.zeros_like(everywhere)
+        own = torch.zeros_like(features)
+        for image, weight in enumerate(grad.reshape(count, -1, 1)):
+            index = where[image].long()
+            total.addcmul_(features[image][index], weight)
+            own[image].index_add_(0, index, everywhere * weight)
+        return total.view_as(features) + own
+
+
+def pairwise_map(feature_map: Tensor) -> Tensor:
+    """How strongly each position of each image is found anywhere in each other image.
+
+    N x C x H x W -> N x N x M with U[g, p, m] = max over positions n of g of <F_g(n), F_p(m)>.
+    Memory grows with N * M * M, not with N * N * M * M.
+    """
+    return _BestMatch.apply(feature_map.flatten(2).transpose(1, 2).contiguous())
+
+
+class LearnedMap(nn.Module):
+    """Attention of an image on itself: P[m] = max over n of <query(F)(m), key(F)(n)>; N x C x H x W -> N x M."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 8, 1)
+        self.key = nn.Conv2d(channels, channels // 8, 1)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        query, key = self.query(feature_map).flatten(2), self.key(feature_map).flatten(2)  # N x C/8 x M
+        return (query.transpose(1, 2) @ key).amax(dim=2)
+
+
+def alignment_loss(feature_map: Tensor, learned_map: Tensor, identities: Tensor, mode: str = "pos") -> Tensor:
+    """The parts of the alignment loss that `mode` names: `pos`, `neg` or `pos_neg`; a scalar.
+
+    feature_map N x C x H x W, learned_map N x M, identities N. `pos` compares each image's
+    learned map with its pairwise maps to its own identity, `neg` its pairwise maps to the other
+    identities among themselves; both as 1 - cosine. Every image counts the same, however many
+    images its identity has; a batch of one identity has no `neg`.
+    """
+    if mode not in MODES:
+        raise ValueError(f"alignment mode is one of {', '.join(MODES)}, not {mode!r}")
+    loss = feature_map.new_zeros(())
+    if mode == "none":
+        return loss
+    maps = functional.normalize(pairwise_map(feature_map), dim=2)
+    same = identities[:, None] == identities[None, :]  # N x N
+    if "pos" in mode:
+        cosine = (maps @ functional.normalize(learned_map, dim=1)[:, :, None]).squeeze(2)  # N x N
+        loss = loss + (1 - (cosine * same).sum(1) / same.sum(1)).mean()
+    if "neg" in mode:
+        other = (~same).to(maps.dtype)
+        number = other.sum(1)
+        # The mean cosine over all ordered pairs of unit vectors is the squared length of their mean.
+        mean = torch.einsum("ip,ipm->im", other, maps) / number.clamp(min=1)[:, None]
+        loss = loss + ((1 - mean.square().sum(1)) * (number > 0)).mean()
+    return loss

@@ -1,0 +1,83 @@
+"""The four interactions between the two branches of a cell (paper: section 3.2, figure 3).
+
+Each is called with both branches, N x C x H x W, and gives both back in the same shape.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from msinet_core.space import operation_name
+
+Branches = tuple[Tensor, Tensor]
+
+
+class NoInteraction(nn.Module):
+    """`none`: the branches go on as they are."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        return a, b
+
+
+class Exchange(nn.Module):
+    """`exchange`: the branches change places."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        return b, a
+
+
+class ChannelGate(nn.Module):
+    """`channel_gate`: each branch scaled channel by channel by its own content, through one gate for both."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, channels // reduction, 1)
+        self.excite = nn.Conv2d(channels // reduction, channels, 1)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Gates of N x C x 1 x 1 in (0, 1) for features of N x C x H x W."""
+        pooled = x.mean(dim=(2, 3), keepdim=True)
+        return torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
+
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        # One pass of the gate over both branches' pooled vectors: 2N x C x 1 x 1.
+        pooled = torch.cat((a.mean(dim=(2, 3), keepdim=True), b.mean(dim=(2, 3), keepdim=True)))
+        gates = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
+        gate_a, gate_b = gates.chunk(2)
+        return a * gate_a, b * gate_b
+
+
+class CrossAttention(nn.Module):
+    """`cross_attention`: each branch takes up its own channels, weighted by how little they resemble the other's.
+
+    attention_a = softmax(rowmax(E) - E) with E = A B^T over channels, which is softmax(-E): the
+    *least* similar channel gets the largest weight, as in the authors' implementation. `gamma`
+    starts at 0, so that the interaction begins as `none`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    @staticmethod
+    def attention(a: Tensor, b: Tensor) -> Branches:
+        """Both attentions, N x C x C, rows summing to 1."""
+        energy = a.flatten(2) @ b.flatten(2).transpose(1, 2)  # N x C x C; branch b's is its transpose
+        return torch.softmax(-energy, dim=-1), torch.softmax(-energy.transpose(1, 2), dim=-1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        attention_a, attention_b = self.attention(a, b)
+        taken_a = (attention_a @ a.flatten(2)).view_as(a)
+        taken_b = (attention_b @ b.flatten(2)).view_as(b)
+        return self.gamma * taken_a + a, self.gamma * taken_b + b
+
+
+def make_interaction(operation: str, channels: int) -> nn.Module:
+    """The module of an operation for branches of `channels` channels."""
+    name = operation_name(operation)
+    if name == "channel_gate":
+        return ChannelGate(channels)
+    if name == "cross_attention":
+        return CrossAttention()
+    return Exchange() if name == "exchange" else NoInteraction()
