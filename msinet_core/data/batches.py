@@ -1,0 +1,112 @@
+"""Training batches and evaluation batches, ready for a network."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msinet_core.data.augment import Augmentation, augment, normalise, step_generator
+from msinet_core.data.images import ImageReader
+from msinet_core.data.sampler import IdentitySampler
+from msinet_core.errors import ReidError
+
+Batch = tuple[Tensor, Tensor, Tensor]
+T = TypeVar("T")
+
+
+class TrainBatches:
+    """Augmented batches of P identities x K images, epoch by epoch.
+
+    Every draw comes from (seed, epoch, step) and the sampler's rank: the same seed gives the same
+    batches whatever the workers, the cache or the device, and an epoch can be entered at any step.
+
+    reader: the images. labels: an integer for each row of `reader.table`. sampler: over the same
+    rows. workers: threads that make batches ahead; 0 makes each when it is asked for.
+    """
+
+    def __init__(
+        self,
+        reader: ImageReader,
+        labels: Any,
+        sampler: IdentitySampler,
+        augmentation: Augmentation,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        workers: int = 0,
+    ) -> None:
+        self.labels = torch.tensor(np.asarray(labels, dtype=np.int64))
+        if len(self.labels) != len(reader):
+            raise ReidError(
+                f"there are {len(self.labels)} labels for {len(reader)} images; take them from the reader's "
+                "table, which leaves unreadable images out"
+            )
+        self.reader, self.sampler, self.augmentation = reader, sampler, augmentation
+        self.device, self.seed, self.workers = torch.device(device), seed, workers
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches `start`, `start` + 1, ... of `epoch`.
+
+        Yields images (float32, N x 3 x H x W, normalised), labels (int64, N) on the device, and
+        rows of `reader.table` (int64, N, on the CPU).
+        """
+        chosen = self.sampler.epoch(epoch)
+        return ahead(lambda step: self._make(epoch, step, chosen[step]), range(start, len(chosen)), self.workers)
+
+    def _make(self, epoch: int, step: int, rows: np.ndarray) -> Batch:
+        generator = step_generator(self.seed, epoch, step, self.sampler.rank)
+        pixels = to_device(self.reader.read(rows), self.device)
+        indices = torch.from_numpy(rows)
+        labels = to_device(self.labels[indices], self.device)
+        return augment(pixels, self.augmentation, generator), labels, indices
+
+
+def iterate_images(
+    reader: ImageReader, batch_size: int, device: torch.device | str = "cpu", *, workers: int = 0
+) -> Iterator[Tensor]:
+    """All images of `reader`, in order, as normalised float32 batches (the last may be smaller)."""
+    if batch_size < 1:
+        raise ReidError(f"batch_size is {batch_size}; it must be at least 1")
+    target = torch.device(device)
+
+    def make(start: int) -> Tensor:
+        rows = np.arange(start, min(start + batch_size, len(reader)))
+        return normalise(to_device(reader.read(rows), target))
+
+    return ahead(make, range(0, len(reader), batch_size), workers)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """To `device`, through pinned memory where that lets the copy overlap with computation."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def ahead(make: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
+    """`make(item)` for each item, in order; `workers` threads keep that many more in the making."""
+    if workers == 0:
+        yield from map(make, items)
+        return
+    pending: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(make, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:  # the consumer may stop early, or a batch may fail
+            for future in pending:
+                future.cancel()
