@@ -1,0 +1,372 @@
+"""`rank`: exact retrieval metrics from features, without sorting and without a distance matrix.
+
+Conventions (METHOD: evaluation; Zheng et al., ICCV 2015 for mAP and CMC; Ye et al., TPAMI 2021 for mINP).
+Distances are Euclidean between L2-normalised features. Equal distances rank in gallery order: the
+earlier gallery row comes first. Two features are equally far where the float64 dot products of their
+float32 unit vectors are equal; the result depends on no block size and no number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from msinet_core.errors import ReidError
+from msinet_core.retrieval import counting
+from msinet_core.retrieval.checks import (
+    all_missing,
+    feature_array,
+    is_any_of,
+    product_error,
+    require_same_length,
+    shared_codes,
+    unit_rows,
+)
+
+JUNK = (-1, "-1")
+QUERY_BLOCK, GALLERY_BLOCK = 512, 8192  # a 16 MB block of similarities stays in the cache
+
+
+@dataclass(frozen=True)
+class RankList:
+    """The head of one query's ranked gallery: row numbers of the gallery, distances, and which match."""
+
+    gallery_index: np.ndarray  # k, int64
+    distance: np.ndarray  # k, float64, ascending
+    is_match: np.ndarray  # k, bool
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Metrics of Q queries. Queries without a match do not count: their AP is NaN, their first match 0."""
+
+    average_precision: np.ndarray  # Q, float64
+    first_match_rank: np.ndarray  # Q, int64, from 1
+    inverse_negative_penalty: np.ndarray  # Q, float64: number of matches / rank of the last one
+    num_matches: np.ndarray  # Q, int64
+    max_rank: int = 50
+    lister: Callable[[int, int], RankList] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Q, bool: the queries that have at least one match."""
+        return self.num_matches > 0
+
+    @property
+    def num_counted(self) -> int:
+        return int(self.counted.sum())
+
+    @property
+    def num_queries(self) -> int:
+        return len(self.num_matches)
+
+    @property
+    def mean_average_precision(self) -> float:
+        """mAP, 0 to 1; NaN where no query counts."""
+        return self._mean(self.average_precision)
+
+    @property
+    def mean_inverse_negative_penalty(self) -> float:
+        """mINP, 0 to 1; NaN where no query counts."""
+        return self._mean(self.inverse_negative_penalty)
+
+    @property
+    def cmc(self) -> np.ndarray:
+        """cmc[k - 1] = share of counted queries whose first match ranks k or better; `max_rank` values."""
+        if not self.num_counted:
+            return np.full(self.max_rank, np.nan)
+        first = self.first_match_rank[self.counted]
+        hits = np.bincount(first[first <= self.max_rank], minlength=self.max_rank + 1)[1:]
+        return np.cumsum(hits) / len(first)
+
+    def rank_k(self, k: int) -> float:
+        """Share of counted queries with a match among the first k; any k from 1."""
+        return self._mean(self.first_match_rank <= k)
+
+    def _mean(self, values: np.ndarray) -> float:
+        return float(values[self.counted].mean()) if self.num_counted else float("nan")
+
+    def rank_list(self, query_index: int, k: int = 10) -> RankList:
+        """The k nearest kept gallery rows of one query (fewer if fewer are kept), nearest first."""
+        if self.lister is None:
+            raise ReidError("this ranking was loaded without features, so it cannot list ranks")
+        if not 0 <= query_index < self.num_queries:
+            raise ReidError(f"there is no query {query_index}; queries are 0 to {self.num_queries - 1}")
+        if k < 1:
+            raise ReidError(f"a rank list has at least 1 entry, but k = {k}")
+        return self.lister(query_index, k)
+
+    def metrics(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+        """mAP, rank-k and mINP as fractions, with the number of queries that counted."""
+        return {
+            "mAP": self.mean_average_precision,
+            **{f"rank{k}": self.rank_k(k) for k in ks},
+            "mINP": self.mean_inverse_negative_penalty,
+            "queries": self.num_queries,
+            "counted": self.num_counted,
+        }
+
+    def __repr__(self) -> str:
+        values = self.metrics()
+        shown = ", ".join(f"{name} {100 * values[name]:.2f} %" for name in ("mAP", "rank1", "rank5", "rank10", "mINP"))
+        return f"Ranking({shown}; {self.num_counted} of {self.num_queries} queries count)"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """For every query its gallery rows of the same identity, in gallery order, flattened.
+
+    Query q owns rows[starts[q]:starts[q + 1]]; `kept` tells those that count from those that the
+    camera rule removes. `kept_columns` tells the gallery rows that are not junk.
+    """
+
+    rows: np.ndarray  # int64
+    starts: np.ndarray  # Q + 1, int64
+    kept: np.ndarray  # bool, as long as rows
+    kept_columns: np.ndarray  # G, bool
+
+    def without_junk(self) -> Matches:
+        """The same with gallery rows renumbered as if the junk were not there."""
+        position = np.cumsum(self.kept_columns) - 1
+        return Matches(position[self.rows], self.starts, self.kept, self.kept_columns[self.kept_columns])
+
+    def of(self, query: int) -> np.ndarray:
+        """Gallery rows that count as matches of one query."""
+        part = slice(self.starts[query], self.starts[query + 1])
+        return self.rows[part][self.kept[part]]
+
+    def columns_of(self, query: int) -> np.ndarray:
+        """Gallery rows that are ranked for one query: no junk, none that the camera rule removes."""
+        part = slice(self.starts[query], self.starts[query + 1])
+        columns = self.kept_columns.copy()
+        columns[self.rows[part][~self.kept[part]]] = False
+        return np.flatnonzero(columns)
+
+
+def find_matches(
+    query_identity: Any,
+    gallery_identity: Any,
+    query_camera: Any,
+    gallery_camera: Any,
+    counts: tuple[int, int],
+    *,
+    same_camera: str,
+    junk_identities: Sequence[Any],
+    distractor_identities: Sequence[Any],
+) -> Matches:
+    """The protocol's rules, applied to labels. Raises `ReidError` on labels that cannot be compared."""
+    if same_camera not in ("exclude", "keep"):
+        raise ReidError(f"same_camera is 'exclude' or 'keep', not {same_camera!r}")
+    query, gallery = shared_codes(query_identity, gallery_identity, counts, "identity")
+    kept_columns = ~is_any_of(gallery_identity, junk_identities)
+    unmatched = [*junk_identities, *distractor_identities]
+    gallery = np.where(is_any_of(gallery_identity, unmatched), -1, gallery)
+    query = np.where(is_any_of(query_identity, unmatched), -2, query)
+    order = np.argsort(gallery, kind="stable")
+    low = np.searchsorted(gallery, query, "left", sorter=order)
+    sizes = np.searchsorted(gallery, query, "right", sorter=order) - low
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    owner = np.repeat(np.arange(len(query)), sizes)
+    rows = order[np.arange(starts[-1]) - starts[owner] + low[owner]] if starts[-1] else np.zeros(0, np.int64)
+    kept = np.ones(len(rows), bool)
+    cameras = _camera_codes(query_camera, gallery_camera, counts)
+    if cameras is not None and same_camera == "exclude":
+        kept = cameras[0][owner] != cameras[1][rows]
+    return Matches(rows.astype(np.int64), starts, kept, kept_columns)
+
+
+def _camera_codes(query: Any, gallery: Any, counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    missing = all_missing(query), all_missing(gallery)
+    if all(missing):
+        return None
+    if any(missing):
+        side = "query" if missing[0] else "gallery"
+        raise ReidError(f"cameras are missing on the {side} side only; give them on both sides or on neither")
+    return shared_codes(query, gallery, counts, "camera")
+
+
+def metrics_from_closer(matches: Matches, closer: np.ndarray, max_rank: int, lister: Any) -> Ranking:
+    """Metrics from closer[k], the number of kept gallery rows that come before match k."""
+    count = len(matches.starts) - 1
+    owner = np.repeat(np.arange(count), np.diff(matches.starts))[matches.kept]
+    ranks = closer[matches.kept] + 1
+    order = np.lexsort((ranks, owner))
+    owner, ranks = owner[order], ranks[order]
+    num = np.bincount(owner, minlength=count)
+    start = np.cumsum(num) - num
+    nth = np.arange(len(ranks)) - start[owner] + 1  # matches so far, this one included
+    has = num > 0
+    precision = np.bincount(owner, weights=nth / ranks, minlength=count)
+    with np.errstate(invalid="ignore"):
+        average_precision = precision / num
+    first, penalty = np.zeros(count, np.int64), np.full(count, np.nan)
+    first[has] = ranks[start[has]]
+    penalty[has] = num[has] / ranks[(start + num - 1)[has]]
+    return Ranking(average_precision, first, penalty, num.astype(np.int64), max_rank, lister)
+
+
+def rank(
+    query: Any,
+    gallery: Any,
+    query_identity: Any,
+    gallery_identity: Any,
+    query_camera: Any = None,
+    gallery_camera: Any = None,
+    *,
+    same_camera: Literal["exclude", "keep"] = "exclude",
+    junk_identities: Sequence[Any] = JUNK,
+    distractor_identities: Sequence[Any] = (),
+    max_rank: int = 50,
+    query_block: int = QUERY_BLOCK,
+    gallery_block: int = GALLERY_BLOCK,
+    threads: int | None = None,
+) -> Ranking:
+    """Exact mAP, CMC, mINP, per-query AP and first-match rank of features.
+
+    `query` Q x D and `gallery` G x D, floating point, numpy or torch; they need not be normalised.
+    Identities and cameras: integers or strings, one each row; no cameras means that nothing is
+    removed for its camera. A query's gallery rows of its own identity and camera are removed
+    (`same_camera="keep"` keeps them), and so are gallery rows of `junk_identities`; those of
+    `distractor_identities` stay and never match. Queries without a match do not count.
+
+    Equal distances rank in gallery order (see the module). Block sizes bound the memory
+    (4 * query_block * gallery_block bytes beyond unit copies of the features), not the result.
+    Raises `ReidError` for anything that cannot be ranked: NaN, zero rows, mismatched lengths, missing labels.
+    """
+    query, gallery = feature_array(query, "query"), feature_array(gallery, "gallery")
+    require_same_length(query, gallery)
+    _require_positive(max_rank=max_rank, query_block=query_block, gallery_block=gallery_block)
+    matches = find_matches(
+        query_identity, gallery_identity, query_camera, gallery_camera, (len(query), len(gallery)),
+        same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
+    )  # fmt: skip
+    lister = partial(_list_from_features, query, gallery, matches)
+    query, gallery = unit_rows(query, "query"), unit_rows(gallery, "gallery", matches.kept_columns)
+    closer = _count_all(query, gallery, matches.without_junk(), (query_block, gallery_block), threads or torch.get_num_threads())
+    return metrics_from_closer(matches, closer, max_rank, lister)
+
+
+def rank_distance(
+    distance: Any,
+    query_identity: Any,
+    gallery_identity: Any,
+    query_camera: Any = None,
+    gallery_camera: Any = None,
+    *,
+    same_camera: Literal["exclude", "keep"] = "exclude",
+    junk_identities: Sequence[Any] = JUNK,
+    distractor_identities: Sequence[Any] = (),
+    max_rank: int = 50,
+) -> Ranking:
+    """`rank` for given distances, Q x G (re-ranked ones, say): smaller is closer, ties in gallery order."""
+    distance = feature_array(distance, "distance").view()
+    _require_positive(max_rank=max_rank)
+    matches = find_matches(
+        query_identity, gallery_identity, query_camera, gallery_camera, distance.shape,
+        same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
+    )  # fmt: skip
+    rows, starts, kept = matches.rows, matches.starts, matches.kept
+    closer, threads = np.zeros(len(rows), np.int64), torch.get_num_threads()
+
+    def count(a: int, b: int) -> None:
+        counting.count_closer_given(distance, (a, b), rows, starts, kept, matches.kept_columns, closer)
+
+    with ThreadPoolExecutor(threads) as pool:
+        _split(pool, threads, len(distance), count)
+    return metrics_from_closer(matches, closer, max_rank, partial(_list_from_distance, distance, matches))
+
+
+def _list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
+    """The exact head of a rank list: float32 finds the candidates, float64 orders them."""
+    probe = unit_rows(query[index : index + 1], "query")
+    columns = matches.columns_of(index)
+    rough = np.empty(len(gallery), np.float32)
+    for start in range(0, len(gallery), 4096):
+        block = gallery[start : start + 4096]
+        length = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
+        rough[start : start + 4096] = (block @ probe[0].astype(block.dtype)) / length
+    rough = rough[columns]
+    if k < len(rough):
+        threshold = np.partition(rough, len(rough) - k)[len(rough) - k]
+        columns = columns[rough >= threshold - 4 * product_error(query.shape[1])]
+    near = unit_rows(gallery[columns], "gallery")
+    scores = np.array([counting.dot(probe[0], row) for row in near])
+    order = np.lexsort((columns, -scores))[:k]
+    distance = np.sqrt(np.maximum(2 - 2 * scores[order], 0))
+    return RankList(columns[order], distance, np.isin(columns[order], matches.of(index)))
+
+
+def _list_from_distance(distance: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
+    columns = matches.columns_of(index)
+    order = np.argsort(distance[index, columns], kind="stable")[:k]
+    columns = columns[order]
+    return RankList(columns, distance[index, columns].astype(float), np.isin(columns, matches.of(index)))
+
+
+def _require_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ReidError(f"{name} must be at least 1, not {value}")
+
+
+def _count_all(
+    query: np.ndarray, gallery: np.ndarray, matches: Matches, blocks: tuple[int, int], threads: int
+) -> np.ndarray:
+    """Number of kept gallery rows before each match, by blocks of the matrix product."""
+    rows, starts, kept = matches.rows, matches.starts, matches.kept
+    scores, closer = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
+    margin = product_error(query.shape[1])
+
+    def score(a: int, b: int) -> None:
+        counting.match_scores(query, gallery, rows, starts, a, b, scores)
+
+    def count(i: int, j: int, block: np.ndarray, a: int, b: int) -> None:
+        counting.count_closer(block, query, gallery, i, j, (a, b), rows, starts, kept, scores, margin, closer)
+
+    def exclude(a: int, b: int) -> None:
+        counting.remove_excluded(rows, starts, scores, kept, a, b, closer)
+
+    with ThreadPoolExecutor(threads) as pool, full_precision_products():
+        _split(pool, threads, len(query), score)
+        for i, j, block in _product_blocks(query, gallery, blocks):
+            _split(pool, threads, len(block), partial(count, i, j, block))
+        _split(pool, threads, len(query), exclude)
+    return closer
+
+
+def _split(pool: ThreadPoolExecutor, threads: int, count: int, work: Callable[[int, int], None]) -> None:
+    """Runs work(a, b) over parts a..b of range(count) in the pool's threads; raises what they raise."""
+    edges = np.linspace(0, count, threads + 1).astype(int)
+    list(pool.map(work, edges[:-1].tolist(), edges[1:].tolist()))
+
+
+def _product_blocks(
+    query: np.ndarray, gallery: np.ndarray, blocks: tuple[int, int]
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Blocks of query @ gallery.T with their first row and column, all in one reused buffer."""
+    buffer = torch.empty(min(blocks[0], len(query)) * min(blocks[1], len(gallery)))
+    one, two = torch.from_numpy(query), torch.from_numpy(gallery)
+    for i in range(0, len(query), blocks[0]):
+        for j in range(0, len(gallery), blocks[1]):
+            rows, columns = one[i : i + blocks[0]], two[j : j + blocks[1]]
+            block = buffer[: len(rows) * len(columns)].view(len(rows), len(columns))
+            torch.mm(rows, columns.T, out=block)
+            yield i, j, block.numpy()
+
+
+@contextmanager
+def full_precision_products() -> Iterator[None]:
+    """float32 products in float32: a user's setting may allow bfloat16 or TF32, too coarse to rank by."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
