@@ -28,6 +28,7 @@ from msinet_core.figures.style import (
     operation_colour,
     operation_label,
     operation_legend,
+    whole_numbers,
 )
 from msinet_core.space import (
     CELLS_PER_STAGE,
@@ -102,7 +103,7 @@ def alpha_heatmap(alphas: Any, title: str = "", stage: int | None = None,
     stages = range(1, NUM_STAGES + 1) if stage is None else [stage]
     figure = new_figure(3.6 * len(stages) + 1.0, 3.3, title)
     top = max(0.5, float(weights.max()))
-    image = None
+    image: Any = None
     for place, number in enumerate(stages):
         axes = figure.add_subplot(1, len(stages), place + 1)
         part = slice((number - 1) * SLOTS_PER_STAGE, number * SLOTS_PER_STAGE)
@@ -113,7 +114,7 @@ def alpha_heatmap(alphas: Any, title: str = "", stage: int | None = None,
     bar = figure.colorbar(image, ax=figure.axes, shrink=0.9, pad=0.015)
     bar.set_label("softmax weight", fontsize=9, color=FAINT, labelpad=8)
     bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -148,7 +149,7 @@ def _trajectory(axes: Axes, epochs: np.ndarray, weights: np.ndarray, operations:
     for column, name in enumerate(operations):
         axes.plot(epochs, weights[:, column], color=operation_colour(name), marker=marker, markersize=4,
                   linewidth=2.6 if column == winner else 1.5, zorder=3 if column == winner else 2)
-    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    whole_numbers(axes)
 
 
 def entropy_heatmap(history: Any) -> Figure:
@@ -164,12 +165,12 @@ def entropy_heatmap(history: Any) -> Figure:
                         interpolation="nearest", extent=(epochs[0] - 0.5, epochs[-1] + 0.5, NUM_SLOTS - 0.5, -0.5))
     axes.set_yticks(range(NUM_SLOTS), [f"s{s // SLOTS_PER_STAGE + 1} c{s % SLOTS_PER_STAGE // SLOTS_PER_CELL + 1} "
                                        f"slot {s % SLOTS_PER_CELL + 1}" for s in range(NUM_SLOTS)])
-    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    whole_numbers(axes)
     for edge in (SLOTS_PER_STAGE, 2 * SLOTS_PER_STAGE):
         axes.axhline(edge - 0.5, color=PAGE, linewidth=3)
     bar = figure.colorbar(image, ax=axes, pad=0.015)
     bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 

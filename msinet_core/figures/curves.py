@@ -15,7 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msinet_core.figures.architecture import alpha_history, entropy, softmax
-from msinet_core.figures.style import SERIES, dress, empty_figure, finite, legend, new_figure
+from msinet_core.figures.style import (
+    SERIES,
+    dress,
+    empty_figure,
+    finite,
+    legend,
+    new_figure,
+    whole_numbers,
+)
 
 LOSS_NAMES = {
     "train_loss": "train",
@@ -40,10 +48,6 @@ def _line(axes: Axes, x: Any, y: Any, label: str, colour: str, **style: Any) -> 
     keep = np.isfinite(ys)
     marker = "o" if keep.sum() < 3 else ""
     axes.plot(xs[keep], ys[keep], label=label, color=colour, marker=marker, markersize=4, **style)
-
-
-def _epoch_axis(axes: Axes) -> None:
-    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
 
 
 def _columns(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -82,7 +86,7 @@ def search_curves(history: Any) -> Figure:
         legend(entropies)
     _rates(rates, epochs, {"lr": "weights", "alpha_lr": "alpha"})
     for axes in (losses, entropies, rates):
-        _epoch_axis(axes)
+        whole_numbers(axes)
     return figure
 
 
@@ -118,7 +122,7 @@ def training_curves(history: Any) -> Figure:
     legend(scores, "lower right")
     _rates(rates, epochs, {"lr": "weights"})
     for axes in (losses, scores, rates):
-        _epoch_axis(axes)
+        whole_numbers(axes)
     return figure
 
 
@@ -132,6 +136,6 @@ def compare_curves(histories: Mapping[str, Any], kind: str = "evaluation", colum
             _line(axes, table["epoch"], table[column], name, SERIES[place % len(SERIES)], linewidth=2)
     if not axes.lines:
         return empty_figure(f"No run has recorded {column} yet.")
-    _epoch_axis(axes)
+    whole_numbers(axes)
     legend(axes)
     return figure

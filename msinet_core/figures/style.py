@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from msinet_core.errors import ReidError
@@ -109,7 +110,12 @@ def bare(axes: Axes, title: str = "") -> Axes:
     return axes
 
 
-def legend(axes: Axes, where: str = "best", columns: int = 1) -> None:
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the horizontal axis at integers only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
     """A frameless legend, if anything has a label."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=where, ncols=columns, fontsize=8.5, frameon=False, labelcolor=INK)
