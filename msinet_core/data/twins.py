@@ -1,0 +1,159 @@
+"""The twins split: two halves of the search data that share only some identities (paper: section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from msinet_core.data.table import ReidDataset
+from msinet_core.errors import ReidError
+
+PAPER_OVERLAP = 0.4
+
+
+@dataclass(frozen=True)
+class TwinSplit:
+    """Search-train and search-validation: tables of images with a `label` each, from 0 on each side."""
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    overlap: float
+    stratified: bool
+
+    @property
+    def num_train_identities(self) -> int:
+        return self.train["label"].nunique()
+
+    @property
+    def num_validation_identities(self) -> int:
+        return self.validation["label"].nunique()
+
+    @property
+    def shared_identities(self) -> list[Any]:
+        both = set(self.train["identity"]) & set(self.validation["identity"])
+        return sorted(both)
+
+    @property
+    def shared_images(self) -> int:
+        """Images on both sides; anything but 0 is a leak."""
+        return len(set(self.train["path"]) & set(self.validation["path"]))
+
+    @property
+    def identity_overlap(self) -> float:
+        """Share of all identities that both sides see."""
+        all_identities = set(self.train["identity"]) | set(self.validation["identity"])
+        return len(self.shared_identities) / len(all_identities)
+
+    def cameras(self) -> pd.DataFrame:
+        """Share of each camera in each side's images, of the shared identities alone as well."""
+        shared = set(self.shared_identities)
+        columns = {}
+        for side, table in (("train", self.train), ("validation", self.validation)):
+            columns[side] = table["camera"].value_counts(normalize=True)
+            both = table[table["identity"].isin(shared)]
+            columns[f"{side}, shared identities"] = both["camera"].value_counts(normalize=True)
+        return pd.DataFrame(columns).fillna(0.0).sort_index().rename_axis("camera")
+
+    @property
+    def camera_distance(self) -> float:
+        """Total variation distance of the two sides' camera shares among shared identities, 0 to 1."""
+        table = self.cameras()
+        difference = table["train, shared identities"] - table["validation, shared identities"]
+        return float(difference.abs().sum() / 2)
+
+    def summary(self) -> pd.DataFrame:
+        """Images and identities of each side, alone and shared."""
+        shared = set(self.shared_identities)
+        rows = {}
+        for side, table in (("train", self.train), ("validation", self.validation)):
+            identities = set(table["identity"])
+            rows[side] = {
+                "images": len(table),
+                "identities": len(identities),
+                "seen by this side only": len(identities - shared),
+                "seen by both": len(identities & shared),
+            }
+        return pd.DataFrame(rows).T.rename_axis("side")
+
+    def __repr__(self) -> str:
+        return (
+            f"TwinSplit: identity overlap {self.identity_overlap:.0%}, images on both sides: "
+            f"{self.shared_images}, camera distance {self.camera_distance:.2f}\n{self.summary().to_string()}"
+        )
+
+
+def twins_split(
+    dataset: ReidDataset | pd.DataFrame,
+    overlap: float = PAPER_OVERLAP,
+    stratify_by_camera: bool = False,
+) -> TwinSplit:
+    """Split the training images of `dataset` (or a table of them) into twins.
+
+    Of n identities in sorted order the first go to train only, the next to both, the rest to
+    validation only; `overlap` is the share of the middle group, and what is left is divided 1 : 2.
+    The default is the paper's f = n // 5: f, 2f and the rest. The images of a shared identity are
+    halved in the table's order, the odd one to validation; with `stratify_by_camera` every camera's
+    images are dealt out in turn, so that both sides see the same cameras.
+
+    Raises `ReidError` for an overlap outside 0..1, fewer than 5 identities, a shared identity of
+    one image, or a side left empty.
+    """
+    if not 0 <= overlap <= 1:
+        raise ReidError(f"overlap is a share between 0 and 1; got {overlap}")
+    table = dataset.train if isinstance(dataset, ReidDataset) else dataset.reset_index(drop=True)
+    try:
+        identities = np.array(sorted(table["identity"].unique()), dtype=object)
+    except TypeError as error:
+        raise ReidError("identities must be all integers or all strings; this table mixes them") from error
+    n = len(identities)
+    if n < 5:
+        raise ReidError(f"a twins split needs at least 5 training identities; this data set has {n}")
+    only_train, shared = _counts(n, overlap)
+    place = pd.Series(np.arange(n), index=pd.Index(identities, dtype=object))
+    rank = table["identity"].map(place).to_numpy()
+    middle = (rank >= only_train) & (rank < only_train + shared)
+    counts = table.loc[middle, "identity"].value_counts()
+    if len(counts) and counts.min() < 2:
+        raise ReidError(
+            f"identity {counts.idxmin()!r} has one image and cannot be halved between the twins; "
+            "leave such identities out, or use --overlap 0"
+        )
+    to_train = rank < only_train
+    to_train[middle] = _halves(table[middle], stratify_by_camera)
+    train, validation = (_labelled(table[side]) for side in (to_train, ~to_train))
+    if train.empty or validation.empty:
+        raise ReidError(f"overlap {overlap} leaves one side of the split without images")
+    return TwinSplit(train, validation, overlap, stratify_by_camera)
+
+
+def _counts(n: int, overlap: float) -> tuple[int, int]:
+    """How many of n identities are train-only and shared."""
+    if overlap == PAPER_OVERLAP:
+        return n // 5, 2 * (n // 5)
+    shared = round(overlap * n)
+    return (n - shared) // 3, shared
+
+
+def _halves(table: pd.DataFrame, stratify_by_camera: bool) -> np.ndarray:
+    """Which rows go to train, for each identity the first half of its rows (rounded down)."""
+    if stratify_by_camera:
+        # Within an identity, camera after camera is dealt out in turn. Where an identity's images are
+        # even in number, every other identity begins with train, so that no camera gains on a side.
+        ordered = table.assign(row=np.arange(len(table))).sort_values(["identity", "camera", "row"])
+        groups = ordered.groupby("identity", sort=False)
+        even = groups["path"].transform("size").to_numpy() % 2 == 0
+        start = np.where(even, groups.ngroup().to_numpy() % 2, 0)
+        place = (groups.cumcount().to_numpy() + start) % 2 == 1
+        chosen = np.zeros(len(table), dtype=bool)
+        chosen[ordered["row"].to_numpy()] = place
+        return chosen
+    groups = table.groupby("identity", sort=False)["path"]
+    return (groups.cumcount() < groups.transform("size") // 2).to_numpy()
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    labels, _ = pd.factorize(table["identity"], sort=True)
+    return table.assign(label=labels).reset_index(drop=True)

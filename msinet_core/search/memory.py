@@ -1,0 +1,66 @@
+"""The contrastive memory of one twin (paper: section 3.1, equations 2 and 3).
+
+Shapes: K identities, N images in a batch, D feature length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class ContrastiveMemory:
+    """One row of length D for each of K identities, moved explicitly after each backward pass.
+
+    `loss` compares features with all rows; `update` moves the rows of the identities seen:
+    row <- momentum * row + (1 - momentum) * x / |x|, then row <- row / |row|, in batch order.
+    Rows start at zero and carry no gradient.
+    """
+
+    def __init__(
+        self,
+        num_identities: int,
+        length: int,
+        momentum: float = 0.2,
+        temperature: float = 0.05,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.momentum, self.temperature = momentum, temperature
+        self.rows = torch.zeros(num_identities, length, device=device)
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean cross-entropy of cosine similarities over the temperature; x N x D, y N -> scalar."""
+        similarity = functional.normalize(x.float(), dim=1) @ self.rows.to(x.device, torch.float32).T
+        return functional.cross_entropy(similarity / self.temperature, y)
+
+    @torch.no_grad()
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Move the rows of `y` (N) towards `x` (N x D), exactly as one after the other would.
+
+        Images of different identities do not touch each other's rows, so all first images of
+        their identity move at once, then all second ones, and so on.
+        """
+        x = functional.normalize(x.detach().to(self.rows), dim=1)
+        y = y.to(self.rows.device)
+        place = order_within(y)
+        for turn in range(int(place.max()) + 1 if len(y) else 0):
+            chosen = place == turn
+            rows = self.momentum * self.rows[y[chosen]] + (1 - self.momentum) * x[chosen]
+            self.rows[y[chosen]] = functional.normalize(rows, dim=1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.rows.copy_(state["rows"])
+
+
+def order_within(labels: Tensor) -> Tensor:
+    """How many earlier entries carry the same label, for each entry; N -> N.
+
+    >>> order_within(torch.tensor([7, 3, 7, 7, 3])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    same = labels[:, None] == labels[None, :]
+    return same.tril(diagonal=-1).sum(dim=1)
