@@ -51,6 +51,8 @@ class RunConfig:
     """K of the P x K identity sampler."""
     different_cameras: bool = False
     """Draw an identity's K images from different cameras where it has them."""
+    min_images: int | None = None
+    """Leave out training identities with fewer images; by default one-image identities are an error."""
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
     warmup_epochs: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,7 @@ def twins_split(
     validation only; `overlap` is the share of the middle group, and what is left is divided 1 : 2.
     The default is the paper's f = n // 5: f, 2f and the rest. The images of a shared identity are
     halved in the table's order, the odd one to validation; with `stratify_by_camera` every camera's
-    images are dealt out in turn, so that both sides see the same cameras.
+    images are halved, so that both sides see the same cameras.
 
     Raises `ReidError` for an overlap outside 0..1, fewer than 5 identities, a shared identity of
     one image, or a side left empty.
@@ -140,18 +141,33 @@ def _counts(n: int, overlap: float) -> tuple[int, int]:
 def _halves(table: pd.DataFrame, stratify_by_camera: bool) -> np.ndarray:
     """Which rows go to train, for each identity the first half of its rows (rounded down)."""
     if stratify_by_camera:
-        # Within an identity, camera after camera is dealt out in turn. Where an identity's images are
-        # even in number, every other identity begins with train, so that no camera gains on a side.
-        ordered = table.assign(row=np.arange(len(table))).sort_values(["identity", "camera", "row"])
-        groups = ordered.groupby("identity", sort=False)
-        even = groups["path"].transform("size").to_numpy() % 2 == 0
-        start = np.where(even, groups.ngroup().to_numpy() % 2, 0)
-        place = (groups.cumcount().to_numpy() + start) % 2 == 1
-        chosen = np.zeros(len(table), dtype=bool)
-        chosen[ordered["row"].to_numpy()] = place
-        return chosen
+        return _stratified_halves(table)
     groups = table.groupby("identity", sort=False)["path"]
     return (groups.cumcount() < groups.transform("size") // 2).to_numpy()
+
+
+def _stratified_halves(table: pd.DataFrame) -> np.ndarray:
+    """Each camera's images of an identity are halved; what is left over is halved between cameras.
+
+    A left-over image goes to the side that has had fewer left-overs of its camera so far.
+    """
+    if table["camera"].isna().any():
+        raise ReidError("this data set has no cameras to stratify by; leave --stratify-by-camera out")
+    chosen = np.zeros(len(table), dtype=bool)
+    surplus: dict[Any, int] = defaultdict(int)  # left-overs of a camera: validation's minus train's
+    rows = pd.Series(np.arange(len(table)), index=table.index)
+    for _, images in rows.groupby(table["identity"]):
+        left = []
+        for camera, own in images.groupby(table["camera"].loc[images.index]):
+            half = len(own) // 2
+            chosen[own.to_numpy()[:half]] = True
+            if len(own) % 2:
+                left.append((camera, own.to_numpy()[-1]))
+        left.sort(key=lambda item: -surplus[item[0]])  # stable: equal surplus keeps the cameras' order
+        for place, (camera, row) in enumerate(left):
+            chosen[row] = place < len(left) // 2
+            surplus[camera] += -1 if chosen[row] else 1
+    return chosen
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:

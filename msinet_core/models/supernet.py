@@ -52,6 +52,11 @@ class Supernet(nn.Module):
     def slots(self) -> list[MixedSlot]:
         return [slot for cell in self.trunk.cells for slot in cell.slots]  # type: ignore[union-attr,misc]
 
+    def gammas(self) -> list[float]:
+        """The learnable scale of each slot's cross attention, which starts at 0."""
+        column = OPERATIONS.index("cross_attention")
+        return [float(slot.operations[column].gamma.detach()) for slot in self.slots()]  # type: ignore[arg-type]
+
     def genotype(self) -> Genotype:
         """Each slot's operation of largest alpha."""
         best = self.alphas.detach().argmax(dim=1).tolist()

@@ -1,0 +1,262 @@
+"""What search and training share: device, seeds, schedules, data for a run, stopping, progress."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ChainedScheduler, LinearLR, LRScheduler, MultiStepLR
+from tqdm.auto import tqdm
+
+from msinet_core.config import RunConfig
+from msinet_core.data.augment import Augmentation
+from msinet_core.data.batches import TrainBatches
+from msinet_core.data.images import open_images
+from msinet_core.data.sampler import IdentitySampler
+from msinet_core.data.sources import load_dataset
+from msinet_core.data.table import ReidDataset
+from msinet_core.errors import ReidError
+from msinet_core.runs import RunFolder
+
+STEP_LINES_PER_EPOCH = 20
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU if there is one; `ReidError` for a GPU that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ReidError("no usable GPU was found (--device cuda); use --device cpu or auto")
+    return torch.device(name)
+
+
+def learning_rate_schedule(
+    optimizer: Optimizer, milestones: tuple[int, ...], warmup_epochs: int = 0
+) -> LRScheduler:
+    """To be stepped once an epoch: linear warm-up from a hundredth, a tenth at every milestone."""
+    steps: list[LRScheduler] = [MultiStepLR(optimizer, list(milestones), gamma=0.1)]
+    if warmup_epochs:
+        steps.append(LinearLR(optimizer, start_factor=0.01, total_iters=warmup_epochs))
+    return ChainedScheduler(steps)  # type: ignore[return-value]
+
+
+def open_dataset(config: RunConfig) -> ReidDataset:
+    """The data set that a configuration names."""
+    if not config.root:
+        raise ReidError("where is the data? Give its folder with --root")
+    return load_dataset(config.data, config.root)
+
+
+def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """Training images whose identities have enough of them; `ReidError` where that was not decided.
+
+    One image makes no pair, so such identities have to be left out or kept on purpose.
+    """
+    if table.empty:
+        raise ReidError("the data set has no training images; a manifest marks them with split 'train'")
+    counts = table["identity"].value_counts()
+    least = config.min_images
+    if least is None:
+        single = sorted(counts.index[counts < 2], key=str)
+        if single:
+            path = table.loc[table["identity"] == single[0], "path"].iloc[0]
+            others = f" and {len(single) - 1} more" if len(single) > 1 else ""
+            raise ReidError(
+                f"identity {single[0]!r} ({path}){others} has one training image, which makes no pair; "
+                "leave such identities out with --min-images 2, or keep them with --min-images 1"
+            )
+        return table
+    return table[table["identity"].map(counts) >= least].reset_index(drop=True)
+
+
+def training_batches(
+    table: pd.DataFrame, root: Any, config: RunConfig, device: torch.device, *, seed: int, progress: bool
+) -> TrainBatches:
+    """Augmented P x K batches of the images in `table`, labelled 0.. by sorted identity."""
+    reader = open_images(
+        table, root, config.height, config.width, cache=config.cache, cache_dir=config.cache_dir,
+        on_bad_image=config.on_bad_image, workers=config.workers, progress=progress,
+    )  # fmt: skip
+    labels, _ = pd.factorize(reader.table["identity"], sort=True)
+    sampler = IdentitySampler(
+        labels, config.identities_per_batch, config.images_per_identity, seed,
+        cameras=reader.table["camera"] if config.different_cameras else None,
+    )  # fmt: skip
+    return TrainBatches(
+        reader, labels, sampler, augmentation_of(config), device=device, seed=seed, workers=config.workers
+    )
+
+
+def augmentation_of(config: RunConfig) -> Augmentation:
+    if config.augmentation == "none":
+        return Augmentation.none()
+    within = config.augmentation == "within"
+    if within:
+        return Augmentation(pad=config.pad)
+    return Augmentation(pad=config.pad, erase=0.0, brightness=0.4, contrast=0.4, saturation=0.3)
+
+
+def fingerprint(*tables: pd.DataFrame) -> str:
+    """Changes when the rows of any of the tables do: paths, identities, cameras or their order."""
+    digest = hashlib.sha256()
+    for table in tables:
+        digest.update(table[["path", "identity", "camera"]].to_csv(index=False).encode())
+    return digest.hexdigest()
+
+
+def check_fingerprint(saved: str, now: str, run: RunFolder) -> None:
+    if saved != now:
+        raise ReidError(
+            f"the data changed since {str(run.path)!r} was begun (other images, identities or cameras); "
+            "restore the data, or start a new run with --run"
+        )
+
+
+@contextmanager
+def autocast(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """bf16 arithmetic where the configuration asks for it."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        yield
+
+
+class Stop:
+    """A request to stop at the next step: Ctrl-C, SIGTERM, or `stop()` from another thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.reason = ""
+
+    def stop(self, reason: str = "asked to stop") -> None:
+        self.reason = reason
+        self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Take the signals while inside; a second Ctrl-C interrupts at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self  # only the main thread may set handlers
+            return
+
+        def handle(number: int, frame: Any) -> None:
+            if self:
+                raise KeyboardInterrupt
+            self.stop(signal.Signals(number).name)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved itself; resume it to go on."""
+
+
+class Averages:
+    """Running means of named values; their state goes into checkpoints."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+
+class Progress:
+    """One bar over all steps of a run, with an estimate of the time left, and a clock for speeds."""
+
+    def __init__(self, epochs: int, steps: int, done: int, shown: bool, name: str) -> None:
+        self.epochs, self.steps = epochs, steps
+        self.bar = tqdm(
+            total=epochs * steps, initial=done, desc=name, unit="step", disable=not shown, dynamic_ncols=True,
+            smoothing=0.05,
+        )  # fmt: skip
+        self.started = time.perf_counter()
+
+    def step(self, epoch: int, **values: float) -> None:
+        shown = " ".join(f"{name} {value:.3g}" for name, value in values.items())
+        self.bar.set_postfix_str(f"epoch {epoch}/{self.epochs} {shown}", refresh=False)
+        self.bar.update()
+
+    def restart_clock(self) -> float:
+        """Seconds since the last call."""
+        now = time.perf_counter()
+        elapsed, self.started = now - self.started, now
+        return elapsed
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def begin(worker: Any, run: RunFolder, resume: bool) -> None:
+    """Bring `worker` and the history to the folder's last checkpoint, or to a clean start."""
+    if resume and run.has_checkpoint():
+        checkpoint = run.checkpoint()
+        worker.load(checkpoint)
+        run.rewind_history(checkpoint.state["history_bytes"])
+        run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
+    else:
+        run.rewind_history(0)
+        run.log("started")
+
+
+def run_epochs(
+    worker: Any, run: RunFolder, config: RunConfig, stop: Stop, progress: bool, after_epoch: Callable[[int], None]
+) -> None:
+    """Drive `worker` (a search or a training) from where it stands to its last epoch, saving as it goes.
+
+    The worker has `epoch`, `step`, `steps`, `run_step()`, `finish_epoch(seconds)` and `state()`.
+    Raises `Stopped` after saving when `stop` is set.
+    """
+    bar = Progress(config.epochs, worker.steps, worker.epoch * worker.steps + worker.step, progress, config.KIND)
+    every = max(1, worker.steps // STEP_LINES_PER_EPOCH)
+    try:
+        while worker.epoch < config.epochs:
+            batches = worker.batches()
+            while worker.step < worker.steps:
+                values = worker.run_step(batches)
+                bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
+                if worker.step % every == 0:
+                    run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
+                if stop and not (worker.epoch + 1 == config.epochs and worker.step == worker.steps):
+                    run.save(*worker.state())
+                    run.log(f"stopped ({stop.reason}) in epoch {worker.epoch + 1} after step {worker.step}")
+                    raise Stopped(stop.reason)
+            worker.finish_epoch(bar.restart_clock())
+            after_epoch(worker.epoch)
+            last = worker.epoch == config.epochs
+            if last or worker.epoch % config.save_every == 0:
+                run.save(*worker.state(), finished=last)
+    finally:
+        bar.close()
+
+
+def memory_format(model: nn.Module) -> nn.Module:
+    """Channels last: what convolutions on CPUs and GPUs are fastest with."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

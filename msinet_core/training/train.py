@@ -1,0 +1,228 @@
+"""Training a derived network from a run folder's configuration (paper: section 4.1)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from msinet_core import loop
+from msinet_core.config import TrainConfig
+from msinet_core.data import open_images, protocol_for
+from msinet_core.data.table import ReidDataset
+from msinet_core.errors import ReidError
+from msinet_core.models import reference
+from msinet_core.models.msinet import MSINet
+from msinet_core.retrieval import RetrievalResult, embed, score_table
+from msinet_core.runs import Checkpoint, RunFolder
+from msinet_core.training.losses import training_loss
+
+CLASSIFIERS = ("classifier.", "part_classifier.")
+
+
+class Training:
+    """A training in progress: network, optimiser, schedule, and its place (see `TwinSearch`)."""
+
+    def __init__(self, config: TrainConfig, dataset: ReidDataset, run: RunFolder, progress: bool = False) -> None:
+        self.config, self.run, self.dataset = config, run, dataset
+        self.device = loop.choose_device(config.device)
+        self.genotype = config.resolved_genotype()
+        table = loop.usable_identities(dataset.train, config)
+        self.train_batches = loop.training_batches(
+            table, dataset.root, config, self.device, seed=config.seed, progress=progress
+        )
+        self.test_reader = self._open_test(progress)
+        self.fingerprint = loop.fingerprint(self.train_batches.reader.table)
+        torch.manual_seed(config.seed)
+        num_identities = int(self.train_batches.labels.max()) + 1
+        self.model = MSINet(self.genotype, num_identities, config.channels, config.alignment != "none")
+        if config.weights:
+            start_from(self.model, config.weights)
+        loop.memory_format(self.model.to(self.device)).train()
+        self.optimizer = SGD(
+            (p for p in self.model.parameters() if p.requires_grad), config.learning_rate,
+            config.momentum, weight_decay=config.weight_decay,
+        )  # fmt: skip
+        self.schedule = loop.learning_rate_schedule(
+            self.optimizer, config.scaled_milestones(), config.scaled_warmup
+        )
+        self.averages = loop.Averages()
+        self.epoch = self.step = 0
+        self.steps = len(self.train_batches)
+
+    def _open_test(self, progress: bool) -> Any:
+        config, table = self.config, self.dataset.table
+        table = table[table["split"] != "train"].reset_index(drop=True)
+        if table.empty:
+            return None
+        return open_images(
+            table, self.dataset.root, config.height, config.width, cache=config.cache,
+            cache_dir=config.cache_dir, on_bad_image=config.on_bad_image, workers=config.workers,
+            progress=progress,
+        )  # fmt: skip
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return self.train_batches.epoch(self.epoch, self.step)
+
+    def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
+        images, labels, _ = next(batches)
+        config = self.config
+        with loop.autocast(config, self.device):
+            output = self.model(images.contiguous(memory_format=torch.channels_last))
+            parts = training_loss(
+                output, labels, margin=config.margin, label_smoothing=config.label_smoothing,
+                alignment=config.alignment, alignment_weight=config.alignment_weight,
+            )  # fmt: skip
+        self.optimizer.zero_grad()
+        parts.total.backward()
+        self.optimizer.step()
+        self.step += 1
+        values = parts.values()
+        values["loss"] = values.pop("total")
+        values["accuracy"] = float((output.global_logits.argmax(1) == labels).float().mean())
+        self.averages.add(**values)
+        return values
+
+    def finish_epoch(self, seconds: float) -> None:
+        self.run.append(
+            "epoch",
+            epoch=self.epoch + 1,
+            **self.averages.means(),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            seconds=round(seconds, 3),
+            images_per_second=round(self.steps * self.config.batch_size / seconds, 2),
+        )
+        self.schedule.step()
+        self.averages = loop.Averages()
+        self.epoch, self.step = self.epoch + 1, 0
+
+    def evaluate_if_due(self, epoch: int) -> None:
+        """After every `evaluate_every` epochs and after the last, if there is a test set."""
+        config = self.config
+        due = epoch == config.epochs or (config.evaluate_every and epoch % config.evaluate_every == 0)
+        if due and self.test_reader is not None:
+            self.evaluate(epoch)
+
+    def evaluate(self, epoch: int) -> RetrievalResult:
+        """Score the network on the test set; into the history and metrics.json."""
+        features = embed(self.model, self.test_reader, device=self.device, workers=self.config.workers)
+        result = score_table(features, self.test_reader.table, protocol_for(self.dataset))
+        metrics = result.metrics()
+        self.run.append("evaluation", epoch=epoch, **metrics)
+        self.run.write_json("metrics.json", {"epoch": epoch, **metrics, "protocol": str(result.protocol)})
+        return result
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.model.state_dict(), {
+            "epoch": self.epoch,
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "averages": self.averages.state_dict(),
+            "random": torch.get_rng_state(),
+            "data": self.fingerprint,
+            "genotype": list(self.genotype.slots),
+            "num_identities": self.model.num_identities,
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        loop.check_fingerprint(state["data"], self.fingerprint, self.run)
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.averages.load_state_dict(state["averages"])
+        torch.set_rng_state(state["random"])
+        self.epoch, self.step = state["epoch"], state["step"]
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path | RunFolder,
+    *,
+    dataset: ReidDataset | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    stop: loop.Stop | None = None,
+) -> RunFolder:
+    """Train a derived network, writing everything into a run folder, and give that back.
+
+    The test set is checked before training starts and scored every `evaluate_every` epochs and at
+    the end; data without one trains all the same. Stopping and resuming are as in `search`.
+    """
+    run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    dataset = dataset or loop.open_dataset(config)
+    check_test_set(dataset)
+    stop = stop or loop.Stop()
+    with run.writing(config, resume), stop.listening():
+        worker = Training(config, dataset, run, progress)
+        run.write_genotype(worker.genotype)
+        loop.begin(worker, run, resume)
+        loop.run_epochs(worker, run, config, stop, progress, worker.evaluate_if_due)
+        run.log(f"training finished: {run.metrics()}")
+    return run
+
+
+def check_test_set(dataset: ReidDataset) -> None:
+    """`ReidError` now, not after training, if no query could ever be matched."""
+    query, gallery = dataset.query, dataset.gallery
+    protocol = protocol_for(dataset)
+    if protocol.gallery_draws or (query.empty and gallery.empty):
+        return
+    for name, table in (("query", query), ("gallery", gallery)):
+        if table.empty:
+            raise ReidError(f"data set {dataset.name!r} has no {name} images; a test needs queries and a gallery")
+    columns = ["identity", "camera"]
+    pairs = query[columns].drop_duplicates().merge(gallery[columns].drop_duplicates(), on="identity")
+    if protocol.exclude_same_camera:
+        pairs = pairs[pairs["camera_x"] != pairs["camera_y"]]
+    if pairs.empty:
+        where = "in another camera " if protocol.exclude_same_camera else ""
+        raise ReidError(
+            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing could be "
+            "scored; check the identity, camera and split columns"
+        )
+
+
+def start_from(model: MSINet, source: str) -> None:
+    """Take over weights from a run folder of ours or one of the authors' checkpoints, classifiers excepted.
+
+    Anything else that does not fit is a `ReidError` naming it; a missing part branch is a warning.
+    """
+    if Path(source).is_dir():
+        state = RunFolder(source).checkpoint().weights
+    else:
+        state = reference.load_msinet(source, model.genotype).state_dict()
+    own = model.state_dict()
+    wanted = {name for name in own if not name.startswith((*CLASSIFIERS, "learned_map."))}
+    for name in sorted(wanted):
+        if name not in state or state[name].shape != own[name].shape:
+            found = tuple(state[name].shape) if name in state else "nothing"
+            raise ReidError(
+                f"the weights in {source!r} are of another architecture: {name} is {tuple(own[name].shape)} "
+                f"here and {found} there; give the matching --genotype and --channels"
+            )
+    model.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    fresh = sorted(set(own) - wanted)
+    if fresh:
+        warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)
+
+
+def load_network(run: RunFolder | str | Path) -> MSINet:
+    """The network of a training run as its last checkpoint has it, in evaluation mode."""
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    config = run.config()
+    if not isinstance(config, TrainConfig):
+        raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
+    checkpoint = run.checkpoint()
+    genotype = run.genotype() or config.resolved_genotype()
+    model = MSINet(
+        genotype, checkpoint.state["num_identities"], config.channels, config.alignment != "none"
+    )
+    model.load_state_dict(checkpoint.weights)
+    return model.eval()
