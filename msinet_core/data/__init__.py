@@ -8,25 +8,37 @@ from msinet_core.data.augment import (
     normalise,
 )
 from msinet_core.data.batches import TrainBatches, iterate_images
+from msinet_core.data.checks import check_dataset
 from msinet_core.data.images import ImageReader, open_images
 from msinet_core.data.protocol import Protocol, protocol_for
+from msinet_core.data.report import DataReport, Finding
 from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
+from msinet_core.data.synthetic import generate
 from msinet_core.data.table import ReidDataset
+from msinet_core.data.tables import from_table
+from msinet_core.data.twins import TwinSplit, twins_split
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Augmentation",
+    "DataReport",
+    "Finding",
     "IdentitySampler",
     "ImageReader",
     "Protocol",
     "ReidDataset",
     "TrainBatches",
+    "TwinSplit",
     "augment",
+    "check_dataset",
+    "from_table",
+    "generate",
     "iterate_images",
     "load_dataset",
     "normalise",
     "open_images",
     "protocol_for",
+    "twins_split",
 ]

@@ -9,7 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from msinet_core.data.roots import find_root, image_files, listing, shown
+from msinet_core.data.roots import (
+    counted,
+    find_root,
+    image_files,
+    listing,
+    read_lines,
+    read_list,
+    shown,
+)
 from msinet_core.data.table import SPLITS, ReidDataset
 from msinet_core.errors import ReidError
 
@@ -80,18 +88,25 @@ def folders(
     query: str = "query",
     gallery: str = "bounding_box_test",
     pattern: str = ANY_PATTERN,
-    name: str = "folders",
+    images: str = "",
+    cameras: str = "",
+    title: str = "folders",
     junk_identities: tuple[Any, ...] = (-1,),
     distractor_identities: tuple[Any, ...] = (0,),
 ) -> ReidDataset:
-    r"""Any data set of one folder a split whose names say identity and, perhaps, camera.
+    r"""Any data set whose paths say identity and, perhaps, camera. The defaults read DukeMTMC-reID,
+    Occluded-Duke and their like.
 
-    The defaults read DukeMTMC-reID, Occluded-Duke and their like.
-
-    train, query, gallery: folders below `root`, searched in depth; '' leaves a split out.
-    pattern: a regular expression, searched in each path below its split's folder, with a group
-        `identity`, perhaps a group `camera`, and any further named groups, which become columns:
-        `r"(?P<identity>\d+)/(?P<camera>[^_]+)_"` reads `0042/north_17.jpg`.
+    train, query, gallery: for each split, a folder below `root`, searched in depth, or a text file
+        there with a path a line; '' leaves the split out.
+    pattern: a regular expression, searched in each path below its split's folder (or as its list
+        writes it), with a group `identity`, perhaps a group `camera`, and any further named groups,
+        which become columns: `r"(?P<identity>\d+)/(?P<camera>[^_]+)_"` reads `0042/north_17.jpg`.
+    images: the folder that listed paths start from. Listed paths without a suffix get `.jpg`.
+    title: the data set's name. cameras: a text file with `path;camera` a line (further fields are passed over), for names that do
+        not say the camera. VERI-Wild is `folders` with `train="train_test_split/train_list.txt"`,
+        `query="train_test_split/test_3000_id_query.txt"`, `gallery="train_test_split/test_3000_id.txt"`,
+        `images="images"`, `cameras="train_test_split/vehicle_info.txt"`, `pattern=r"(?P<identity>\d+)/"`.
     """
     try:
         groups = re.compile(pattern).groupindex
@@ -100,9 +115,12 @@ def folders(
     if "identity" not in groups:
         raise ReidError(f"pattern {pattern!r} has no group identity; write it as (?P<identity>...)")
     parts = (train, query, gallery)
-    layout = "Name the folder of each split with train=, query= and gallery= ('' leaves a split out)"
-    found = find_root(root, (), tuple(part for part in parts if part), layout)
-    return _from_folders(name, found, parts, pattern, tuple(junk_identities), tuple(distractor_identities))
+    needed = tuple(part for part in (*parts, images, cameras) if part)
+    layout = "Name the folder or list of each split with train=, query= and gallery= ('' leaves one out)"
+    found = find_root(root, (), needed, layout)
+    junk, distractors = tuple(junk_identities), tuple(distractor_identities)
+    dataset = _from_folders(title, found, parts, pattern, junk, distractors, images)
+    return _with_cameras(dataset, found / cameras, images) if cameras else dataset
 
 
 def _from_folders(
@@ -112,33 +130,62 @@ def _from_folders(
     pattern: str,
     junk: tuple[Any, ...] = (),
     distractors: tuple[Any, ...] = (),
+    images: str = "",
 ) -> ReidDataset:
-    """One folder a split; rows sorted by path within each split."""
+    """One folder or list a split; rows sorted by path within each split."""
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     compiled = re.compile(pattern)
     for split, part in zip(SPLITS, parts, strict=True):
         if not part:
             continue
-        paths = image_files(root / part, root)
-        matched = [(path, compiled.search(path[len(part.rstrip("/")) + 1 :])) for path in paths]
+        paths, prefix = _paths(root, part, images)
+        matched = [(path, compiled.search(path[len(prefix) :])) for path in paths]
         others = [path for path, match in matched if match is None]
         if len(others) == len(paths):
             raise ReidError(_nothing_read(root / part, paths, pattern))
         if others:
-            notes.append(f"{len(others):,} images of another naming were left out: {shown(others)}")
+            notes.append(
+                f"{counted(len(others), 'image')} in {part} of another naming left out: {shown(others)}"
+            )
         rows += [{"path": path, "split": split, **match.groupdict()} for path, match in matched if match]
+    if not rows:
+        raise ReidError("train, query and gallery are all left out; name at least one")
     table = pd.DataFrame(rows)
     for column in table.columns.difference(["path", "split"]):
         table[column] = integers_or_text(table[column])
     return ReidDataset(name, root, table, junk, distractors, tuple(notes))
 
 
-def _nothing_read(folder: Path, paths: list[str], pattern: str) -> str:
+def _paths(root: Path, part: str, images: str) -> tuple[list[str], str]:
+    """Sorted paths of one split, relative to `root`, and the prefix that the pattern does not see."""
+    if (root / part).is_dir():
+        return image_files(root / part, root), part.strip("/") + "/"
+    prefix = images.strip("/") + "/" if images else ""
+    return sorted(prefix + path for path, _ in read_list(root / part)), prefix
+
+
+def _with_cameras(dataset: ReidDataset, file: Path, images: str) -> ReidDataset:
+    """The data set with each image's camera from a `path;camera` file."""
+    known = {}
+    for line in read_lines(file):
+        fields = [field.strip() for field in re.split("[;,\t]", line)]
+        if len(fields) > 1:
+            known[os.path.splitext(fields[0])[0]] = fields[1]
+    prefix = len(images.strip("/")) + 1 if images else 0
+    camera = [known.get(os.path.splitext(path[prefix:])[0]) for path in dataset.table["path"]]
+    absent = [path for path, value in zip(dataset.table["path"], camera, strict=True) if value is None]
+    if absent:
+        raise ReidError(f"{file} gives no camera for {shown(absent)}; its lines should read path;camera")
+    return dataset.with_table(dataset.table.assign(camera=integers_or_text(pd.Series(camera, dtype="str"))))
+
+
+def _nothing_read(source: Path, paths: list[str], pattern: str) -> str:
     if not paths:
-        return f"{folder} holds no images (it holds {listing(folder)}); unpack it again"
+        held = f"it holds {listing(source)}" if source.is_dir() else "the list is empty"
+        return f"{source} has no images ({held}); unpack it again"
     return (
-        f"none of the {len(paths):,} images in {folder} is named as expected ({pattern}), "
+        f"none of the {len(paths):,} images in {source} is named as expected ({pattern}), "
         f"for example {shown(paths, 2)}: this is another data set or version; "
         "the source 'folders' reads any naming by a pattern of yours"
     )

@@ -20,7 +20,7 @@ def manifest(
     root: Root,
     *,
     file: str = "manifest.csv",
-    name: str = "manifest",
+    title: str = "",
     junk_identities: tuple[Any, ...] = (),
     distractor_identities: tuple[Any, ...] = (),
 ) -> ReidDataset:
@@ -28,7 +28,8 @@ def manifest(
 
     root: the folder that holds the CSV `file`, or the CSV itself. Paths are relative to its
     folder, or absolute. `camera` may be left out. Identities and cameras are integers where all of
-    them are written as such, else text.
+    them are written as such, else text. title: the data set's name;
+    "manifest" and the folder's by default.
     """
     path = Path(root).expanduser()
     if path.is_dir():
@@ -49,6 +50,7 @@ def manifest(
             f"write one of {', '.join(SPLITS)}"
         )
     table["identity"] = integers_or_text(table["identity"], padded=False)
+    name = title or f"manifest {path.absolute().parent.name}"
     return ReidDataset(
         name, path.parent, _with_camera(table, path), tuple(junk_identities), tuple(distractor_identities)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def image_files(folder: Path, root: Path) -> list[str]:
     return sorted(found)
 
 
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file that are not blank, stripped."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReidError(f"{file} is not UTF-8 text ({error}); convert it") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_list(file: Path) -> list[tuple[str, int | None]]:
+    """`path label` a line, the label being optional: paths with forward slashes (`.jpg` where a path
+    has no suffix), and labels.
+    """
+    entries = []
+    for line in read_lines(file):
+        match = re.fullmatch(r"(.*\S)\s+(-?\d+)", line)
+        path = (match[1] if match else line).replace("\\", "/")
+        path = path if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES else path + ".jpg"
+        entries.append((path, int(match[2]) if match else None))
+    return entries
+
+
 def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
@@ -69,6 +92,11 @@ def shown(values: Iterable[object], most: int = 3) -> str:
     items = [str(value) for value in values]
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 image`, `2,000 images`"""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def _absolute(path: Path) -> Path:

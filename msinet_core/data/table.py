@@ -44,7 +44,7 @@ class ReidDataset:
                 f"it has {', '.join(map(str, table.columns))}"
             )
         if "camera" not in table.columns:
-            table = table.assign(camera=pd.NA)
+            table = table.assign(camera=pd.Series(pd.NA, index=table.index))
         unknown = sorted(set(table["split"]) - set(SPLITS), key=str)
         if unknown:
             raise ReidError(
