@@ -37,6 +37,8 @@ class RunConfig:
     """Data set: manifest, market1501, msmt17, veri776, vehicleid, ... (`msinet data --help`)."""
     root: str = ""
     """Folder of the data set."""
+    options: tuple[str, ...] = ()
+    """Options of the data set as name=value, such as test_size=1600."""
     height: int = 256
     """Height of the network's input, pixels."""
     width: int = 128
@@ -95,6 +97,11 @@ class RunConfig:
             raise ReidError("images_per_identity must be at least 2: the losses compare images of one identity")
         if list(self.milestones or ()) != sorted(set(self.milestones or ())):
             raise ReidError(f"milestones must rise; got {self.milestones}")
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """`options` as a mapping; whole numbers and true or false become such."""
+        return parse_options(self.options)
 
     @property
     def batch_size(self) -> int:
@@ -198,6 +205,19 @@ class TrainConfig(RunConfig):
     def resolved_genotype(self) -> Genotype:
         """The genotype that the text, file or run folder stands for."""
         return read_genotype(self.genotype)
+
+
+def parse_options(options: tuple[str, ...]) -> dict[str, Any]:
+    """`("test_size=1600", "boxes=labeled")` as a mapping."""
+    words: dict[str, Any] = {"true": True, "false": False}
+    parsed = {}
+    for option in options:
+        name, sign, value = option.partition("=")
+        if not sign or not name:
+            raise ReidError(f"data set options are given as name=value; got {option!r}")
+        number = value.lstrip("-").isdigit()
+        parsed[name] = int(value) if number else words.get(value.lower(), value)
+    return parsed
 
 
 def read_genotype(text: str) -> Genotype:

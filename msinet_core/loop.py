@@ -53,7 +53,7 @@ def open_dataset(config: RunConfig) -> ReidDataset:
     """The data set that a configuration names."""
     if not config.root:
         raise ReidError("where is the data? Give its folder with --root")
-    return load_dataset(config.data, config.root)
+    return load_dataset(config.data, config.root, **config.data_options)
 
 
 def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
