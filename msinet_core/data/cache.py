@@ -79,8 +79,10 @@ def load_or_make(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{content_key(files, shape, workers)}-{shape[2]}x{shape[3]}.u8"
-        with _one_at_a_time(target):
+        with _one_at_a_time(target) as alone:
             if not _is_whole(target, shape):
+                if alone:
+                    _clear_unfinished(target)
                 _make(target, shape, fill)
     except OSError as error:
         raise ReidError(
@@ -136,18 +138,27 @@ def _make(target: Path, shape: Shape, fill: Callable[[np.ndarray], dict[int, str
             os.unlink(name)
 
 
+def _clear_unfinished(target: Path) -> None:
+    """Remove what a killed process left of this file."""
+    for part in target.parent.glob(f"{target.stem}*.part"):
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
-def _one_at_a_time(target: Path) -> Iterator[None]:
-    """Let a second process wait for the first instead of doing the same work. Only a courtesy:
-    where the file system has no locks, both make the file, and both files are the same.
+def _one_at_a_time(target: Path) -> Iterator[bool]:
+    """Let a second process wait for the first instead of doing the same work. Yields whether it is
+    certain that nobody else is at it. Only a courtesy: where the file system has no locks, both
+    make the file, and both files are the same.
     """
     if sys.platform == "win32":
-        yield
+        yield False
         return
     import fcntl
 
-    lock = target.with_suffix(".lock")
-    with open(lock, "w") as file:
-        with suppress(OSError):
+    with open(target.with_suffix(".lock"), "w") as file:
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        except OSError:
+            yield False
+        else:
+            yield True
