@@ -23,11 +23,13 @@ from msinet_core.figures.style import (
     bare,
     dress,
     empty_figure,
+    figure_array,
     ink_on,
     new_figure,
     operation_colour,
     operation_label,
     operation_legend,
+    rgb,
     whole_numbers,
 )
 from msinet_core.space import (
@@ -101,18 +103,19 @@ def alpha_heatmap(alphas: Any, title: str = "", stage: int | None = None,
     """
     weights = softmax(alphas)
     stages = range(1, NUM_STAGES + 1) if stage is None else [stage]
-    figure = new_figure(3.6 * len(stages) + 1.0, 3.3, title)
+    width, height, left, panel = 2.1 + 3.3 * len(stages), 3.3, 1.15, 3.15  # inches
+    figure = new_figure(width, height, title, layout=None)
     top = max(0.5, float(weights.max()))
     image: Any = None
     for place, number in enumerate(stages):
-        axes = figure.add_subplot(1, len(stages), place + 1)
+        axes = figure.add_axes(((left + 3.3 * place) / width, 0.17, panel / width, 0.63))
         part = slice((number - 1) * SLOTS_PER_STAGE, number * SLOTS_PER_STAGE)
         image = _heatmap_of_stage(axes, weights[part], operations, top)
         axes.set_title(f"stage {number}", fontsize=10.5, color=INK)
         labels = [place_label(slot) for slot in range(SLOTS_PER_STAGE)] if place == 0 else []
         axes.set_yticks(range(SLOTS_PER_STAGE) if labels else [], labels)
-    bar = figure.colorbar(image, ax=figure.axes, shrink=0.9, pad=0.015)
-    bar.set_label("softmax weight", fontsize=9, color=FAINT, labelpad=8)
+    bar = figure.colorbar(image, cax=figure.add_axes((1 - 0.72 / width, 0.17, 0.13 / width, 0.63)))
+    bar.set_label("softmax weight", fontsize=9, color=FAINT, labelpad=6)
     bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
     bar.outline.set_visible(False)
     return figure
@@ -141,6 +144,25 @@ def alpha_trajectories(history: Any, stage: int | None = None, epoch: int | None
     grid[0, 0].set_ylim(0, max(0.5, float(weights.max()) * 1.05))
     operation_legend(figure, operations)
     return figure
+
+
+class TrajectoryPicture:
+    """The trajectories drawn once; `at(epoch)` gives the picture with a line at that epoch, at once."""
+
+    def __init__(self, history: Any, stage: int | None = None) -> None:
+        figure = alpha_trajectories(history, stage)
+        self.page = figure_array(figure)
+        self.height = len(self.page)
+        self.axes = [axes for axes in figure.axes if axes.lines]
+
+    def at(self, epoch: float) -> np.ndarray:
+        """H x W x 3 uint8."""
+        page = self.page.copy()
+        for axes in self.axes:
+            x = int(axes.transData.transform((epoch, 0))[0])
+            low, high = (round(self.height - y) for y in (axes.bbox.y1, axes.bbox.y0))
+            page[low:high, max(0, x) : x + 2] = rgb(INK)
+        return page
 
 
 def _trajectory(axes: Axes, epochs: np.ndarray, weights: np.ndarray, operations: Sequence[str]) -> None:

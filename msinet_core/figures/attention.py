@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from msinet_core.errors import ReidError
-from msinet_core.figures.style import FAINT, bare, empty_figure, new_figure
-from msinet_core.figures.tiles import as_photo
+from msinet_core.figures.style import bare, empty_figure, new_figure
+from msinet_core.figures.tiles import Tile, as_photo, sheet
 
 COLOURMAP = "magma"  # even in brightness, so it survives colour blindness and grey printing
 
@@ -97,21 +97,15 @@ def alignment_figure(query: Any, partner: Any, found: np.ndarray, row: float, co
     return map_row(pictures, titles, title)
 
 
-def feature_grid(maps: Any, title: str = "", columns: int = 8, labels: Sequence[str] | None = None) -> Figure:
-    """Channels of a feature map (C x h x w) as small pictures, each scaled on its own."""
+def feature_sheet(maps: Any, columns: int = 8, labels: Sequence[str] | None = None, height: int = 96) -> np.ndarray:
+    """Channels of a feature map (C x h x w) as small pictures in rows, each scaled on its own; uint8."""
     array = np.asarray(maps.detach().cpu() if hasattr(maps, "detach") else maps, dtype=np.float64)
     if array.ndim != 3 or not len(array):
-        return empty_figure("No feature map to show.")
-    rows = -(-len(array) // columns)
-    shape = array.shape[1] / array.shape[2]
-    figure = new_figure(1.05 * min(columns, len(array)) + 0.2, rows * min(2.2, 1.0 * shape + 0.25) + 0.45, title)
-    grid = figure.subplots(rows, min(columns, len(array)), squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        bare(axes)
-        if place < len(array):
-            axes.imshow(array[place], cmap=COLOURMAP, interpolation="nearest")
-            if labels is not None:
-                axes.set_title(labels[place], fontsize=8, color=FAINT)
-        else:
-            axes.set_axis_off()
-    return figure
+        return sheet([], columns)
+    times = max(1, round(height / array.shape[1]))
+    tiles = []
+    for place, values in enumerate(array):
+        colours = (mpl.colormaps[COLOURMAP](scaled(values))[..., :3] * 255).astype(np.uint8)
+        words = () if labels is None else (labels[place],)
+        tiles.append(Tile(colours.repeat(times, 0).repeat(times, 1), "plain", words))
+    return sheet(tiles, columns, gap=2)

@@ -25,10 +25,14 @@ from msinet_core.figures.style import (
     whole_numbers,
 )
 
-LOSS_NAMES = {
-    "train_loss": "train",
-    "validation_loss": "validation",
+TWIN_LOSSES = {"train_loss": "train", "validation_loss": "validation"}
+LOSS_PARTS = {
     "loss": "total",
+    "global_classification": "global classification",
+    "part_classification": "part classification",
+    "global_triplet": "global triplet",
+    "part_triplet": "part triplet",
+    "alignment": "alignment",
 }
 
 
@@ -70,11 +74,11 @@ def search_curves(history: Any) -> Figure:
     figure = new_figure(11, 3.0)
     losses, entropies, rates = figure.subplots(1, 3)
     dress(losses, "Contrastive loss of the twins", "epoch")
-    for place, name in enumerate(("train_loss", "validation_loss")):
+    for place, (name, label) in enumerate(TWIN_LOSSES.items()):
         if _columns(steps, [name]):
             _line(losses, _steps_in_epochs(steps), steps[name], "", SERIES[place], linewidth=0.8, alpha=0.4)
         if _columns(epochs, [name]):
-            _line(losses, epochs["epoch"], epochs[name], LOSS_NAMES[name], SERIES[place], linewidth=2)
+            _line(losses, epochs["epoch"], epochs[name], label, SERIES[place], linewidth=2)
     legend(losses)
     dress(entropies, "Entropy of the weights (1 = undecided)", "epoch")
     numbers, alphas = alpha_history(epochs)
@@ -84,7 +88,7 @@ def search_curves(history: Any) -> Figure:
             _line(entropies, numbers, share[:, 4 * stage : 4 * stage + 4].mean(1), f"stage {stage + 1}",
                   SERIES[stage], linewidth=2)
         legend(entropies)
-    _rates(rates, epochs, {"lr": "weights", "alpha_lr": "alpha"})
+    _rates(rates, epochs, {"learning_rate": "weights", "alpha_learning_rate": "alpha"})
     for axes in (losses, entropies, rates):
         whole_numbers(axes)
     return figure
@@ -108,11 +112,10 @@ def training_curves(history: Any) -> Figure:
     figure = new_figure(11, 3.0)
     losses, scores, rates = figure.subplots(1, 3)
     dress(losses, "Loss and its parts", "epoch")
-    parts = _columns(epochs, [name for name in epochs.columns if str(name).startswith("loss")])
-    for place, name in enumerate(parts):
-        label = "total" if name == "loss" else name.removeprefix("loss_").replace("_", " ")
-        _line(losses, epochs["epoch"], epochs[name], label, SERIES[place % len(SERIES)],
-              linewidth=2.4 if name == "loss" else 1.4)
+    for place, name in enumerate(_columns(epochs, list(LOSS_PARTS))):
+        if name != "alignment" or finite(epochs[name]).any():  # all zero without SAM
+            _line(losses, epochs["epoch"], epochs[name], LOSS_PARTS[name], SERIES[place % len(SERIES)],
+                  linewidth=2.4 if name == "loss" else 1.4)
     legend(losses)
     dress(scores, "Retrieval on unseen identities", "epoch")
     for place, name in enumerate(_columns(evaluations, ["mAP", "rank1", "mINP"])):
@@ -120,7 +123,7 @@ def training_curves(history: Any) -> Figure:
               SERIES[place], linewidth=2)
     scores.set_ylim(0, 1.02)
     legend(scores, "lower right")
-    _rates(rates, epochs, {"lr": "weights"})
+    _rates(rates, epochs, {"learning_rate": "weights"})
     for axes in (losses, scores, rates):
         whole_numbers(axes)
     return figure

@@ -108,8 +108,8 @@ def draw_network(genotype: Genotype, *, weights: Any = None, chosen: int | None 
     frames one slot. `channels`, `height` and `width` (pixels of the input) only label the stages.
     """
     span = 2 * CELL_WIDTH + CELL_GAP
-    figure = new_figure(13, 6.6, title)
-    axes = bare(figure.add_subplot())
+    figure = new_figure(13, 6.6, title, layout=None)
+    axes = bare(figure.add_axes((0.005, 0.06, 0.99, 0.88 if title else 0.94)))
     pen = Pen(axes)
     for stage in range(NUM_STAGES):
         y = -ROW * stage
@@ -125,7 +125,7 @@ def draw_network(genotype: Genotype, *, weights: Any = None, chosen: int | None 
         _after_stage(pen, stage, y, span)
     axes.set_xlim(-2.6, span + 4.3)
     axes.set_ylim(-ROW * (NUM_STAGES - 1) - 1.25, 2.1)
-    operation_legend(figure)
+    operation_legend(figure, where="lower center")
     return figure
 
 

@@ -1,6 +1,6 @@
 """Pictures of the twins split: who is seen by which side, through which cameras, and what they look like.
 
-Both halves are tables with `identity` and, where the data has cameras, `camera`. Paper: section 3.3, figure 2.
+Both halves are tables with `identity` and, where the data has cameras, `camera`. Paper: section 3.1, figure 2.
 """
 
 from __future__ import annotations
@@ -113,13 +113,19 @@ def overlap_diagram(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
 
 def identity_sheet(table: pd.DataFrame, root: Any, identities: Sequence[Any], *, cameras: Sequence[Any] | None = None,
                    images: int = 8, height: int = 128, width: int = 64) -> np.ndarray:
-    """Photographs of some identities, a row each, at most `images` a row; uint8. `cameras` keeps only these."""
+    """Photographs of some identities, a row each, at most `images` a row; uint8. `cameras` keeps only these.
+
+    A column `side` (train or validation), if there is one, goes into the captions.
+   """
     part = table if not cameras else table[table["camera"].isin(list(cameras))]
     rows = []
     for identity in identities:
         chosen = part[part["identity"] == identity].head(images)
-        photos = PhotoShelf(root, chosen["path"], height, width)
-        words = [("" if pd.isna(camera) else f"cam {camera}") for camera in chosen.get("camera", [None] * len(chosen))]
+        photos = PhotoShelf(root, list(chosen["path"]), height, width)
+        cameras_of = chosen.get("camera", pd.Series([None] * len(chosen)))
+        sides = chosen.get("side", pd.Series([""] * len(chosen)))
+        words = [" · ".join(part for part in ("" if pd.isna(camera) else f"cam {camera}", side) if part)
+                 for camera, side in zip(cameras_of, sides, strict=True)]
         tiles = [Tile(photos[place], "plain", (f"id {identity}", word)) for place, word in enumerate(words)]
         if tiles:
             rows.append(sheet(tiles, images, gap=2))

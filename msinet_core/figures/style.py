@@ -11,10 +11,11 @@ import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -68,9 +69,12 @@ def ink_on(colour: str) -> str:
     return INK if luminance > 0.24 else "#FFFFFF"
 
 
-def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """An empty white figure of `width` x `height` inches that lays itself out."""
-    figure = Figure(figsize=(width, height), dpi=100, facecolor=PAGE, layout="constrained")
+def new_figure(width: float, height: float, title: str = "", layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty white figure of `width` x `height` inches that lays itself out.
+
+    Laying out costs as much as drawing; pictures that follow a slider place their axes themselves (None).
+    """
+    figure = Figure(figsize=(width, height), dpi=100, facecolor=PAGE, layout=layout)
     if title:
         figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     return figure
@@ -121,10 +125,10 @@ def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
         axes.legend(loc=where, ncols=columns, fontsize=8.5, frameon=False, labelcolor=INK)
 
 
-def operation_legend(figure: Figure, operations: Sequence[str] = OPERATIONS) -> None:
+def operation_legend(figure: Figure, operations: Sequence[str] = OPERATIONS, where: Any = "outside lower center") -> None:
     """The palette of operations along the lower edge of the figure."""
     handles = [Patch(color=operation_colour(name), label=operation_label(name)) for name in operations]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9,
+    figure.legend(handles=handles, loc=where, ncols=len(handles), fontsize=9,
                   frameon=False, labelcolor=INK)
 
 
@@ -137,12 +141,16 @@ def empty_figure(message: str, width: float = 7, height: float = 2.4) -> Figure:
     return figure
 
 
-def figure_png(figure: Figure, dpi: int = 100) -> bytes:
-    """The figure as PNG bytes."""
-    buffer = io.BytesIO()
+def figure_array(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """The figure's pixels, H x W x 3 uint8."""
     with DRAWING:
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
-    return buffer.getvalue()
+        before = figure.dpi
+        figure.dpi = dpi
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        figure.dpi = before
+    return pixels
 
 
 def image_bytes(image: np.ndarray, format: str = "png", quality: int = 88) -> bytes:
@@ -157,14 +165,14 @@ def image_bytes(image: np.ndarray, format: str = "png", quality: int = 88) -> by
     return buffer.getvalue()
 
 
+def as_array(picture: Figure | np.ndarray, dpi: int = 100) -> np.ndarray:
+    """What the reader sees, as H x W x 3 uint8 (H x W for a grey image)."""
+    return figure_array(picture, dpi) if isinstance(picture, Figure) else picture
+
+
 def encode(picture: Figure | np.ndarray, dpi: int = 100) -> bytes:
     """PNG bytes of a figure or of an image."""
-    return figure_png(picture, dpi) if isinstance(picture, Figure) else image_bytes(picture)
-
-
-def as_array(picture: Figure | np.ndarray, dpi: int = 100) -> np.ndarray:
-    """What the reader sees, as H x W x 3 uint8."""
-    return np.asarray(Image.open(io.BytesIO(encode(picture, dpi))).convert("RGB"))
+    return image_bytes(as_array(picture, dpi))
 
 
 def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path:
