@@ -32,19 +32,19 @@ class ChannelGate(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        self.squeeze = nn.Conv2d(channels, channels // reduction, 1)
-        self.excite = nn.Conv2d(channels // reduction, channels, 1)
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, hidden, 1)
+        self.excite = nn.Conv2d(hidden, channels, 1)
 
-    def gate(self, x: Tensor) -> Tensor:
-        """Gates of N x C x 1 x 1 in (0, 1) for features of N x C x H x W."""
-        pooled = x.mean(dim=(2, 3), keepdim=True)
-        return torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
+    def gates(self, a: Tensor, b: Tensor) -> Branches:
+        """Factors in (0, 1) for every channel of both branches, N x C x 1 x 1 each."""
+        # One pass over both branches' pooled vectors: 2N x C x 1 x 1.
+        pooled = torch.cat((a.mean(dim=(2, 3), keepdim=True), b.mean(dim=(2, 3), keepdim=True)))
+        gate_a, gate_b = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled)))).chunk(2)
+        return gate_a, gate_b
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
-        # One pass of the gate over both branches' pooled vectors: 2N x C x 1 x 1.
-        pooled = torch.cat((a.mean(dim=(2, 3), keepdim=True), b.mean(dim=(2, 3), keepdim=True)))
-        gates = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
-        gate_a, gate_b = gates.chunk(2)
+        gate_a, gate_b = self.gates(a, b)
         return a * gate_a, b * gate_b
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from msinet_core.errors import ReidError
+from msinet_core.retrieval.counting import normalise
 
 # float32 rounds to within this of a number between 1 and 2.
 UNIT_ROUNDOFF = 2.0**-24
 
 
 def feature_array(features: Any, name: str) -> np.ndarray:
-    """`features` as a C-contiguous N x D array of float32 or float64; half precision is widened.
+    """`features` (or distances) as a C-contiguous N x D array of float32 or float64; half precision is widened.
 
     Takes numpy arrays, torch tensors (any device) and nested lists. `ReidError` for integers
-    and other dtypes, other shapes, D = 0, and NaN or infinite values.
+    and other dtypes, other shapes and D = 0.
     """
     if hasattr(features, "detach"):  # a torch tensor; bfloat16 has no numpy counterpart
         features = features.detach().cpu()
@@ -28,52 +31,62 @@ def feature_array(features: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(features)
     except ValueError as error:
-        raise ReidError(f"{name} features are not a rectangular array: {error}") from error
+        raise ReidError(f"{name}: this is not a rectangular array ({error})") from error
     if array.ndim != 2 or array.shape[1] == 0:
-        raise ReidError(f"{name} features must be N x D with D > 0, but their shape is {array.shape}")
+        raise ReidError(f"{name}: two axes are needed, the second not empty, but the shape is {array.shape}")
     if array.dtype.kind != "f":
         raise ReidError(
-            f"{name} features are of dtype {array.dtype}; floating point is expected "
-            "(if these really are features, convert them with .astype('float32'))"
+            f"{name}: the dtype is {array.dtype}, but floating point is expected "
+            "(if this really is what you mean, convert it with .astype('float32'))"
         )
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
-    array = np.ascontiguousarray(array)
-    _require_finite(array, name)
-    return array
-
-
-def _require_finite(array: np.ndarray, name: str) -> None:
-    for start in range(0, len(array), 4096):  # in blocks: isfinite on all rows would need an array as long
-        finite = np.isfinite(array[start : start + 4096]).all(axis=1)
-        if not finite.all():
-            bad = start + int(np.argmin(finite))
-            raise ReidError(
-                f"{name} features have NaN or infinite values, first in row {bad}; "
-                "look for a diverged model or a broken image there"
-            )
+    return np.ascontiguousarray(array)
 
 
 def unit_rows(features: np.ndarray, name: str, kept: np.ndarray | None = None) -> np.ndarray:
     """Rows (those `kept`, boolean, if given) divided by their Euclidean length, as float32.
 
-    The length is taken in float64. A row of zeros raises `ReidError`.
+    Values are rounded to multiples of 2^-26 (see `counting`). `ReidError` for a row of zeros and for
+    values that are not finite.
     """
     rows = np.arange(len(features)) if kept is None else np.flatnonzero(kept)
     result = np.empty((len(rows), features.shape[1]), np.float32)
-    for start in range(0, len(rows), 4096):
-        chosen = rows[start : start + 4096]
-        block = features[chosen].astype(np.float64)
-        largest = np.abs(block).max(axis=1, keepdims=True, initial=0.0)
-        if (largest == 0).any():
+    bad: list[int] = []
+    in_parts(len(rows), lambda first, last: bad.append(normalise(features, rows, first, last, result)))
+    bad = sorted(n for n in bad if n >= 0)
+    if bad:
+        row = int(rows[bad[0]])
+        if np.isfinite(features[row]).all():
             raise ReidError(
-                f"row {chosen[np.argmin(largest)]} of the {name} features is all zeros, so it has no direction "
-                "to compare; leave that image out or find out why its feature is empty"
+                f"row {row} of the {name} features is all zeros, so it has no direction to compare; "
+                "leave that image out or find out why its feature is empty"
             )
-        block /= largest  # so that squares neither overflow nor vanish
-        block /= np.sqrt(np.einsum("nd,nd->n", block, block))[:, None]
-        result[start : start + 4096] = block
+        raise ReidError(
+            f"row {row} of the {name} features has NaN or infinite values; "
+            "look for a diverged model or a broken image there"
+        )
     return result
+
+
+def in_parts(count: int, work: Callable[[int, int], Any], threads: int | None = None) -> None:
+    """Runs work(a, b) over parts a..b of range(count) in threads; raises what they raise.
+
+    Threads of its own, not numba's: those crash the process when two notebook cells use them at once.
+    """
+    threads = threads or usable_threads()
+    parts = max(1, min(4 * threads, count // 32))  # more parts than threads, so that all end together
+    edges = np.linspace(0, count, parts + 1).astype(int).tolist()
+    if threads == 1 or parts == 1:
+        work(0, count)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def usable_threads() -> int:
+    """As many as torch uses, so that OMP_NUM_THREADS and torch.set_num_threads hold here too."""
+    return torch.get_num_threads()
 
 
 def require_same_length(query: np.ndarray, gallery: np.ndarray) -> None:
@@ -87,10 +100,10 @@ def require_same_length(query: np.ndarray, gallery: np.ndarray) -> None:
 def product_error(length: int) -> float:
     """Bound on the float32 rounding error of the dot product of two unit vectors of this length.
 
-    The certain bound is length * roundoff. For long vectors the probabilistic one is used, with
-    8 * sqrt(length) (Higham and Mary 2019: exceeded with a probability below 1e-13).
+    length * roundoff is certain. For long vectors 4 * sqrt(length) * roundoff: rounding errors are
+    independent enough that this is nine standard deviations, even where every partial sum is near 1.
     """
-    return 1.01 * UNIT_ROUNDOFF * (min(length, 8.0 * math.sqrt(length)) + 4.0)
+    return 1.01 * UNIT_ROUNDOFF * (min(length, 4.0 * math.sqrt(length)) + 4.0)
 
 
 def label_series(labels: Any, count: int, what: str) -> pd.Series:
@@ -104,6 +117,8 @@ def label_series(labels: Any, count: int, what: str) -> pd.Series:
     if series.isna().any():
         bad = int(np.argmax(series.isna().to_numpy()))
         raise ReidError(f"row {bad} has no {what} (NA); give one for every row or drop the row")
+    if series.dtype.kind in "iu":
+        return series.astype("int64")
     kinds = {_kind(value) for value in series.unique()}
     if len(kinds) > 1 or "other" in kinds:
         raise ReidError(f"the {what}s must be all integers or all strings")
@@ -121,8 +136,10 @@ def _kind(value: Any) -> str:
     return "int" if isinstance(value, float | np.floating) and float(value).is_integer() else "other"
 
 
-def shared_codes(query: Any, gallery: Any, counts: tuple[int, int], what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of both sides as int64 codes, equal where and only where the labels are equal."""
+def shared_codes(
+    query: Any, gallery: Any, counts: tuple[int, int], what: str
+) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    """Labels of both sides as int64 codes into the list of different labels, which comes third."""
     one = label_series(query, counts[0], f"query {what}")
     two = label_series(gallery, counts[1], f"gallery {what}")
     if len(one) and len(two) and (one.dtype != two.dtype):
@@ -131,16 +148,13 @@ def shared_codes(query: Any, gallery: Any, counts: tuple[int, int], what: str) -
             f"query {what}s are {names[one.dtype == object]} but gallery {what}s are "
             f"{names[two.dtype == object]}, so nothing could match; use one kind for both"
         )
-    both = pd.concat([one.astype(object), two.astype(object)], ignore_index=True)
-    codes = pd.factorize(both)[0].astype(np.int64)
-    return codes[: len(one)], codes[len(one) :]
+    codes, labels = pd.factorize(pd.concat([part for part in (one, two) if len(part)] or [one], ignore_index=True))
+    return codes[: len(one)].astype(np.int64), codes[len(one) :].astype(np.int64), list(labels)
 
 
-def is_any_of(labels: Any, names: Sequence[Any]) -> np.ndarray:
-    """Boolean mask of the labels that are in `names`; an integer and a string never equal each other."""
-    if hasattr(labels, "detach"):
-        labels = labels.detach().cpu().numpy()
-    return pd.Series(np.asarray(labels, dtype=object)).isin(list(names)).to_numpy(bool)
+def is_any_of(codes: np.ndarray, labels: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
+    """Mask of the codes whose label is in `names`; an integer and a string never equal each other."""
+    return np.array([label in tuple(names) for label in labels] or [False])[codes]
 
 
 def all_missing(labels: Any) -> bool:

@@ -1,23 +1,26 @@
 """Compiled loops over similarities. All release the interpreter lock; callers split rows among threads.
 
 Why no sort: the rank of a match is one plus the number of kept gallery entries that come before it.
-Why exact: a float32 matrix product depends in its last bits on how it was blocked, so it only
-decides what it can decide for certain. The few pairs closer than its rounding error are decided by
-`dot` in float64, whose value depends on nothing but the two rows. Equal there means tied, and ties
-go by gallery order.
+
+Why exact: a float32 matrix product depends in its last bits on how it was blocked, so it only decides
+what it can decide for certain. The few pairs closer than its rounding error are decided by `dot`,
+which is exact: unit vectors are rounded to multiples of 2^-26, so that products are multiples of 2^-52
+and, since no partial sum of the dot product of unit vectors exceeds 1, float64 rounds nowhere,
+whatever the order of summation. Equal there means tied, and ties go by gallery order.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
+GRID = 2.0**26
 CHUNK = 512  # similarities scanned at once: small enough that looking again for near ties is cheap
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def dot(a, b):  # type: ignore[no-untyped-def]
-    """Dot product of two float32 rows, summed in float64; the same bits wherever it is called."""
+    """Exact dot product of two rows that `normalise` made."""
     total = 0.0
     for i in range(a.shape[0]):
         total += np.float64(a[i]) * np.float64(b[i])
@@ -30,6 +33,35 @@ def before(score, index, other_score, other_index):  # type: ignore[no-untyped-d
     return score > other_score or (score == other_score and index < other_index)
 
 
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _length(row, unit):  # type: ignore[no-untyped-def]
+    """Euclidean length of a row, in multiples of `unit`."""
+    total = 0.0
+    for i in range(row.shape[0]):
+        value = np.float64(row[i]) / unit
+        total += value * value
+    return np.sqrt(total)
+
+
+@njit(nogil=True, cache=True)
+def normalise(features, rows, first, last, result):  # type: ignore[no-untyped-def]
+    """result[n] = unit vector of features[rows[n]], in multiples of 1 / GRID, for n in first..last.
+
+    Gives the first n whose row is zero or not finite, or -1.
+    """
+    for n in range(first, last):
+        row = features[rows[n]]
+        scale = _length(row, 1.0)
+        if not 1e-140 < scale < 1e140:  # zero, not finite, or its squares are beyond float64
+            largest = np.abs(row).max()
+            if not 0 < largest < np.inf:  # true for NaN
+                return n
+            scale = largest * _length(row, largest)
+        for i in range(row.shape[0]):
+            result[n, i] = np.rint(np.float64(row[i]) / scale * GRID) / GRID
+    return -1
+
+
 @njit(nogil=True, cache=True)
 def match_scores(query, gallery, matches, starts, first, last, scores):  # type: ignore[no-untyped-def]
     """scores[k] = similarity of gallery row matches[k] to its query, for queries first..last."""
@@ -38,15 +70,33 @@ def match_scores(query, gallery, matches, starts, first, last, scores):  # type:
             scores[k] = dot(query[q], gallery[matches[k]])
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc"})
-def _count_above(row, low, high):  # type: ignore[no-untyped-def]
-    """How many of `row` exceed `low` and how many `high`; in float32, so that it vectorises fully."""
-    above_low = np.float32(0)
-    above_high = np.float32(0)
-    for value in row:
-        above_low += np.float32(1) if value > low else np.float32(0)
-        above_high += np.float32(1) if value > high else np.float32(0)
+@njit(nogil=True, cache=True, locals={"above_low": types.uint32, "above_high": types.uint32})
+def _count_above(values, low, high):  # type: ignore[no-untyped-def]
+    """How many of `values` exceed `low` and how many `high`. 32-bit counters, so that it vectorises fully."""
+    above_low = 0
+    above_high = 0
+    for i in range(values.shape[0]):
+        if values[i] > low:
+            above_low += 1
+        if values[i] > high:
+            above_high += 1
     return int(above_low), int(above_high)
+
+
+@njit(nogil=True, cache=True)
+def _count_near(chunk, low, high, probe, gallery, place, score):  # type: ignore[no-untyped-def]
+    """Of the entries in (low, high], how many come before match place[1]; the chunk begins at row place[0]."""
+    closer = 0
+    for start in range(0, chunk.shape[0], CHUNK // 8):
+        piece = chunk[start : start + CHUNK // 8]
+        above_low, above_high = _count_above(piece, low, high)
+        if above_low == above_high:
+            continue
+        for c in range(piece.shape[0]):
+            g = place[0] + start + c
+            if low < piece[c] <= high and g != place[1]:
+                closer += before(dot(probe, gallery[g]), g, score, place[1])
+    return closer
 
 
 @njit(nogil=True, cache=True)
@@ -62,22 +112,21 @@ def count_closer(  # type: ignore[no-untyped-def]
     width = similarity.shape[1]
     for r in range(rows[0], rows[1]):
         q = first_query + r
+        row = similarity[r]  # in two steps, or numba forgets that a chunk is contiguous
         for start in range(0, width, CHUNK):
-            chunk = similarity[r, start : min(start + CHUNK, width)]
+            chunk = row[start : min(start + CHUNK, width)]
             for k in range(starts[q], starts[q + 1]):
                 if not kept[k]:
                     continue
                 low = np.float32(scores[k] - margin)
                 high = np.float32(scores[k] + margin)
-                possible, certain = _count_above(chunk, low, high)
-                closer[k] += certain
-                if possible == certain:
-                    continue
-                for c in range(chunk.shape[0]):
-                    if chunk[c] > low and not chunk[c] > high:
-                        g = first_gallery + start + c
-                        if g != matches[k] and before(dot(query[q], gallery[g]), g, scores[k], matches[k]):
-                            closer[k] += 1
+                above_low, above_high = _count_above(chunk, low, high)
+                closer[k] += above_high
+                near = above_low - above_high
+                own = first_gallery + start <= matches[k] < first_gallery + start + chunk.shape[0]
+                if near > own:  # besides the match itself
+                    place = (first_gallery + start, matches[k])
+                    closer[k] += _count_near(chunk, low, high, query[q], gallery, place, scores[k])
 
 
 @njit(nogil=True, cache=True)
@@ -92,6 +141,15 @@ def remove_excluded(matches, starts, scores, kept, first, last, closer):  # type
                     closer[k] -= 1
 
 
+@njit(nogil=True, cache=True, locals={"total": types.uint32})
+def _count_given(distances, kept, threshold, equal_too):  # type: ignore[no-untyped-def]
+    total = 0
+    for i in range(distances.shape[0]):
+        if kept[i] and (distances[i] < threshold or (equal_too and distances[i] == threshold)):
+            total += 1
+    return int(total)
+
+
 @njit(nogil=True, cache=True)
 def count_closer_given(distance, rows, matches, starts, kept, kept_columns, closer):  # type: ignore[no-untyped-def]
     """closer[k] for given distances (Q x G): smaller is closer, ties by column. Does rows rows[0]..rows[1]."""
@@ -101,12 +159,9 @@ def count_closer_given(distance, rows, matches, starts, kept, kept_columns, clos
             if not kept[k]:
                 continue
             threshold, place = row[matches[k]], matches[k]
-            total = 0
-            for g in range(place):
-                total += kept_columns[g] and row[g] <= threshold
-            for g in range(place + 1, row.shape[0]):
-                total += kept_columns[g] and row[g] < threshold
-            for x in range(starts[q], starts[q + 1]):  # counted above, but removed by the camera rule
-                if not kept[x] and (row[matches[x]] < threshold or (row[matches[x]] == threshold and matches[x] < place)):
+            total = _count_given(row[:place], kept_columns[:place], threshold, True)
+            total += _count_given(row[place + 1 :], kept_columns[place + 1 :], threshold, False)
+            for x in range(starts[q], starts[q + 1]):  # counted so far, but removed by the camera rule
+                if not kept[x] and before(-row[matches[x]], matches[x], -threshold, place):
                     total -= 1
             closer[k] = total

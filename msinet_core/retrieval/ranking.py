@@ -2,14 +2,13 @@
 
 Conventions (METHOD: evaluation; Zheng et al., ICCV 2015 for mAP and CMC; Ye et al., TPAMI 2021 for mINP).
 Distances are Euclidean between L2-normalised features. Equal distances rank in gallery order: the
-earlier gallery row comes first. Two features are equally far where the float64 dot products of their
-float32 unit vectors are equal; the result depends on no block size and no number of threads.
+earlier gallery row comes first. Unit vectors are rounded to multiples of 2^-26 and compared exactly, so
+the result depends on no block size, no number of threads and no machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +22,7 @@ from msinet_core.retrieval import counting
 from msinet_core.retrieval.checks import (
     all_missing,
     feature_array,
+    in_parts,
     is_any_of,
     product_error,
     require_same_length,
@@ -164,11 +164,11 @@ def find_matches(
     """The protocol's rules, applied to labels. Raises `ReidError` on labels that cannot be compared."""
     if same_camera not in ("exclude", "keep"):
         raise ReidError(f"same_camera is 'exclude' or 'keep', not {same_camera!r}")
-    query, gallery = shared_codes(query_identity, gallery_identity, counts, "identity")
-    kept_columns = ~is_any_of(gallery_identity, junk_identities)
+    query, gallery, labels = shared_codes(query_identity, gallery_identity, counts, "identity")
+    kept_columns = ~is_any_of(gallery, labels, junk_identities)
     unmatched = [*junk_identities, *distractor_identities]
-    gallery = np.where(is_any_of(gallery_identity, unmatched), -1, gallery)
-    query = np.where(is_any_of(query_identity, unmatched), -2, query)
+    gallery = np.where(is_any_of(gallery, labels, unmatched), -1, gallery)
+    query = np.where(is_any_of(query, labels, unmatched), -2, query)
     order = np.argsort(gallery, kind="stable")
     low = np.searchsorted(gallery, query, "left", sorter=order)
     sizes = np.searchsorted(gallery, query, "right", sorter=order) - low
@@ -189,7 +189,7 @@ def _camera_codes(query: Any, gallery: Any, counts: tuple[int, int]) -> tuple[np
     if any(missing):
         side = "query" if missing[0] else "gallery"
         raise ReidError(f"cameras are missing on the {side} side only; give them on both sides or on neither")
-    return shared_codes(query, gallery, counts, "camera")
+    return shared_codes(query, gallery, counts, "camera")[:2]
 
 
 def metrics_from_closer(matches: Matches, closer: np.ndarray, max_rank: int, lister: Any) -> Ranking:
@@ -240,7 +240,7 @@ def rank(
     (4 * query_block * gallery_block bytes beyond unit copies of the features), not the result.
     Raises `ReidError` for anything that cannot be ranked: NaN, zero rows, mismatched lengths, missing labels.
     """
-    query, gallery = feature_array(query, "query"), feature_array(gallery, "gallery")
+    query, gallery = feature_array(query, "query features"), feature_array(gallery, "gallery features")
     require_same_length(query, gallery)
     _require_positive(max_rank=max_rank, query_block=query_block, gallery_block=gallery_block)
     matches = find_matches(
@@ -249,7 +249,7 @@ def rank(
     )  # fmt: skip
     lister = partial(_list_from_features, query, gallery, matches)
     query, gallery = unit_rows(query, "query"), unit_rows(gallery, "gallery", matches.kept_columns)
-    closer = _count_all(query, gallery, matches.without_junk(), (query_block, gallery_block), threads or torch.get_num_threads())
+    closer = _count_all(query, gallery, matches.without_junk(), (query_block, gallery_block), threads)
     return metrics_from_closer(matches, closer, max_rank, lister)
 
 
@@ -266,20 +266,21 @@ def rank_distance(
     max_rank: int = 50,
 ) -> Ranking:
     """`rank` for given distances, Q x G (re-ranked ones, say): smaller is closer, ties in gallery order."""
-    distance = feature_array(distance, "distance").view()
+    distance = feature_array(distance, "distances")
+    if np.isnan(distance).any():
+        raise ReidError("the distances contain NaN, which cannot be ranked")
     _require_positive(max_rank=max_rank)
     matches = find_matches(
         query_identity, gallery_identity, query_camera, gallery_camera, distance.shape,
         same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
     )  # fmt: skip
     rows, starts, kept = matches.rows, matches.starts, matches.kept
-    closer, threads = np.zeros(len(rows), np.int64), torch.get_num_threads()
+    closer = np.zeros(len(rows), np.int64)
 
     def count(a: int, b: int) -> None:
         counting.count_closer_given(distance, (a, b), rows, starts, kept, matches.kept_columns, closer)
 
-    with ThreadPoolExecutor(threads) as pool:
-        _split(pool, threads, len(distance), count)
+    in_parts(len(distance), count)
     return metrics_from_closer(matches, closer, max_rank, partial(_list_from_distance, distance, matches))
 
 
@@ -299,7 +300,8 @@ def _list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches
     near = unit_rows(gallery[columns], "gallery")
     scores = np.array([counting.dot(probe[0], row) for row in near])
     order = np.lexsort((columns, -scores))[:k]
-    distance = np.sqrt(np.maximum(2 - 2 * scores[order], 0))
+    own = counting.dot(probe[0], probe[0])  # 1 but for the rounding; so a copy is at distance 0
+    distance = np.sqrt(np.maximum(2 * (own - scores[order]), 0))
     return RankList(columns[order], distance, np.isin(columns[order], matches.of(index)))
 
 
@@ -317,7 +319,7 @@ def _require_positive(**values: int) -> None:
 
 
 def _count_all(
-    query: np.ndarray, gallery: np.ndarray, matches: Matches, blocks: tuple[int, int], threads: int
+    query: np.ndarray, gallery: np.ndarray, matches: Matches, blocks: tuple[int, int], threads: int | None
 ) -> np.ndarray:
     """Number of kept gallery rows before each match, by blocks of the matrix product."""
     rows, starts, kept = matches.rows, matches.starts, matches.kept
@@ -333,18 +335,12 @@ def _count_all(
     def exclude(a: int, b: int) -> None:
         counting.remove_excluded(rows, starts, scores, kept, a, b, closer)
 
-    with ThreadPoolExecutor(threads) as pool, full_precision_products():
-        _split(pool, threads, len(query), score)
+    with full_precision_products():
+        in_parts(len(query), score, threads)
         for i, j, block in _product_blocks(query, gallery, blocks):
-            _split(pool, threads, len(block), partial(count, i, j, block))
-        _split(pool, threads, len(query), exclude)
+            in_parts(len(block), partial(count, i, j, block), threads)
+        in_parts(len(query), exclude, threads)
     return closer
-
-
-def _split(pool: ThreadPoolExecutor, threads: int, count: int, work: Callable[[int, int], None]) -> None:
-    """Runs work(a, b) over parts a..b of range(count) in the pool's threads; raises what they raise."""
-    edges = np.linspace(0, count, threads + 1).astype(int)
-    list(pool.map(work, edges[:-1].tolist(), edges[1:].tolist()))
 
 
 def _product_blocks(

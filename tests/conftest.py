@@ -1,0 +1,89 @@
+"""What tests of several rooms share."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from msinet_core import Genotype
+from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
+
+GOLDEN = Path(__file__).parent / "golden"
+TINY_CHANNELS = (16, 64, 64, 64)
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """`golden(name)`: what the reference implementation computed, by case name."""
+    cases = json.loads((GOLDEN / "cases.json").read_text())
+
+    def load(name: str) -> SimpleNamespace:
+        case, record = cases[name], load_file(GOLDEN / f"{name}.record.safetensors")
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return SimpleNamespace(
+            **case,
+            record=record,
+            state=load_file(GOLDEN / f"{name}.state_dict.safetensors"),
+            images=(record["images_u8"].float() / 255 - mean) / std,
+            architecture=Genotype(tuple(case["genotype"])),
+        )
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_file():
+    """`golden_file(name)`: tensors of one file of the golden folder, or its JSON."""
+
+    def load(name: str):
+        path = GOLDEN / name
+        return json.loads(path.read_text()) if path.suffix == ".json" else load_file(path)
+
+    return load
+
+
+def write_tiny_photographs(root: Path, identities: int = 8, images: int = 8) -> pd.DataFrame:
+    """Noisy coloured squares, an identity a colour: 32 x 32, two cameras, half of the identities for testing."""
+    rng = np.random.default_rng(0)
+    rows = []
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    for identity in range(2 * identities):
+        colour = rng.integers(40, 216, 3)
+        for number in range(images):
+            camera = number % 2
+            pixels = np.clip(colour + rng.normal(0, 20, (32, 32, 3)) + 15 * camera, 0, 255)
+            path = f"images/{identity:03d}_c{camera}_{number}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(root / path)
+            split = "train" if identity < identities else "query" if number < 2 else "gallery"
+            rows.append({"path": path, "identity": identity, "camera": camera, "split": split})
+    table = pd.DataFrame(rows)
+    table.to_csv(root / "manifest.csv", index=False)
+    return table
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """A folder with a manifest of 16 identities x 8 images; not to be changed."""
+    root = tmp_path_factory.mktemp("tiny")
+    write_tiny_photographs(root)
+    return root
+
+
+@pytest.fixture
+def tiny_dataset(tiny_root) -> ReidDataset:
+    return ReidDataset("tiny", tiny_root, pd.read_csv(tiny_root / "manifest.csv"))
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_root) -> dict:
+    """Configuration fields of a run over the tiny photographs that takes a second or two."""
+    return {
+        "root": str(tiny_root), "height": 32, "width": 32, "channels": TINY_CHANNELS, "epochs": 2,
+        "identities_per_batch": 2, "images_per_identity": 2, "device": "cpu", "workers": 0, "pad": 2,
+    }  # fmt: skip
