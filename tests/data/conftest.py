@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 
-def write_image(path: Path, height: int = 16, width: int = 8) -> None:
+def write_image(path: Path, height: int = 32, width: int = 16) -> None:
     """A small picture that depends on its path only, so that no two files are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = int.from_bytes(hashlib.sha256(str(path).encode()).digest()[:4], "little")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from msinet_core.data.checks import check_dataset, has_match, missing_files
 from msinet_core.data.protocol import Protocol
@@ -81,7 +83,7 @@ def test_image_sizes(manifest, image):
     image(root / "t/a0.png", 9, 300)
     report = checked(root)
     finding = only(report, "images", "warning")
-    assert "width 8 to 300, height 9 to 16" in finding.found
+    assert "width 16 to 300, height 9 to 32" in finding.found
     assert "t/a0.png" in finding.items
 
 
@@ -100,8 +102,6 @@ def test_pictures_twice(manifest, copy, word):
 
 def test_picture_in_training_and_in_testing(manifest):
     root = manifest(SOUND.replace("q/c0.png,c", "q/c0.png,a").replace("g/c1.png,c", "g/c1.png,a"))
-    from PIL import Image
-
     Image.open(root / "t/a0.png").save(root / "q/c0.png", compress_level=1)  # the same pixels in another file
     assert (root / "t/a0.png").read_bytes() != (root / "q/c0.png").read_bytes()
     report = checked(root)
@@ -240,8 +240,6 @@ def test_twins_split():
 def test_twins_sharing_an_image():
     data = twins_table([1, 2, 1, 2])
     split = twins_split(data)
-    from dataclasses import replace
-
     broken = replace(split, validation=pd.concat([split.validation, split.train[:1]]))
     report = check_dataset(data, quick=True, needs=("train",), twin_split=broken)
     assert only(report, "twins: images", "error").items == ("0/0.png",)
