@@ -2,6 +2,7 @@
 
 from msinet_core.retrieval.evaluate import RetrievalResult, embed, evaluate, score_table
 from msinet_core.retrieval.ranking import Ranking, RankList, rank, rank_distance
+from msinet_core.retrieval.rerank import rank_reranked, rerank, reranking
 
 __all__ = [
     "RankList",
@@ -11,5 +12,8 @@ __all__ = [
     "evaluate",
     "rank",
     "rank_distance",
+    "rank_reranked",
+    "rerank",
+    "reranking",
     "score_table",
 ]

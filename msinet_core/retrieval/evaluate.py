@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from msinet_core.data import ImageReader, Protocol, ReidDataset, iterate_images, open_images, protocol_for
+from msinet_core.data import (
+    ImageReader,
+    Protocol,
+    ReidDataset,
+    iterate_images,
+    open_images,
+    protocol_for,
+)
 from msinet_core.data.protocol import draw_gallery
 from msinet_core.errors import ReidError
 from msinet_core.retrieval.ranking import Ranking, RankList, rank
@@ -72,7 +79,7 @@ def _forward(model: nn.Module, batch: Tensor, after_necks: bool, flip: bool) -> 
             return model(x)
         if not hasattr(model, "embed"):
             raise ReidError(f"{type(model).__name__} has no necks; leave after_necks off")
-        return model.embed(x, after_necks=True)
+        return model.embed(x, after_necks=True)  # type: ignore[operator]
 
     return (once(batch) + once(batch.flip(3))) / 2 if flip else once(batch)
 
@@ -131,7 +138,8 @@ class RetrievalResult:
             return self.ranking.metrics()
         means, deviations = self.draws.mean(), self.draws.std(ddof=0)
         names = [name for name in self.draws.columns if name not in ("queries", "counted")]
-        return {**means.to_dict(), **{f"{name}_deviation": float(deviations[name]) for name in names}}
+        values = {str(name): float(value) for name, value in means.items()}
+        return {**values, **{f"{name}_deviation": float(deviations[name]) for name in names}}
 
     def __repr__(self) -> str:
         values = self.metrics()

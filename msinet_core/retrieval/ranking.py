@@ -274,14 +274,19 @@ def rank_distance(
         query_identity, gallery_identity, query_camera, gallery_camera, distance.shape,
         same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
     )  # fmt: skip
-    rows, starts, kept = matches.rows, matches.starts, matches.kept
-    closer = np.zeros(len(rows), np.int64)
+    closer = np.zeros(len(matches.rows), np.int64)
+    count_given(distance, 0, matches, closer)
+    return metrics_from_closer(matches, closer, max_rank, partial(_list_from_distance, distance, matches))
+
+
+def count_given(distance: np.ndarray, first_query: int, matches: Matches, closer: np.ndarray) -> None:
+    """Fills closer[k] for the matches of the queries of a block of distances (B x G), from `first_query` on."""
+    rows, starts, kept = matches.rows, matches.starts[first_query:], matches.kept
 
     def count(a: int, b: int) -> None:
         counting.count_closer_given(distance, (a, b), rows, starts, kept, matches.kept_columns, closer)
 
     in_parts(len(distance), count)
-    return metrics_from_closer(matches, closer, max_rank, partial(_list_from_distance, distance, matches))
 
 
 def _list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
@@ -306,10 +311,16 @@ def _list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches
 
 
 def _list_from_distance(distance: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
+    return order_given(distance[index], matches, index, k)
+
+
+def order_given(distance: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
+    """The head of a rank list by one query's distances (G)."""
     columns = matches.columns_of(index)
-    order = np.argsort(distance[index, columns], kind="stable")[:k]
+    order = np.argsort(distance[columns], kind="stable")[:k]
     columns = columns[order]
-    return RankList(columns, distance[index, columns].astype(float), np.isin(columns, matches.of(index)))
+    return RankList(columns, distance[columns].astype(float), np.isin(columns, matches.of(index)))
+
 
 
 def _require_positive(**values: int) -> None:

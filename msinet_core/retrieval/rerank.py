@@ -1,0 +1,232 @@
+"""k-reciprocal re-ranking (Zhong et al., CVPR 2017) on a sparse graph of neighbours.
+
+The usual code sorts an (Q + G) x (Q + G) matrix and multiplies dense encodings of that size. Only the
+k1 + 1 nearest of each image enter the definition, and an encoding has some hundred entries, so here
+nothing is quadratic but the blocks of one matrix product that pass through the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from msinet_core.errors import ReidError
+from msinet_core.retrieval import neighbours
+from msinet_core.retrieval.checks import (
+    feature_array,
+    in_parts,
+    product_error,
+    require_same_length,
+    unit_rows,
+)
+from msinet_core.retrieval.ranking import (
+    JUNK,
+    Matches,
+    Ranking,
+    RankList,
+    count_given,
+    find_matches,
+    full_precision_products,
+    metrics_from_closer,
+    order_given,
+)
+
+BLOCK, COLUMNS = 512, 8192
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Rows of a sparse matrix: row i has columns[starts[i]:starts[i + 1]] and weights alike."""
+
+    starts: np.ndarray  # N + 1, int64
+    columns: np.ndarray  # int64
+    weights: np.ndarray  # float64
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """Re-ranked distances of Q queries to G gallery rows, computed a block of queries at a time.
+
+    `rows(first, last)` gives any block; nothing of size Q x G is held.
+    """
+
+    unit: np.ndarray  # (Q + G) x D, float32: queries, then gallery
+    num_queries: int
+    half: np.ndarray  # Q + G, half the squared lengths
+    farthest: np.ndarray  # Q + G, largest squared distance of each row
+    encodings: Sparse
+    by_column: np.ndarray  # the gallery's encodings by column: starts, Q + G + 1
+    gallery_rows: np.ndarray
+    gallery_weights: np.ndarray
+    lambda_value: float
+
+    @property
+    def num_gallery(self) -> int:
+        return len(self.unit) - self.num_queries
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        """Distances of queries first..last to the whole gallery: (last - first) x G, float32, 0 to 1."""
+        unit = torch.from_numpy(self.unit)
+        with full_precision_products():
+            block = (unit[first:last] @ unit[self.num_queries :].T).numpy()
+        sparse = self.encodings
+
+        def work(a: int, b: int) -> None:
+            neighbours.mix(
+                block, self.half, sparse.starts, sparse.columns, sparse.weights, self.by_column, self.gallery_rows,
+                self.gallery_weights, self.farthest, self.lambda_value, first, a, b,
+            )  # fmt: skip
+
+        in_parts(len(block), work)
+        return block
+
+    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
+        """All queries in order, `size` at a time: first query and distances."""
+        for first in range(0, self.num_queries, size):
+            yield first, self.rows(first, min(first + size, self.num_queries))
+
+
+def reranking(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Reranking:
+    """Everything about re-ranking that does not grow with Q x G; see `rerank` for the arguments."""
+    query, gallery = feature_array(query, "query features"), feature_array(gallery, "gallery features")
+    require_same_length(query, gallery)
+    count = len(query) + len(gallery)
+    _check(k1, k2, lambda_value, count)
+    unit = np.concatenate([unit_rows(query, "query"), unit_rows(gallery, "gallery")])
+    half = np.empty(count)
+    in_parts(count, lambda a, b: neighbours.half_squares(unit, a, b, half))
+    index, farthest = nearest_rows(unit, half, max(k1 + 1, k2))
+    encodings = encode(unit, half, farthest, index, k1, k2)
+    first = encodings.starts[len(query)]
+    columns = encodings.columns[first:]
+    by_column = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=count))]).astype(np.int64)
+    rows, weights = np.empty(len(columns), np.int32), np.empty(len(columns), np.float32)
+    neighbours.invert(
+        encodings.starts, encodings.columns, encodings.weights, len(query), by_column, rows, weights
+    )
+    return Reranking(unit, len(query), half, farthest, encodings, by_column, rows, weights, lambda_value)
+
+
+def rerank(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> np.ndarray:
+    """Re-ranked distances, Q x G float32, 0 to 1, of features Q x D and G x D.
+
+    `k1` nearest neighbours make the reciprocal sets, encodings are averaged over the `k2` nearest,
+    and the result is (1 - lambda) * Jaccard distance + lambda * squared Euclidean distance over the
+    largest of the query's. Equal distances are ordered as in `rank`. Memory beyond the features and
+    the result: about 2 KB an image. For results too large to hold, `rank_reranked` and `reranking`.
+    Raises `ReidError` for features that cannot be ranked, and for k1 or k2 that the set is too small for.
+    """
+    prepared = reranking(query, gallery, k1, k2, lambda_value)
+    result = np.empty((prepared.num_queries, prepared.num_gallery), np.float32)
+    for first, block in prepared.blocks():
+        result[first : first + len(block)] = block
+    return result
+
+
+def rank_reranked(
+    prepared: Reranking,
+    query_identity: Any,
+    gallery_identity: Any,
+    query_camera: Any = None,
+    gallery_camera: Any = None,
+    *,
+    same_camera: Literal["exclude", "keep"] = "exclude",
+    junk_identities: Sequence[Any] = JUNK,
+    distractor_identities: Sequence[Any] = (),
+    max_rank: int = 50,
+) -> Ranking:
+    """`rank` by re-ranked distances, without ever holding them all; labels and rules as there."""
+    matches = find_matches(
+        query_identity, gallery_identity, query_camera, gallery_camera,
+        (prepared.num_queries, prepared.num_gallery), same_camera=same_camera,
+        junk_identities=junk_identities, distractor_identities=distractor_identities,
+    )  # fmt: skip
+    closer = np.zeros(len(matches.rows), np.int64)
+    for first, block in prepared.blocks():
+        count_given(block, first, matches, closer)
+    return metrics_from_closer(matches, closer, max_rank, partial(_list, prepared, matches))
+
+
+def _list(prepared: Reranking, matches: Matches, index: int, k: int) -> RankList:
+    return order_given(prepared.rows(index, index + 1)[0], matches, index, k)
+
+
+def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:
+    if k1 < 1 or k2 < 1:
+        raise ReidError(f"k1 and k2 must be at least 1, not {k1} and {k2}")
+    if not 0 <= lambda_value <= 1:
+        raise ReidError(f"lambda_value is a share from 0 to 1, not {lambda_value}")
+    if count < max(k1 + 1, k2):
+        raise ReidError(
+            f"re-ranking with k1 = {k1} and k2 = {k2} needs {max(k1 + 1, k2)} images, but queries and gallery "
+            f"are {count} together; choose smaller ones"
+        )
+
+
+def nearest_rows(unit: np.ndarray, half: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of every row (itself included; N x k, int64) and the largest squared distances (N)."""
+    count = len(unit)
+    key, index = np.full((count, k), -np.inf), np.full((count, k), count, np.int64)
+    least = np.full(count, np.inf, np.float32)
+    margin = product_error(unit.shape[1]) + float(np.abs(2 * half - 1).max())
+    tensor = torch.from_numpy(unit)
+    buffer = torch.empty(BLOCK * COLUMNS)
+    with full_precision_products():
+        for i in range(0, count, BLOCK):
+            for j in range(0, count, COLUMNS):
+                one, two = tensor[i : i + BLOCK], tensor[j : j + COLUMNS]
+                block = torch.mm(one, two.T, out=buffer[: len(one) * len(two)].view(len(one), len(two))).numpy()
+                merge = partial(_merge, block, unit, half, (i, j), margin, key, index, least)
+                in_parts(len(block), merge)
+    farthest = 2 * (half + 0.5 - least)  # a far row is a half long but for rounding
+    return index, np.maximum(farthest, 1e-12)
+
+
+def _merge(
+    block: np.ndarray, unit: np.ndarray, half: np.ndarray, place: tuple[int, int], margin: float,
+    key: np.ndarray, index: np.ndarray, least: np.ndarray, a: int, b: int,
+) -> None:  # fmt: skip
+    neighbours.nearest(block, unit, half, *place, a, b, margin, key, index, least)
+
+
+def encode(
+    unit: np.ndarray, half: np.ndarray, farthest: np.ndarray, index: np.ndarray, k1: int, k2: int
+) -> Sparse:
+    """The weighted k-reciprocal encodings of all rows, averaged over their k2 nearest (sections 3.2 to 3.4)."""
+    count = len(unit)
+    wide, wide_counts = _reciprocal(index, k1 + 1)
+    close, close_counts = _reciprocal(index, int(np.around(k1 / 2)) + 1)
+    most = wide.shape[1] * (close.shape[1] + 1)
+    members, counts = np.empty((count, most), np.int32), np.empty(count, np.int64)
+    in_parts(count, lambda a, b: neighbours.expand(
+        wide, wide_counts, close, close_counts, a, b, members, counts))  # fmt: skip
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1])
+    in_parts(count, lambda a, b: neighbours.encode(
+        unit, half, farthest, members, counts, starts, a, b, columns, weights))  # fmt: skip
+    sparse = Sparse(starts, columns, weights)
+    return sparse if k2 == 1 else _averaged(sparse, index, k2)
+
+
+def _reciprocal(index: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k-reciprocal neighbours of every row (N x k, int32) and how many there are (N)."""
+    members, counts = np.empty((len(index), k), np.int32), np.empty(len(index), np.int64)
+    in_parts(len(index), lambda a, b: neighbours.reciprocal(index, k, a, b, members, counts))
+    return members, counts
+
+
+def _averaged(sparse: Sparse, index: np.ndarray, k2: int) -> Sparse:
+    count = len(index)
+    starts = np.zeros(count + 1, np.int64)
+    fields = sparse.starts, sparse.columns, sparse.weights
+    columns, weights = np.empty(0, np.int64), np.empty(0)
+    in_parts(count, lambda a, b: neighbours.average(index, k2, *fields, a, b, starts, columns, weights))
+    starts = np.cumsum(starts)
+    columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1])
+    in_parts(count, lambda a, b: neighbours.average(index, k2, *fields, a, b, starts, columns, weights))
+    return Sparse(starts, columns, weights)
