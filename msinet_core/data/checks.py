@@ -27,6 +27,7 @@ def check_dataset(
     protocol: Protocol | None = None,
     identities_per_batch: int | None = None,
     twin_split: TwinSplit | None = None,
+    on_bad_image: str = "error",
     workers: int = 0,
     progress: bool = False,
 ) -> DataReport:
@@ -39,12 +40,14 @@ def check_dataset(
     protocol: what queries must find a match under; by default the one that fits the data.
     identities_per_batch: where given, the training split must have that many.
     twin_split: checked to share no image, and for its cameras.
+    on_bad_image: with `skip`, missing and unreadable images are warnings, as work goes on without them.
     """
     protocol = protocol or protocol_for(dataset)
+    bad = "warning" if on_bad_image == "skip" else "error"
     findings = [Finding("notes", "note", note) for note in dataset.notes if note not in size_notes(dataset)]
     findings += _sizes(dataset)
     findings += _splits(dataset, needs)
-    findings += _files(dataset)
+    findings += _files(dataset, bad)
     findings += _rows_twice(dataset, protocol)
     findings += _training_identities(dataset, identities_per_batch)
     findings += _identity_overlap(dataset)
@@ -53,7 +56,7 @@ def check_dataset(
     if twin_split is not None:
         findings += check_twins(twin_split)
     if not quick:
-        findings += check_images(dataset, protocol, workers, progress)
+        findings += check_images(dataset, protocol, bad, workers, progress)
     return DataReport(dataset.name, tuple(findings), dataset.summary())
 
 
@@ -117,13 +120,13 @@ def _splits(dataset: ReidDataset, needs: Sequence[str]) -> list[Finding]:
     return findings
 
 
-def _files(dataset: ReidDataset) -> list[Finding]:
+def _files(dataset: ReidDataset, severity: str) -> list[Finding]:
     missing = missing_files(dataset)
     if not missing:
         return [Finding("files", "ok", f"all {len(dataset):,} images are there")]
     found = f"{len(missing):,} of {counted(len(dataset), 'image')} {'is' if len(missing) == 1 else 'are'} missing under {dataset.root}: {shown(missing)}"
     remedy = "unpack the data set again, mend its list, or pass on_bad_image='skip' to go on without them"
-    return [Finding("files", "error", found, remedy, tuple(missing))]
+    return [Finding("files", severity, found, remedy, tuple(missing))]
 
 
 def missing_files(dataset: ReidDataset) -> list[str]:
@@ -173,7 +176,7 @@ def _training_identities(dataset: ReidDataset, identities_per_batch: int | None)
     elif single:
         who = counted(len(single), "training identity has", "training identities have")
         what = f"{who} one image only: {shown(single)}"
-        remedy = "their image is repeated in a batch, and they have no other to compare with; add one or drop them"
+        remedy = "one image makes no pair; leave such identities out with min_images=2, or keep them with min_images=1"
         findings.append(Finding("training identities", "warning", what, remedy, tuple(single)))
     if identities_per_batch and len(counts) < identities_per_batch:
         what = f"a batch takes {identities_per_batch} identities, the training split has {len(counts)}"

@@ -23,9 +23,9 @@ SMALLEST = 16  # pixels; a side below it cannot show an identity
 
 
 def check_images(
-    dataset: ReidDataset, protocol: Protocol, workers: int = 0, progress: bool = False
+    dataset: ReidDataset, protocol: Protocol, bad_images: str, workers: int = 0, progress: bool = False
 ) -> list[Finding]:
-    """Unreadable images, sizes, and pictures that occur twice (by their pixels, whatever the file)."""
+    """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur twice (by their pixels, whatever the file)."""
     paths = list(dict.fromkeys(dataset.table["path"]))
     opened = open_all([dataset.root / path for path in paths], workers, progress)
     opened["path"] = paths
@@ -36,7 +36,7 @@ def check_images(
         told = [f"{row.path} ({row.error})" for row in bad.itertuples()]
         what = f"{counted(len(bad), 'image')} cannot be read: {shown(told)}"
         remedy = "mend or remove them, or pass on_bad_image='skip' to leave them out"
-        findings.append(Finding("images", "error", what, remedy, tuple(bad["path"])))
+        findings.append(Finding("images", bad_images, what, remedy, tuple(bad["path"])))
     good = present[present["error"] == ""]
     if len(good):
         findings.append(_sizes(good))

@@ -78,6 +78,16 @@ def test_unreadable_images(manifest):
         assert "2 images cannot be read" in finding.found
 
 
+def test_bad_images_that_are_to_be_skipped(manifest):
+    root = manifest(SOUND)
+    (root / "t/b1.png").write_bytes(b"")
+    (root / "t/a1.png").unlink()
+    report = checked(root, on_bad_image="skip")
+    assert report.ok
+    assert only(report, "images", "warning").items == ("t/b1.png",)
+    assert only(report, "files", "warning").items == ("t/a1.png",)
+
+
 def test_image_sizes(manifest, image):
     root = manifest(SOUND)
     image(root / "t/a0.png", 9, 300)
