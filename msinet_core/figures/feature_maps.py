@@ -6,7 +6,7 @@ Shapes: C channels, h x w positions of a map. Paper: section 3.3.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,3 +136,12 @@ class Looker:
     def strength(self, row: int) -> np.ndarray:
         """h x w, for a gallery's heatmaps."""
         return strength_map(self.features(row))
+
+
+def strength_maps(model: Any, result: Any, root: str | Path, height: int, width: int) -> Callable[[str, int], np.ndarray]:
+    """For a gallery's heatmaps: a function (side, row) -> h x w over a `RetrievalResult`'s queries and gallery."""
+    lookers = {
+        "query": Looker(model, result.query_table, root, height, width),
+        "gallery": Looker(model, result.gallery_table, root, height, width),
+    }
+    return lambda side, row: lookers[side].strength(row)

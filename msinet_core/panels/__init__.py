@@ -2,13 +2,14 @@
 
 from msinet_core.panels.architecture import ArchitecturePanel
 from msinet_core.panels.attention import AttentionPanel
-from msinet_core.panels.base import Panel
+from msinet_core.panels.base import Panel, show
 from msinet_core.panels.compare import ComparePanel
 from msinet_core.panels.gallery import GalleryPanel
 from msinet_core.panels.run import RunPanel
 from msinet_core.panels.space import SearchSpacePanel
 from msinet_core.panels.splits import TwinSplitPanel
 from msinet_core.panels.start import StartPanel, notebook_map, open_data
+from msinet_core.panels.train import TrainPanel
 
 __all__ = [
     "ArchitecturePanel",
@@ -19,7 +20,9 @@ __all__ = [
     "RunPanel",
     "SearchSpacePanel",
     "StartPanel",
+    "TrainPanel",
     "TwinSplitPanel",
     "notebook_map",
     "open_data",
+    "show",
 ]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
 
 from msinet_core.errors import ReidError
 from msinet_core.figures.attention import cell_of, overlay, with_point
@@ -20,7 +19,7 @@ from msinet_core.figures.feature_maps import (
     whole_map,
 )
 from msinet_core.figures.style import encode
-from msinet_core.figures.tiles import Tile, sheet
+from msinet_core.figures.tiles import PhotoShelf, Tile, sheet
 from msinet_core.panels.base import LABEL, Panel, checkbox, dropdown, row, slider
 from msinet_core.panels.click import ClickPicture
 
@@ -39,7 +38,12 @@ class AttentionPanel(Panel):
         super().__init__("attention", saves_to)
         if not models:
             raise ReidError("there is no network to look into; give at least one")
-        self.result, self.shape = result, (max(height, 192), round(width * max(height, 192) / height))
+        self.result = result
+        large = max(height, 192), round(width * max(height, 192) / height)  # the maps are small: show them on something larger
+        self.photos = {
+            side: PhotoShelf(root, list(table["path"]), *large, fit="stretch")
+            for side, table in (("query", result.query_table), ("gallery", result.gallery_table))
+        }
         self.lookers = {
             name: tuple(Looker(model, table, root, height, width) for table in (result.query_table, result.gallery_table))
             for name, model in models.items()
@@ -86,12 +90,12 @@ class AttentionPanel(Panel):
         mine, theirs = self.lookers[self.model.value]
         query = mine.features(self.query.value, self.layer.value)
         position = cell_of(*self.click.point, *query.shape[1:])
-        photo = mine.photos[self.query.value]
-        self.click.value = encode(with_point(self._large(photo), *self.click.point))
+        photo = self.photos["query"][self.query.value]
+        self.click.value = encode(with_point(photo, *self.click.point))
         tiles = self._maps(mine, theirs, query, position, int(self.partner.value))
         learned = learned_map(mine.model, mine.features(self.query.value))
         if learned is not None:
-            tiles.append(Tile(overlay(self._large(photo), learned, self.opacity.value), "plain", ("query: learned", "attention")))
+            tiles.append(Tile(overlay(photo, learned, self.opacity.value), "plain", ("query: learned", "attention")))
         self.show("maps", sheet(tiles, len(tiles)))
         matches = []
         for right in (True, False):
@@ -101,13 +105,9 @@ class AttentionPanel(Panel):
         self.show("matches", sheet(matches, len(matches)))
         return None
 
-    def _large(self, photo: np.ndarray) -> np.ndarray:
-        return photo.repeat(max(1, round(self.shape[0] / photo.shape[0])), 0).repeat(
-            max(1, round(self.shape[0] / photo.shape[0])), 1)
-
     def _maps(self, mine: Looker, theirs: Looker, query: Any, position: int, at: int) -> list[Tile]:
         """The partner, where the point is in it, where any of the query is, and the pair's Grad-CAM."""
-        photo, features = self._large(theirs.photos[at]), theirs.features(at, self.layer.value)
+        photo, features = self.photos["gallery"][at], theirs.features(at, self.layer.value)
         kind = "right" if dict(self.entries)[at] else "wrong"
         opacity = self.opacity.value
         identity = self.result.gallery_table["identity"].iloc[at]

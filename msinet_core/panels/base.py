@@ -17,6 +17,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from IPython.display import Image as DisplayImage
 from matplotlib.figure import Figure
 
 from msinet_core.errors import ReidError
@@ -128,6 +129,11 @@ class Panel(widgets.VBox):
         button = self.tag(widgets.Button(description="Save pictures", icon="save", tooltip=f"to {self.saves_to}/"), "save")
         self.react([button], self.save)
         return button
+
+
+def show(picture: Figure | np.ndarray, dpi: int = 100) -> DisplayImage:
+    """A figure or image as the value of a notebook cell."""
+    return DisplayImage(data=encode(picture, dpi))
 
 
 def slider(description: str, value: int, low: int, high: int, step: int = 1, **more: Any) -> widgets.IntSlider:

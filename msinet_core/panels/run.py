@@ -66,13 +66,13 @@ class RunPanel(Panel):
         self.resume_button = button("Resume", "forward", self.resume, "go on from the last checkpoint")
         self.state = self.tag(widgets.HTML(), "state")
         self.bar = self.tag(widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="300px")), "bar")
-        self.log = self.tag(widgets.HTML(), "log")
+        self.last_words = self.tag(widgets.HTML(), "log")
         self.picture("curves")
         self.picture("weights")
         self.picture("entropy")
         self.children = (
             row(self.start_button, self.stop_button, self.resume_button, self.save_button()),
-            row(self.bar, self.state), *self.pictures.values(), self.log, self.status,
+            row(self.bar, self.state), *self.pictures.values(), self.last_words, self.status,
         )  # fmt: skip
 
     # -- what the buttons do -----------------------------------------------------------------------
@@ -118,6 +118,19 @@ class RunPanel(Panel):
             return "nothing is running here"
         os.kill(pid, signal.SIGTERM)
         return f"asked process {pid} to save and stop"
+
+    def begin(self) -> None:
+        """What a notebook does in place of a hand: start, resume or just watch, whichever the folder needs."""
+        if not self.alive and not self.run.finished:
+            self.attempt(self.resume if self.run.has_checkpoint() else self.start)
+
+    def wait(self, seconds: float = 600) -> RunFolder:
+        """Come back when the process has ended, at the latest after `seconds`; the panel stays live meanwhile."""
+        end = time.monotonic() + seconds
+        while self.alive and time.monotonic() < end:
+            time.sleep(0.2)
+        self.attempt(self.draw)
+        return self.run
 
     # -- what is seen ------------------------------------------------------------------------------
 
@@ -169,7 +182,7 @@ class RunPanel(Panel):
     def _words(self, alive: bool) -> str | None:
         """The log's last lines; and, if our process failed, its last words as an error."""
         text = _tail(self.run.path / "log.txt", 4)
-        self.log.value = f"<pre style='margin:0'>{html.escape(text)}</pre>" if text else ""
+        self.last_words.value = f"<pre style='margin:0'>{html.escape(text)}</pre>" if text else ""
         code = None if self.process is None else self.process.poll()
         if not alive and code not in STOPPED:
             raise ReidError(f"the process ended with code {code}: {_tail(self.run.path / TERMINAL, 1)}")

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from msinet_core.figures.attention import feature_sheet
 from msinet_core.figures.feature_maps import as_input, slot_inputs
 from msinet_core.figures.network import draw_network
-from msinet_core.figures.style import figure_array, operation_label
+from msinet_core.figures.style import INK, figure_array, operation_label
+from msinet_core.figures.tiles import caption, stack
 from msinet_core.models import MSINet, make_interaction
 from msinet_core.models.describe import describe
 from msinet_core.models.interactions import CrossAttention
@@ -74,10 +75,12 @@ class SearchSpacePanel(Panel):
         after, parameters, products = self._apply(name, before)
         self.show("network", self._network(changed, slot))
         part = slice(self.first.value, self.first.value + SHOWN)
-        rows = [tensor[0, part] for tensor in (*before, *after)]
-        labels = [f"{branch} {when} · {self.first.value + place}" for when in ("before", "after") for branch in ("a", "b")
-                  for place in range(len(rows[0]))]
-        self.show("maps", feature_sheet(torch.cat(rows), len(rows[0]), labels))
+        sheets = []
+        for tensors, when in ((before, "before"), (after, f"after {operation_label(name)}")):
+            for tensor, branch in zip(tensors, "ab", strict=True):
+                maps = feature_sheet(tensor[0, part], SHOWN)
+                sheets += [caption(f"branch {branch}, {when}", maps.shape[1], INK), maps]
+        self.show("maps", stack(sheets, gap=0))
         moved = sum(float((y - x).norm()) for x, y in zip(before, after, strict=True))
         moved /= sum(float(x.norm()) for x in before) or 1.0
         self.words.value = (

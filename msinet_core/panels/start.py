@@ -83,7 +83,7 @@ def notebook_map(pictures: str | Path = "../figures/thumbnails") -> widgets.HTML
 class StartPanel(Panel):
     """Pick generated data or a data set of yours; `dataset` is what was loaded last."""
 
-    def __init__(self, folder: str | Path = "data", *, source: str = "generated people", identities: int = 40,
+    def __init__(self, folder: str | Path = "data", *, source: str = "generated people", identities: int = 20,
                  seed: int = 0) -> None:
         super().__init__("start")
         self.identities, self.seed = identities, seed
@@ -106,17 +106,17 @@ class StartPanel(Panel):
         return f"loaded {len(self.dataset):,} images from {self.dataset.root}"
 
 
-def open_data(source: str, folder: str | Path, identities: int = 40, seed: int = 0) -> ReidDataset:
+def open_data(source: str, folder: str | Path, identities: int = 20, seed: int = 0, domain: str = "A") -> ReidDataset:
     """A data set by the name of its source; `generated people` and `generated vehicles` are drawn if need be.
 
-    Generated data goes below `folder` into a place of its own for each size and seed. `identities` are those to
-    train on; half as many are there for tests.
+    Generated data goes below `folder` into a place of its own for each size, domain and seed. `identities` are
+    those to train on; half as many are there for tests. Domain B has other cameras, clothes and places.
     """
     if source in SOURCES:
         return load_dataset(source, folder)
     if source not in GENERATED:
         raise ReidError(f"there is no data source {source!r}; there are {', '.join([*GENERATED, *SOURCES])}")
     kind = GENERATED[source]
-    root = generate(kind, Path(folder) / f"generated-{kind}-{identities}-seed-{seed}", train_identities=identities,
-                    test_identities=max(4, identities // 2), seed=seed)
+    root = generate(kind, Path(folder) / f"generated-{kind}-{domain}-{identities}-seed-{seed}", domain=domain,
+                    train_identities=identities, test_identities=max(4, identities // 2), seed=seed)
     return load_dataset(LAYOUT[kind], root)

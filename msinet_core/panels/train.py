@@ -1,0 +1,66 @@
+"""Choose a genotype (found, the paper's, your own) and train its network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from msinet_core.config import TrainConfig
+from msinet_core.figures.network import draw_network
+from msinet_core.panels.base import LABEL, dropdown, row
+from msinet_core.panels.run import RunPanel
+from msinet_core.panels.small_runs import command_of
+from msinet_core.runs import RunFolder
+from msinet_core.space import PAPER_GENOTYPE, Genotype
+
+OWN = "my own (text below)"
+
+
+class TrainPanel(RunPanel):
+    """A `RunPanel` for trainings below `folder`, one run folder a genotype.
+
+    config: what to train, its genotype aside; found: genotypes by name, such as those of finished searches.
+    """
+
+    def __init__(self, folder: str | Path, config: TrainConfig, found: Mapping[str, Genotype] | None = None, *,
+                 choice: str = "paper", poll: float = 1.0, saves_to: str | Path = "figures") -> None:
+        self.home, self.config = Path(folder), config
+        self.genotypes = {"paper": PAPER_GENOTYPE, **(found or {})}
+        self.choice = dropdown("genotype", [*self.genotypes, OWN], choice, width="360px")
+        self.text = widgets.Text(str(PAPER_GENOTYPE), description="own", style=LABEL, continuous_update=False,
+                                 disabled=True, layout=widgets.Layout(width="96%"))
+        super().__init__(self.folder_of(self.genotypes[choice]), self.command_for(self.genotypes[choice]), poll=poll,
+                         saves_to=saves_to)
+        self.tag(self.choice, "genotype")
+        self.tag(self.text, "own")
+        self.picture("network")
+        self.children = (row(self.choice), self.text, self.pictures["network"], *self.children)
+        self.react([self.choice, self.text], self.choose)
+        self.attempt(self.choose)
+
+    def folder_of(self, genotype: Genotype) -> Path:
+        """A folder for each different network, whatever its name."""
+        return self.home / f"train-{hashlib.sha256(str(genotype.canonical()).encode()).hexdigest()[:8]}"
+
+    def command_for(self, genotype: Genotype) -> list[str]:
+        return command_of(replace(self.config, genotype=str(genotype)))
+
+    @property
+    def genotype(self) -> Genotype:
+        """The chosen one; `ReidError` for text that is none."""
+        return Genotype.parse(self.text.value) if self.choice.value == OWN else self.genotypes[self.choice.value]
+
+    def choose(self) -> Any:
+        """Turn to the chosen genotype: its picture, its command, its run folder."""
+        self.text.disabled = self.choice.value != OWN
+        genotype = self.genotype
+        self.show("network", draw_network(genotype, height=self.config.height, width=self.config.width,
+                                          channels=self.config.channels))
+        self.command, self.process = self.command_for(genotype), None
+        self.run = RunFolder(self.folder_of(genotype).absolute())
+        return self.draw()
