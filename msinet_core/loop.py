@@ -71,7 +71,7 @@ def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
             path = table.loc[table["identity"] == single[0], "path"].iloc[0]
             others = f" and {len(single) - 1} more" if len(single) > 1 else ""
             raise ReidError(
-                f"identity {single[0]!r} ({path}){others} has one training image, which makes no pair; "
+                f"identity {str(single[0])!r} ({path}){others} has one training image, which makes no pair; "
                 "leave such identities out with --min-images 2, or keep them with --min-images 1"
             )
         return table

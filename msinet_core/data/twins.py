@@ -119,7 +119,7 @@ def twins_split(
     counts = table.loc[middle, "identity"].value_counts()
     if len(counts) and counts.min() < 2:
         raise ReidError(
-            f"identity {counts.idxmin()!r} has one image and cannot be halved between the twins; "
+            f"identity {str(counts.idxmin())!r} has one image and cannot be halved between the twins; "
             "leave such identities out, or use --overlap 0"
         )
     to_train = rank < only_train

@@ -228,7 +228,7 @@ def search(
     """
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     dataset = dataset or loop.open_dataset(config)
-    stop = stop or loop.Stop()
+    stop = loop.Stop() if stop is None else stop  # one that is not set is false
     with run.writing(config, resume), stop.listening():
         worker = TwinSearch(config, dataset, run, progress)
         loop.begin(worker, run, resume)

@@ -158,7 +158,7 @@ def train(
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     dataset = dataset or loop.open_dataset(config)
     check_test_set(dataset)
-    stop = stop or loop.Stop()
+    stop = loop.Stop() if stop is None else stop  # one that is not set is false
     with run.writing(config, resume), stop.listening():
         worker = Training(config, dataset, run, progress)
         run.write_genotype(worker.genotype)

@@ -19,6 +19,8 @@ from msinet_core.data.augment import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Augmentation,
+    _at_once,
+    _one_by_one,
     apply,
     augment,
     draw,
@@ -69,6 +71,15 @@ def test_equals_torchvision_on_the_same_draws(settings):
     draws = draw(len(images), H, W, settings, step_generator(2))
     # torchvision's weights of grey have four digits for float images, three in PIL: 2e-4 apart
     torch.testing.assert_close(apply(images, settings, draws), naive(images, settings, draws), rtol=0, atol=3e-3)
+
+
+@pytest.mark.parametrize("settings", [WITHIN, ACROSS, replace(ACROSS, erase=1.0), replace(WITHIN, pad=40)])
+def test_one_by_one_and_at_once_are_the_same(settings):
+    """The way of a processor and the way of a GPU."""
+    images = pictures()
+    draws = draw(len(images), H, W, settings, step_generator(6))
+    a, b = _one_by_one(images, settings, draws), _at_once(images, settings, draws)
+    torch.testing.assert_close(a, b, rtol=0, atol=0 if settings.brightness == 0 else 1e-5)
 
 
 def test_grey_weights_are_pils():
