@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from msinet_core.config import Device, RunConfig, SearchConfig, TrainConfig, parse_options, read_genotype
+from msinet_core.config import (
+    Device,
+    RunConfig,
+    SearchConfig,
+    TrainConfig,
+    parse_options,
+    read_genotype,
+)
 from msinet_core.errors import ReidError
 
 if TYPE_CHECKING:
@@ -253,7 +260,7 @@ def describe(
     if not supernet:
         print(f"genotype   {chosen}\ncanonical  {chosen.canonical()}\n")
     table = count(Supernet(channels) if supernet else MSINet(chosen, 1, channels), height, width)
-    print(table.to_string(formatters={name: "{:,}".format for name in table}))
+    print(table.map("{:,}".format).to_string())
 
 
 def data_check(*, data: str = "manifest", root: str, options: tuple[str, ...] = (), quick: bool = False) -> None:

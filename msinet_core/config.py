@@ -248,7 +248,8 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
             f"the configuration has {', '.join(unknown)}, which this version does not know; "
             "it was written by another version of msinet-core"
         )
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return kind(**values)  # type: ignore[arg-type]
 
 
 def _positive(config: RunConfig, *names: str) -> None:

@@ -66,7 +66,7 @@ def _multiply_adds(model: MSINet | Supernet, height: int, width: int) -> dict[st
     """Multiply-adds by module name, for one image."""
     was_training = model.training
     images = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
-    with torch.no_grad(), FlopCounterMode(display=False, depth=None) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         _Embedding(model.eval())(images)
     model.train(was_training)
     # A multiply-add is two floating-point operations.

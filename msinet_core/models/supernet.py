@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from msinet_core.models.blocks import CHANNELS, Channels, Trunk, initialise
-from msinet_core.models.interactions import make_interaction
+from msinet_core.models.blocks import CHANNELS, Cell, Channels, Trunk, initialise
+from msinet_core.models.interactions import CrossAttention, make_interaction
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype
 
 
@@ -40,6 +42,8 @@ class Supernet(nn.Module):
         self.trunk = Trunk(channels, lambda slot, width: MixedSlot(width), cell_width)
         initialise(self, linear_std=0.001)
         self.alphas = nn.Parameter(1e-3 * torch.randn(NUM_SLOTS, len(OPERATIONS)))
+        # What the authors' files hold beyond this network, kept for writing them again.
+        self.reference_extras: dict[str, Tensor] = {}
 
     @property
     def feature_length(self) -> int:
@@ -50,12 +54,13 @@ class Supernet(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if name != "alphas"]
 
     def slots(self) -> list[MixedSlot]:
-        return [slot for cell in self.trunk.cells for slot in cell.slots]  # type: ignore[union-attr,misc]
+        return [cast(MixedSlot, slot) for cell in self.trunk.cells for slot in cast(Cell, cell).slots]
 
     def gammas(self) -> list[float]:
         """The learnable scale of each slot's cross attention, which starts at 0."""
         column = OPERATIONS.index("cross_attention")
-        return [float(slot.operations[column].gamma.detach()) for slot in self.slots()]  # type: ignore[arg-type]
+        attentions = [cast(CrossAttention, slot.operations[column]) for slot in self.slots()]
+        return [float(attention.gamma.detach()) for attention in attentions]
 
     def genotype(self) -> Genotype:
         """Each slot's operation of largest alpha."""

@@ -137,7 +137,7 @@ class TwinSearch:
         train, validation = next(batches)
         with loop.autocast(self.config, self.device):
             report = bilevel_step(
-                self.supernet, *self.optimizers, *self.memories, train, validation,
+                self.supernet, *self.optimizers, self.memories[0], self.memories[1], train, validation,
                 leak_validation_gradient=self.config.leak_validation_gradient,
             )  # fmt: skip
         self.step += 1
@@ -184,12 +184,9 @@ class TwinSearch:
         state = checkpoint.state
         loop.check_fingerprint(state["data"], self.fingerprint, self.run)
         self.supernet.load_state_dict(checkpoint.weights)
-        for mine, saved in (
-            *zip(self.optimizers, state["optimizers"], strict=True),
-            *zip(self.schedules, state["schedules"], strict=True),
-            *zip(self.memories, state["memories"], strict=True),
-        ):
-            mine.load_state_dict(saved)
+        for name in ("optimizers", "schedules", "memories"):
+            for mine, saved in zip(getattr(self, name), state[name], strict=True):
+                mine.load_state_dict(saved)
         self.averages.load_state_dict(state["averages"])
         torch.set_rng_state(state["random"])
         self.epoch, self.step = state["epoch"], state["step"]
