@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msinet_core.data import pixels
+from msinet_core.data.pixels import CONTRAST, SATURATION
 from msinet_core.errors import ReidError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as PIL and torchvision take it
-BRIGHTNESS, CONTRAST, SATURATION = range(3)
 
 Range = tuple[float, float]
 
@@ -135,13 +136,36 @@ def draw(n: int, height: int, width: int, settings: Augmentation, generator: tor
 
 
 def apply(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
-    """Carry out `draws` on uint8 N x 3 x H x W; float32, normalised, of the same shape."""
-    moved = _flip_and_crop(batch, settings.pad, draws)
+    """Carry out `draws` on uint8 N x 3 x H x W; float32, normalised, of the same shape.
+
+    A processor takes one sample after the other in compiled loops; other devices take the batch at
+    once. Both give the same, but for the last bits of jittered colours.
+    """
+    way = _one_by_one if batch.device.type == "cpu" else _at_once
+    return way(batch, settings, draws)
+
+
+def _one_by_one(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
+    out = torch.empty(batch.shape)
+    move = torch.stack((draws.flip.long(), draws.top - settings.pad, draws.left - settings.pad), 1)
+    weights, mean, std, fill = (
+        np.array(values, np.float32) for values in (GREY, IMAGENET_MEAN, IMAGENET_STD, settings.erase_fill)
+    )
+    pixels.augment_batch(
+        batch.contiguous().numpy(), out.numpy(), move.numpy(), settings.jitters, draws.order.numpy(),
+        draws.jitter.numpy(), weights, mean, std, draws.erase.numpy(), fill,
+    )  # fmt: skip
+    return out
+
+
+def _at_once(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
+    images = _gather(batch, settings.pad, draws).float()
     if settings.jitters:
-        images = _normalise(_jitter(moved.float().div_(255), draws), 1.0)
+        _normalise(_jitter(images.mul_(1 / 255), _blends(draws).to(batch.device)), 1.0)
     else:
-        images = _normalise(moved.float(), 255.0)
-    return _erase(images, draws.erase, settings.erase_fill)
+        _normalise(images, 255.0)
+    colour = torch.tensor(settings.erase_fill, device=batch.device).view(3, 1, 1)
+    return torch.where(_inside(draws.erase.to(batch.device), *batch.shape[2:]), colour, images)
 
 
 def _rectangles(
@@ -164,38 +188,39 @@ def _rectangles(
     return torch.cat(((uniform * room).long(), sides), 1)
 
 
-def _flip_and_crop(batch: Tensor, pad: int, draws: Draws) -> Tensor:
-    """Flip, pad with black, crop: the padding is never made, only the part that shows is copied."""
+def _gather(batch: Tensor, pad: int, draws: Draws) -> Tensor:
+    """Flip, pad with black, crop: every pixel is looked up, and black where the padding shows."""
     height, width = batch.shape[2:]
-    out = torch.zeros_like(batch)
-    moves = zip(draws.flip.tolist(), draws.top.tolist(), draws.left.tolist(), strict=True)
-    for source, target, (flip, top, left) in zip(batch, out, moves, strict=True):
-        down, right = top - pad, left - pad  # target[y, x] = source[y + down, x + right]
-        y0, y1 = max(down, 0), min(height + down, height)
-        x0, x1 = max(right, 0), min(width + right, width)
-        if y0 < y1 and x0 < x1:
-            if flip:
-                source = source.flip(-1)
-            target[:, y0 - down : y1 - down, x0 - right : x1 - right] = source[:, y0:y1, x0:x1]
-    return out
+    y = torch.arange(height)[None] + (draws.top[:, None] - pad)
+    x = torch.arange(width)[None] + (draws.left[:, None] - pad)
+    shows = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
+    x = torch.where(draws.flip[:, None], width - 1 - x, x)
+    y, x = (v.to(batch.device, non_blocking=True) for v in (y.clamp(0, height - 1), x.clamp(0, width - 1)))
+    place = (y[:, :, None] * width + x[:, None]).flatten(1)  # N x HW
+    found = batch.flatten(2).gather(2, place[:, None].expand(-1, 3, -1)).view_as(batch)
+    return found * shows[:, None].to(batch.device, non_blocking=True)
 
 
-def _jitter(images: Tensor, draws: Draws) -> Tensor:
-    """Brightness, contrast and saturation of images in 0..1, in each sample's own order.
+def _blends(draws: Draws) -> Tensor:
+    """3 x N x 3: weights of the image, of its mean grey and of its grey version, for each sample and
+    each of the three turns.
 
-    All three blend the image with another: black, its mean grey, its grey version. So each of the
-    three passes is one blend for the whole batch, in which a sample's weights say which it is.
+    Brightness, contrast and saturation all blend the image with another: black, its mean grey, its
+    grey version. So each turn is one blend for the whole batch, in which the weights say which it is.
     """
-    device = images.device
-    weights = torch.tensor(GREY, device=device).view(1, 3, 1, 1)
+    factor = draws.jitter.gather(1, draws.order)
+    rest = 1 - factor
+    return torch.stack((factor, rest * (draws.order == CONTRAST), rest * (draws.order == SATURATION)))
+
+
+def _jitter(images: Tensor, blends: Tensor) -> Tensor:
+    """In place: brightness, contrast and saturation of images in 0..1, in each sample's own order."""
+    weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
     for turn in range(3):
-        kind = draws.order[:, turn]
-        factor = draws.jitter.gather(1, kind[:, None]).to(device).view(-1, 1, 1, 1)
-        is_contrast = (kind == CONTRAST).float().to(device).view(-1, 1, 1, 1)
-        is_saturation = (kind == SATURATION).float().to(device).view(-1, 1, 1, 1)
+        itself, mean_grey, grey_version = blends[:, :, turn, None, None, None]
         grey = (images * weights).sum(1, keepdim=True)
-        other = grey * is_saturation + grey.mean((2, 3), keepdim=True) * is_contrast
-        images = (images * factor).add_((1 - factor) * other).clamp_(0, 1)
+        other = grey * grey_version + grey.mean((2, 3), keepdim=True) * mean_grey
+        images.mul_(itself).add_(other).clamp_(0, 1)
     return images
 
 
@@ -206,10 +231,9 @@ def _normalise(images: Tensor, scale: float) -> Tensor:
     return images.mul_(1 / (scale * std)).sub_(mean / std)
 
 
-def _erase(images: Tensor, rectangles: Tensor, fill: tuple[float, float, float]) -> Tensor:
-    """In place: fill each sample's rectangle."""
-    colour = torch.tensor(fill, device=images.device).view(3, 1, 1)
-    for image, (top, left, height, width) in zip(images, rectangles.tolist(), strict=True):
-        if height:
-            image[:, top : top + height, left : left + width] = colour
-    return images
+def _inside(rectangles: Tensor, height: int, width: int) -> Tensor:
+    """N x 1 x H x W, bool: which pixels lie in each sample's rectangle."""
+    top, left, tall, wide = rectangles.T[:, :, None]
+    y, x = (torch.arange(side, device=rectangles.device) for side in (height, width))
+    rows, columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
+    return (rows[:, :, None] & columns[:, None])[:, None]

@@ -35,6 +35,8 @@ PUBLISHED: dict[str, dict[str, tuple[int, ...]]] = {
     "cuhk03_labeled": {"train": (7368,), "query": (1400,), "gallery": (5328,), "identities": (767,)},
 }
 
+GENERATED = "generated.json"  # lies beside data that `synthetic.generate` drew
+
 
 def load_dataset(name: str, root: Root, **options: Any) -> ReidDataset:
     """The data set `name` from the folder `root` (the data set's own, or the one that holds it).
@@ -59,7 +61,7 @@ def size_notes(dataset: ReidDataset) -> list[str]:
     """One sentence with both figures for each count that differs from the published one. Generated
     data, in the layout of a published set, has none.
     """
-    if (dataset.root / RECORD).is_file():
+    if (dataset.root / GENERATED).is_file():
         return []
     counts = dataset.table["split"].value_counts()
     training = dataset.table.loc[dataset.table["split"] == "train", "identity"].nunique()
