@@ -48,7 +48,7 @@ def _caught(model: nn.Module, module: nn.Module, images: Tensor, *, inputs: bool
     held: list[Any] = []
     handle = module.register_forward_hook(lambda _, given, out: held.append(given if inputs else out))
     try:
-        with evaluation(model), torch.inference_mode():
+        with evaluation(model), torch.no_grad():
             model(images.to(next(model.parameters()).device))
     finally:
         handle.remove()
@@ -91,7 +91,7 @@ def learned_map(model: Any, features: Tensor) -> np.ndarray | None:
     """SAM's attention of an image on itself, h x w, from its stage 3 map; None for a network without SAM."""
     if getattr(model, "learned_map", None) is None:
         return None
-    with torch.inference_mode():
+    with torch.no_grad():
         return model.learned_map(features[None])[0].view(features.shape[1:]).float().cpu().numpy()
 
 
