@@ -1,0 +1,202 @@
+"""How fast photographs become batches, against the usual per-image path. `python -m benchmarks.data`
+
+The per-image path is what ReID code usually does: in `DataLoader` processes, each image is opened
+with PIL, resized, flipped, padded, cropped, turned into a tensor, normalised and erased by
+torchvision. Ours: `open_images`, then `TrainBatches`. Same pictures, same sampler, same settings,
+same number of workers, one after the other in the same run, several times round; the median counts.
+
+The pictures are generated: 64 x 128 pixels, JPEG, as Market-1501's are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from msinet_core.data import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Augmentation,
+    IdentitySampler,
+    TrainBatches,
+    open_images,
+)
+from msinet_core.data.cache import content_key
+
+HEIGHT, WIDTH, P, K = 256, 128, 16, 4
+MARKET = 12_936  # training images of Market-1501, of 751 identities
+RESULTS = Path(__file__).parent / "results"
+
+
+class PerImage(Dataset):
+    """The usual path."""
+
+    def __init__(self, files: list[Path], settings: Augmentation) -> None:
+        self.files = files
+        steps: list[Any] = [
+            transforms.Resize((HEIGHT, WIDTH)),
+            transforms.RandomHorizontalFlip(settings.flip),
+            transforms.Pad(settings.pad),
+            transforms.RandomCrop((HEIGHT, WIDTH)),
+        ]
+        if settings.jitters:
+            steps.append(transforms.ColorJitter(settings.brightness, settings.contrast, settings.saturation))
+        steps += [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+        if settings.erase:
+            fill = list(settings.erase_fill)
+            steps.append(transforms.RandomErasing(settings.erase, settings.erase_area, settings.erase_aspect, fill))
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with Image.open(self.files[index]) as image:
+            return self.transform(image.convert("RGB"))
+
+
+def write_pictures(folder: Path, count: int) -> pd.DataFrame:
+    """Colour gradients with coarse and fine texture, whose files are as large as Market-1501's."""
+    folder.mkdir(parents=True)
+
+    def write(n: int) -> str:
+        rng = np.random.default_rng(n)
+        picture = Image.fromarray(rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)).resize((64, 128), Image.Resampling.BICUBIC)
+        noise = rng.normal(0, 6, (128, 64, 1))
+        name = f"{n:05d}.jpg"
+        Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)).save(folder / name, quality=90)
+        return name
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        names = list(pool.map(write, range(count)))
+    return pd.DataFrame({"path": names, "label": np.arange(count) * 751 // MARKET})
+
+
+def rate(batches: Iterable[Any], most: int) -> float:
+    """Images a second, the first batch (which starts the workers) left out."""
+    images, begin = 0, 0.0
+    for step, batch in enumerate(batches):
+        if step == 0:
+            begin = time.perf_counter()
+            continue
+        images += len(batch[0] if isinstance(batch, tuple) else batch)
+        if step == most:
+            break
+    return images / (time.perf_counter() - begin)
+
+
+def paths_to_compare(
+    root: Path, table: pd.DataFrame, cache_dir: Path, settings: Augmentation
+) -> dict[str, Callable[[int, int], float]]:
+    """For each path, a function of (workers, batches) that gives images a second."""
+    sampler = IdentitySampler(table["label"], P, K, seed=0)
+
+    def per_image(workers: int, most: int) -> float:
+        dataset = PerImage([root / path for path in table["path"]], settings)
+        return rate(DataLoader(dataset, batch_sampler=sampler.epoch(0)[: most + 1], num_workers=workers), most)
+
+    def ours(cache: str) -> Callable[[int, int], float]:
+        reader = open_images(table, root, HEIGHT, WIDTH, cache=cache, cache_dir=cache_dir)
+
+        def run(workers: int, most: int) -> float:
+            return rate(TrainBatches(reader, table["label"], sampler, settings, workers=workers).epoch(0), most)
+
+        return run
+
+    return {"per image": per_image, **{f"cache {cache}": ours(cache) for cache in ("memory", "disk", "none")}}
+
+
+def throughput(root: Path, table: pd.DataFrame, cache_dir: Path, workers: list[int], rounds: int) -> pd.DataFrame:
+    """Images a second of every path, augmentation and number of workers: the median of `rounds`."""
+    rows = []
+    for name, settings in (("within", Augmentation.within_domain()), ("across", Augmentation.across_domains())):
+        paths = paths_to_compare(root, table, cache_dir, settings)
+        paths["cache memory"](0, 2)  # compiles
+        for count in workers:
+            found: dict[str, list[float]] = {path: [] for path in paths}
+            for _ in range(rounds):
+                for path, run in paths.items():
+                    slow = path in ("per image", "cache none")
+                    found[path].append(run(count, 15 if slow else 60))
+            rows += [(name, path, count, float(np.median(values))) for path, values in found.items()]
+            shown = ", ".join(f"{path} {np.median(values):,.0f}" for path, values in found.items())
+            print(f"{name}, {count} workers: {shown} images/s", flush=True)
+    return pd.DataFrame(rows, columns=["augmentation", "path", "workers", "images_per_second"])
+
+
+def building(root: Path, table: pd.DataFrame, cache_dir: Path) -> dict[str, float]:
+    """Seconds to make and to find again the cache of a Market-sized training set, and its size."""
+    files = [root / path for path in table["path"]]
+    begin = time.perf_counter()
+    open_images(table, root, HEIGHT, WIDTH, cache="disk", cache_dir=cache_dir, progress=True)
+    made = time.perf_counter()
+    open_images(table, root, HEIGHT, WIDTH, cache="disk", cache_dir=cache_dir)
+    found = time.perf_counter()
+    content_key(files, (len(files), 3, HEIGHT, WIDTH), os.cpu_count() or 1)
+    hashed = time.perf_counter()
+    size = sum(file.stat().st_size for file in cache_dir.glob("*.u8"))
+    return {
+        "images": len(table),
+        "build_seconds": made - begin,
+        "reopen_seconds": found - made,
+        "hash_seconds": hashed - found,
+        "gigabytes": size / 1e9,
+        "source_megabytes": sum(file.stat().st_size for file in files) / 1e6,
+    }
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, (name, part) in zip(figure.subplots(1, 2, sharey=True), table.groupby("augmentation", sort=False), strict=True):
+        for path, line in part.groupby("path", sort=False):
+            axes.plot(line["workers"], line["images_per_second"], marker="o", label=path)
+        axes.set(title=f"augmentation {name} domain{'s' * (name == 'across')}", xlabel="workers", yscale="log")
+        axes.set_xticks(sorted(part["workers"].unique()))
+        axes.grid(alpha=0.3, which="both")
+    figure.axes[0].set_ylabel("images a second")
+    figure.axes[0].legend()
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=MARKET)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root, cache_dir = Path(scratch) / "pictures", Path(scratch) / "cache"
+        table = write_pictures(root, given.images)
+        cache = building(root, table, cache_dir)
+        print(", ".join(f"{name} {value:,.2f}" for name, value in cache.items()), flush=True)
+        rates = throughput(root, table, cache_dir, given.workers, given.rounds)
+    wide = rates.pivot_table(index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False)
+    ratio = wide.xs("cache memory", level="path") / wide.xs("per image", level="path")
+    print(wide.round(0).to_string(), "\n\ncached in memory / per image\n", ratio.round(1).to_string(), sep="")
+    RESULTS.mkdir(exist_ok=True)
+    record = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}", "torch": torch.__version__,
+        "cache": cache, "throughput": rates.to_dict("records"), "ratio": ratio.to_dict("index"),
+    }  # fmt: skip
+    (RESULTS / "data.json").write_text(json.dumps(record, indent=1) + "\n")
+    plot(rates).savefig(RESULTS / "data_throughput.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
