@@ -9,7 +9,6 @@ from typing import Any
 
 from msinet_core.data import layouts, lists, manifests, tables
 from msinet_core.data.layouts import Root
-from msinet_core.data.synthetic.writing import RECORD
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 

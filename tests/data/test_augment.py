@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -255,3 +256,16 @@ def test_presets():
     assert (WITHIN.flip, WITHIN.pad, WITHIN.erase, WITHIN.erase_area) == (0.5, 10, 0.5, (0.02, 0.4))
     assert (ACROSS.erase, ACROSS.brightness, ACROSS.contrast, ACROSS.saturation) == (0.0, 0.4, 0.4, 0.3)
     assert not WITHIN.jitters
+
+
+@pytest.mark.parametrize("settings", [WITHIN, ACROSS])
+def test_nothing_on_a_gpu_is_mixed_with_the_cpu(settings):
+    """Run on tensors that only pretend to be on a GPU, which refuse to be mixed as real ones do."""
+    draws = draw(4, H, W, settings, step_generator(0))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        images = torch.empty((4, 3, H, W), dtype=torch.uint8, device="cuda")
+        out = apply(images, settings, draws)
+        assert out.device.type == normalise(images).device.type == "cuda"
+        assert (out.shape, out.dtype) == (images.shape, torch.float32)
+        with pytest.raises(RuntimeError, match="device"):
+            images + torch.ones(4, 3, H, W)
