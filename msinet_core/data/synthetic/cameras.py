@@ -85,7 +85,9 @@ def response(lens: Camera, wander: np.ndarray) -> tuple[tuple[float, ...], np.nd
     gains = [gain * float(np.exp(w + wander[3])) for gain, w in zip(lens.gain, wander[:3], strict=True)]
     matrix: list[float] = []
     for row in range(3):
-        weights = [GREY[column] * (1 - lens.saturation) + lens.saturation * (row == column) for column in range(3)]
+        weights = [
+            GREY[column] * (1 - lens.saturation) + lens.saturation * (row == column) for column in range(3)
+        ]
         matrix += [gains[row] * weight for weight in weights] + [0.0]
     curve = 255 * np.linspace(0, 1, 256, dtype=np.float32) ** (lens.gamma * float(np.exp(wander[4])))
     return tuple(matrix), np.clip(128 + (curve - 128) * lens.contrast, 0, 255).astype(np.float32)

@@ -197,7 +197,13 @@ def _identities_of_split(
         who, name = people[place]
         twin_number = number[int(place) ^ 1] if name else 0  # pairs come first: 0-1, 2-3, ...
         rows.append(
-            {"identity": before + 1 + position, "split": split, "twin": twin_number, "differs_in": name, **who}
+            {
+                "identity": before + 1 + position,
+                "split": split,
+                "twin": twin_number,
+                "differs_in": name,
+                **who,
+            }
         )
     return rows
 

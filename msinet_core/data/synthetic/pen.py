@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from PIL import Image, ImageDraw
 
@@ -37,6 +38,10 @@ class Pen:
     def polygon(self, points: Iterable[Point], colour: Colour) -> None:
         self._solid.polygon(list(points), fill=colour)
 
+    def rectangle(self, box: tuple[float, float, float, float], colour: Colour) -> None:
+        """`box`: left, top, right, bottom."""
+        self._solid.rectangle(box, fill=colour)
+
     def veil(self, points: Iterable[Point], colour: Colour, opacity: float) -> None:
         self._veil.polygon(list(points), fill=(*colour, int(255 * opacity)))
 
@@ -45,7 +50,9 @@ class Pen:
         ry = radius if radius_y is None else radius_y
         self._solid.ellipse((x - radius, y - ry, x + radius, y + ry), fill=colour)
 
-    def veil_disc(self, centre: Point, radius: float, radius_y: float, colour: Colour, opacity: float) -> None:
+    def veil_disc(
+        self, centre: Point, radius: float, radius_y: float, colour: Colour, opacity: float
+    ) -> None:
         x, y = centre
         box = (x - radius, y - radius_y, x + radius, y + radius_y)
         self._veil.ellipse(box, fill=(*colour, int(255 * opacity)))
@@ -76,9 +83,9 @@ class Pen:
         """A jointed rod lit from the upper left: a dark one with a narrower bright one on it."""
         dark = shade(colour, 0.72)
         joints = list(zip(points, radii, strict=True))
-        for (first, r0), (second, r1) in zip(joints, joints[1:], strict=False):
+        for (first, r0), (second, r1) in pairwise(joints):
             self.limb(first, second, r0, r1, dark)
-        for ((x0, y0), r0), ((x1, y1), r1) in zip(joints, joints[1:], strict=False):
+        for ((x0, y0), r0), ((x1, y1), r1) in pairwise(joints):
             self.limb((x0 - r0 * 0.2, y0), (x1 - r1 * 0.2, y1), r0 * 0.74, r1 * 0.74, colour)
 
     def pillow(self, x: float, y: float, half: float, tall: float, colour: Colour) -> None:

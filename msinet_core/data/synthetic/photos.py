@@ -8,11 +8,14 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from msinet_core.data.synthetic import people, vehicles
+from msinet_core.data.synthetic import figure, solid
 from msinet_core.data.synthetic.cameras import Camera, camera, expose
 from msinet_core.data.synthetic.identities import KINDS, Attributes, draw_one
+from msinet_core.data.synthetic.occluders import occlude
 from msinet_core.data.synthetic.pen import Pen
-from msinet_core.data.synthetic.scenes import PEOPLE_SCENES, ROAD_SCENES, occlude, panorama
+from msinet_core.data.synthetic.people import draw_person
+from msinet_core.data.synthetic.scenes import PEOPLE_SCENES, ROAD_SCENES, panorama
+from msinet_core.data.synthetic.vehicles import draw_vehicle
 
 PERSON_SIZE = (64, 128)  # width, height of a picture
 FINER = {"people": 4, "vehicles": 3}  # drawn so many times larger, then reduced
@@ -62,7 +65,11 @@ def take(kind: str, who: Attributes, domain: str, number: int, rng: np.random.Ge
     """
     lens = camera(domain, number)
     yaw = _yaw(lens, rng)
-    canvas = _person(who, domain, number, yaw, rng) if kind == "people" else _vehicle(who, domain, number, lens, yaw, rng)
+    canvas = (
+        _person(who, domain, number, yaw, rng)
+        if kind == "people"
+        else _vehicle(who, domain, number, lens, yaw, rng)
+    )
     occluder = lens.occluder if rng.random() < lens.occluded else ""
     if occluder:
         occlude(Pen(canvas), occluder, canvas.size, rng)
@@ -73,21 +80,27 @@ def _person(who: Attributes, domain: str, number: int, yaw: float, rng: np.rando
     finer = FINER["people"]
     width, height = PERSON_SIZE[0] * finer, PERSON_SIZE[1] * finer
     canvas = _cut("people", domain, number, (width, height), rng)
-    pose = people.Pose(
+    pose = figure.Pose(
         yaw=yaw, stride=float(rng.uniform(-1, 1)), centre=width * float(rng.normal(0.5, 0.035)),
         ground=height * float(rng.uniform(0.93, 0.97)), height=height * float(rng.uniform(0.83, 0.89)),
     )  # fmt: skip
-    people.draw_person(Pen(canvas), who, domain, pose)
+    draw_person(Pen(canvas), who, domain, pose)
     return canvas
 
 
-def _vehicle(who: Attributes, domain: str, number: int, lens: Camera, yaw: float, rng: np.random.Generator) -> Image.Image:
+def _vehicle(
+    who: Attributes, domain: str, number: int, lens: Camera, yaw: float, rng: np.random.Generator
+) -> Image.Image:
     finer = FINER["vehicles"]
     width, height = (int(value) * finer for value in rng.integers(112, 145, 2))
     canvas = _cut("vehicles", domain, number, (width, height), rng)
     x0, x1 = width * float(rng.uniform(0.03, 0.10)), width * float(rng.uniform(0.90, 0.97))
-    pose = vehicles.Pose(yaw, lens.pitch + float(rng.normal(0, 3)), (x0, height * 0.12, x1, height * float(rng.uniform(0.88, 0.95))))
-    vehicles.draw_vehicle(Pen(canvas), who, domain, pose)
+    pose = solid.Pose(
+        yaw,
+        lens.pitch + float(rng.normal(0, 3)),
+        (x0, height * 0.12, x1, height * float(rng.uniform(0.88, 0.95))),
+    )
+    draw_vehicle(Pen(canvas), who, domain, pose)
     return canvas
 
 
@@ -99,11 +112,11 @@ def false_detection(domain: str, number: int, rng: np.random.Generator) -> Photo
     yaw = _yaw(lens, rng)
     if rng.random() < 0.6:
         side = 1 if rng.random() < 0.5 else -1
-        pose = people.Pose(
+        pose = figure.Pose(
             yaw, float(rng.uniform(-1, 1)), width * (0.5 + side * float(rng.uniform(0.38, 0.62))),
             height * float(rng.uniform(0.95, 1.3)), height * float(rng.uniform(0.8, 1.2)),
         )  # fmt: skip
-        people.draw_person(Pen(canvas), draw_one("people", domain, rng), domain, pose)
+        draw_person(Pen(canvas), draw_one("people", domain, rng), domain, pose)
     if rng.random() < 0.5:
         occlude(Pen(canvas), lens.occluder, canvas.size, rng)
     return Photo(expose(canvas.reduce(finer), lens, rng), yaw, lens.occluder)
@@ -116,6 +129,6 @@ def bad_box(who: Attributes, domain: str, number: int, rng: np.random.Generator)
     canvas = _cut("people", domain, number, (width, height), rng)
     yaw, tall = _yaw(lens, rng), height * float(rng.uniform(1.7, 2.2))
     ground = height * 0.96 if rng.random() < 0.5 else height * 0.1 + tall
-    pose = people.Pose(yaw, float(rng.uniform(-1, 1)), width * float(rng.uniform(0.3, 0.7)), ground, tall)
-    people.draw_person(Pen(canvas), who, domain, pose)
+    pose = figure.Pose(yaw, float(rng.uniform(-1, 1)), width * float(rng.uniform(0.3, 0.7)), ground, tall)
+    draw_person(Pen(canvas), who, domain, pose)
     return Photo(expose(canvas.reduce(finer), replace(lens, blur=lens.blur + 0.6), rng), yaw, "")

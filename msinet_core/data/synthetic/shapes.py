@@ -25,7 +25,9 @@ class Shape:
     cargo: tuple[float, float, float, float, float] | None = None  # x0, x1, y0, y1, half-width
 
 
-def _box_windows(starts: Sequence[float], width: float, low: float, high: float) -> tuple[tuple[tuple[float, float], ...], ...]:
+def _box_windows(
+    starts: Sequence[float], width: float, low: float, high: float
+) -> tuple[tuple[tuple[float, float], ...], ...]:
     return tuple(((x, low), (x, high), (x + width, high), (x + width, low)) for x in starts)
 
 

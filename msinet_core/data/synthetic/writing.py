@@ -50,14 +50,22 @@ class Recipe:
             raise ReidError(f"kind is {self.kind!r}; what can be generated is {' or '.join(KINDS)}")
         if self.domain not in DOMAINS:
             raise ReidError(f"domain is {self.domain!r}; the domains are {' and '.join(DOMAINS)}")
-        least = {"train_identities": 2, "test_identities": 2, "images_per_identity": 4, "cameras": 2, "seed": 0}
+        least = {
+            "train_identities": 2,
+            "test_identities": 2,
+            "images_per_identity": 4,
+            "cameras": 2,
+            "seed": 0,
+        }
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ReidError(f"{name} is {getattr(self, name)}; it must be {low} or more")
         if self.cameras > MOST_CAMERAS:
             raise ReidError(f"cameras is {self.cameras}; file names leave room for {MOST_CAMERAS}")
         if self.train_identities + self.test_identities > 9999:
-            raise ReidError("more than 9999 identities do not fit the four digits of a file name; ask for fewer")
+            raise ReidError(
+                "more than 9999 identities do not fit the four digits of a file name; ask for fewer"
+            )
 
 
 @dataclass(frozen=True)
@@ -139,18 +147,29 @@ def _exists_already(root: Path, home: Path, recipe: Recipe) -> bool:
     if not home.exists():
         return False
     wanted, found = asdict(recipe), json.loads((home / RECORD).read_text(encoding="utf-8"))
-    differing = [f"{name} {found.get(name)!r} there, {value!r} asked" for name, value in wanted.items() if found.get(name) != value]
+    differing = [
+        f"{name} {found.get(name)!r} there, {value!r} asked"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]
     if differing:
-        raise ReidError(f"{home} holds generated data of other arguments ({'; '.join(differing)}); name another folder or delete it")
+        raise ReidError(
+            f"{home} holds generated data of other arguments ({'; '.join(differing)}); name another folder or delete it"
+        )
     return True
 
 
 def _write(recipe: Recipe, draft: Path, progress: bool) -> None:
     """All pictures and both tables."""
-    table = identities(recipe.kind, recipe.domain, recipe.train_identities, recipe.test_identities, recipe.seed)
+    table = identities(
+        recipe.kind, recipe.domain, recipe.train_identities, recipe.test_identities, recipe.seed
+    )
     table.to_csv(draft / IDENTITIES, index=False, lineterminator="\n")
     attributes = (*LARGE[recipe.kind], *SMALL[recipe.kind])
-    people = {int(row["identity"]): {name: str(row[name]) for name in attributes} for row in table.to_dict("records")}
+    people = {
+        int(row["identity"]): {name: str(row[name]) for name in attributes}
+        for row in table.to_dict("records")
+    }
     folders = dict(zip(("train", "query", "gallery"), LAYOUTS[recipe.kind][1], strict=True))
     shots = list(_plan(recipe))
     rows = []
@@ -171,7 +190,9 @@ def _plan(recipe: Recipe) -> Iterator[_Shot]:
         order = rng.permutation(recipe.cameras) + 1
         queries = min(recipe.cameras, each // 3)
         for number in range(each):
-            split = "train" if identity <= recipe.train_identities else "query" if number < queries else "gallery"
+            split = (
+                "train" if identity <= recipe.train_identities else "query" if number < queries else "gallery"
+            )
             yield _Shot(identity, int(order[number % recipe.cameras]), split, number)
     if recipe.kind == "people":
         test = recipe.test_identities * each
