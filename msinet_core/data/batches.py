@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +12,10 @@ from torch import Tensor
 from msinet_core.data.augment import Augmentation, augment, normalise, step_generator
 from msinet_core.data.images import ImageReader
 from msinet_core.data.sampler import IdentitySampler
+from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
 
 Batch = tuple[Tensor, Tensor, Tensor]
-T = TypeVar("T")
 
 
 class TrainBatches:
@@ -91,22 +89,3 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-def ahead(make: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
-    """`make(item)` for each item, in order; `workers` threads keep that many more in the making."""
-    if workers == 0:
-        yield from map(make, items)
-        return
-    pending: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(make, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:  # the consumer may stop early, or a batch may fail
-            for future in pending:
-                future.cancel()

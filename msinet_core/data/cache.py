@@ -16,12 +16,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
 
 FORMAT = b"msinet images 1"  # change it when decoding or resizing changes
@@ -104,10 +104,12 @@ def content_key(files: Sequence[Path], shape: Shape, workers: int) -> str:
         except OSError:
             return b"unreadable".ljust(16)
 
+    def digests(start: int) -> bytes:
+        return b"".join(map(digest, files[start : start + 256]))
+
     total = hashlib.blake2b(FORMAT + repr(shape).encode(), digest_size=16)
-    with ThreadPoolExecutor(workers) as pool:
-        for part in pool.map(digest, files, chunksize=256):
-            total.update(part)
+    for part in ahead(digests, range(0, len(files), 256), workers):
+        total.update(part)
     return total.hexdigest()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +17,7 @@ from msinet_core.data.protocol import Protocol
 from msinet_core.data.report import Finding
 from msinet_core.data.roots import counted, shown
 from msinet_core.data.table import ReidDataset
+from msinet_core.data.threads import ahead
 
 SMALLEST = 16  # pixels; a side below it cannot show an identity
 
@@ -25,7 +25,9 @@ SMALLEST = 16  # pixels; a side below it cannot show an identity
 def check_images(
     dataset: ReidDataset, protocol: Protocol, bad_images: str, workers: int = 0, progress: bool = False
 ) -> list[Finding]:
-    """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur twice (by their pixels, whatever the file)."""
+    """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur twice,
+    by their pixels, whatever the file.
+    """
     paths = list(dict.fromkeys(dataset.table["path"]))
     opened = open_all([dataset.root / path for path in paths], workers, progress)
     opened["path"] = paths
@@ -46,9 +48,8 @@ def check_images(
 
 def open_all(files: Sequence[Path], workers: int = 0, progress: bool = False) -> pd.DataFrame:
     """One row a file: width, height, pixels (a hash of them), error ('' if none), missing."""
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        looked = pool.map(_look, files, chunksize=16)
-        rows = list(tqdm(looked, total=len(files), desc="opening", unit="img", disable=not progress))
+    looked = ahead(lambda n: _look(files[n]), range(len(files)), workers or usable_cores())
+    rows = list(tqdm(looked, total=len(files), desc="opening", unit="img", disable=not progress))
     return pd.DataFrame(rows, columns=["width", "height", "pixels", "error", "missing"])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tqdm.auto import tqdm
 
 from msinet_core.data import cache as disk
 from msinet_core.data.roots import shown
+from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
 
 CACHES = ("auto", "memory", "disk", "none")
@@ -114,7 +114,7 @@ def open_images(
             raise ReidError(_bad_images(list(bad.values())))
         return bad
 
-    store, bad = _store(cache, files, shape, fill, cache_dir, workers, on_bad_image)
+    store, bad = _store(cache, files, shape, fill, cache_dir, workers, on_bad_image, progress)
     if bad and on_bad_image == "error":
         raise ReidError(_bad_images(list(bad.values())))
     good = np.ones(len(files), dtype=bool)
@@ -150,6 +150,7 @@ def _store(
     cache_dir: str | os.PathLike[str] | None,
     workers: int,
     on_bad_image: str,
+    progress: bool,
 ) -> tuple[Tensor | None, dict[int, str]]:
     """The pixels (None where each reading decodes) and what is wrong with which image."""
     if cache == "memory":
@@ -160,7 +161,7 @@ def _store(
         bad = {row: _reason(files[row], shape) for row in np.flatnonzero(~good).tolist()}
         return torch.from_numpy(pixels), bad
     if on_bad_image == "skip":
-        return None, _decode_into(None, files, workers, size=shape[2:])
+        return None, _decode_into(None, files, workers, progress, shape[2:])
     return None, {row: f"{file} is missing" for row, file in enumerate(files) if not file.is_file()}
 
 
@@ -191,13 +192,8 @@ def _decode_into(
     chunk = max(1, min(CHUNK, -(-len(files) // workers)))
     starts = range(0, len(files), chunk)
     with tqdm(total=len(files), desc="decoding", unit="img", disable=not progress) as bar:
-        if workers == 1 or len(starts) == 1:
-            for start in starts:
-                bar.update(run(start))
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                for done in pool.map(run, starts):
-                    bar.update(done)
+        for done in ahead(run, starts, 0 if workers == 1 or len(starts) == 1 else workers):
+            bar.update(done)
     return dict(sorted(bad.items()))
 
 
