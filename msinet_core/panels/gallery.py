@@ -19,7 +19,7 @@ from msinet_core.figures.retrieval import Listing, gallery_image, list_gallery
 from msinet_core.figures.style import save
 from msinet_core.figures.tiles import PhotoShelf
 from msinet_core.panels.base import Panel, checkbox, dropdown, row, slider
-from msinet_core.retrieval import rank_distance
+from msinet_core.retrieval import rank_reranked, reranking
 
 ORDERS = ("worst AP first", "best AP first", "as in the data")
 FILTERS = ("all queries", "rank-1 wrong", "without a match")
@@ -169,12 +169,9 @@ class GalleryPanel(Panel):
 
 def reranked(result: Any) -> Any:
     """The same result ranked by k-reciprocal distances (Zhong et al., CVPR 2017)."""
-    from msinet_core.retrieval import rerank
-
     tables, protocol = (result.query_table, result.gallery_table), result.protocol
-    distance = rerank(result.query_features, result.gallery_features)
-    ranking = rank_distance(
-        distance,
+    ranking = rank_reranked(
+        reranking(result.query_features, result.gallery_features),
         *(table["identity"] for table in tables),
         *(table.get("camera") for table in tables),
         same_camera="exclude" if protocol.exclude_same_camera else "keep",

@@ -1,0 +1,213 @@
+"""JupyterLab served from a copy of the notebooks, and Chromium to open it.
+
+Without a browser these tests are skipped, but fail where `CI` is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+NOTIFICATIONS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        message = "no Chromium was found (apt-get install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: Any) -> Path:
+    """The notebooks in a folder of their own, with room for data and runs beside them."""
+    root = tmp_path_factory.mktemp("lab")
+    shutil.copytree(FOLDER, root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(workplace: Path, browser_path: str, tmp_path_factory: Any) -> Iterator[str]:
+    """The address of a JupyterLab of its own, away from the user's settings."""
+    home = tmp_path_factory.mktemp("jupyter")
+    names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
+    environment = {**os.environ, **{f"JUPYTER_{name}": str(home / name) for name in names}}
+    environment |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "IPYTHONDIR": str(home / "ipython"),
+                    "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "PYTHONWARNINGS": "ignore"}  # fmt: skip
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(NOTIFICATIONS))
+    if os.environ.get("MSINET_THEME"):  # to look at the panels in another theme
+        (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": os.environ["MSINET_THEME"]}))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+        "--ServerApp.port_retries=0", "--allow-root", "--IdentityProvider.token=", f"--ServerApp.root_dir={workplace}",
+        "--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    log = (home / "log.txt").open("wb")
+    process = subprocess.Popen(command, env=environment, cwd=workplace, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process, home / "log.txt")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"{address}/api/status", timeout=2):
+                return
+        except OSError:
+            assert process.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.3)
+    raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+
+
+class Lab:
+    """One page of JupyterLab with the few things that the tests do."""
+
+    def __init__(self, page: Any, address: str, root: Path) -> None:
+        self.page, self.address, self.root = page, address, root
+
+    def open(self, name: str) -> None:
+        """Open a notebook and wait for its kernel."""
+        self.page.goto(f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded")
+        self.ready()
+
+    def ready(self) -> None:
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=120_000)
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=120_000,
+        )
+
+    def command(self, name: str) -> None:
+        self.page.evaluate(f"() => {{ window.jupyterapp.commands.execute('{name}'); }}")
+
+    def run_all(self, seconds: float = 240) -> None:
+        """Run every cell; come back when the last code cell has its number, fail on an error in any."""
+        self.command("notebook:run-all-cells")
+        script = """() => {
+          const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
+          let all = true;
+          for (let i = 0; i < cells.length; i++) {
+            const cell = cells.get(i);
+            if (cell.type !== 'code') continue;
+            for (let k = 0; k < cell.outputs.length; k++)
+              if (cell.outputs.get(k).type === 'error') return 'error in cell ' + i + ': ' + JSON.stringify(cell.outputs.get(k).toJSON().evalue);
+            if (cell.executionCount === null) all = false;
+          }
+          return all ? 'done' : false;
+        }"""
+        assert self.page.wait_for_function(script, timeout=1000 * seconds).json_value() == "done"
+
+    def pixels(self, part: str) -> str:
+        """A fingerprint of the picture with the class `part`."""
+        return self.page.evaluate(
+            """async (name) => {
+              const image = document.querySelector('.' + name);
+              const element = image.tagName === 'IMG' ? image : image.querySelector('img');
+              const bytes = await (await fetch(element.src)).arrayBuffer();
+              const hash = await crypto.subtle.digest('SHA-256', bytes);
+              return Array.from(new Uint8Array(hash)).join(',');
+            }""",
+            part,
+        )
+
+    def changed(self, part: str, before: str, seconds: float = 20) -> float:
+        """Wait until a picture is another one; how long that took, in seconds."""
+        start = time.perf_counter()
+        while self.pixels(part) == before:
+            assert time.perf_counter() - start < seconds, f"{part} did not change"
+            time.sleep(0.01)
+        return time.perf_counter() - start
+
+    def same(self, part: str, before: str, seconds: float = 1.5) -> bool:
+        """Whether a picture stays as it is for a while."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            if self.pixels(part) != before:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def slide(self, part: str, key: str = "ArrowRight") -> None:
+        handle = self.page.locator(f".{part} .noUi-handle").first
+        handle.focus()
+        handle.press(key)
+
+    def choose(self, part: str, label: str) -> None:
+        self.page.locator(f".{part} select").first.select_option(label=label)
+
+    def text(self, part: str) -> str:
+        return self.page.locator(f".{part}").first.inner_text()
+
+    def until_text(self, part: str, words: str, seconds: float = 60) -> None:
+        self.page.wait_for_function(
+            "([part, words]) => document.querySelector('.' + part)?.innerText.includes(words)",
+            arg=[part, words], timeout=1000 * seconds,
+        )  # fmt: skip
+
+    def patch(self, name: str, old: str, new: str, saved_as: str) -> str:
+        """A copy of a notebook with other words in it."""
+        text = (self.root / "notebooks" / f"{name}.ipynb").read_text()
+        assert old in text, old
+        (self.root / "notebooks" / f"{saved_as}.ipynb").write_text(text.replace(old, new))
+        return saved_as
+
+    def write(self, name: str, *cells: str) -> str:
+        """A notebook of these cells."""
+        import nbformat
+
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
+        return name
+
+    def shot(self, name: str, panel: str = "") -> None:
+        """A picture of a panel (or the page), where `MSINET_SHOTS` names a folder for them."""
+        folder = os.environ.get("MSINET_SHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            target = self.page.locator(f".{panel}").first if panel else self.page
+            target.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+@pytest.fixture(scope="session")
+def lab(server: str, browser_path: str, workplace: Path, tmp_path_factory: Any) -> Iterator[Lab]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")), executable_path=browser_path, headless=True, args=QUIET,
+            viewport={"width": 1500, "height": 1800},
+        )  # fmt: skip
+        page = context.pages[0] if context.pages else context.new_page()
+        page.on("dialog", lambda dialog: dialog.accept())
+        yield Lab(page, server, workplace)
+        context.close()
