@@ -16,6 +16,7 @@ import os
 import platform
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ from msinet_core.data import (
     IMAGENET_STD,
     Augmentation,
     IdentitySampler,
+    ImageReader,
     TrainBatches,
     open_images,
 )
@@ -102,7 +104,7 @@ def rate(batches: Iterable[Any], most: int) -> float:
 
 
 def paths_to_compare(
-    root: Path, table: pd.DataFrame, cache_dir: Path, settings: Augmentation
+    root: Path, table: pd.DataFrame, readers: dict[str, ImageReader], settings: Augmentation
 ) -> dict[str, Callable[[int, int], float]]:
     """For each path, a function of (workers, batches) that gives images a second."""
     sampler = IdentitySampler(table["label"], P, K, seed=0)
@@ -111,29 +113,30 @@ def paths_to_compare(
         dataset = PerImage([root / path for path in table["path"]], settings)
         return rate(DataLoader(dataset, batch_sampler=sampler.epoch(0)[: most + 1], num_workers=workers), most)
 
-    def ours(cache: str) -> Callable[[int, int], float]:
-        reader = open_images(table, root, HEIGHT, WIDTH, cache=cache, cache_dir=cache_dir)
-
+    def ours(reader: ImageReader) -> Callable[[int, int], float]:
         def run(workers: int, most: int) -> float:
             return rate(TrainBatches(reader, table["label"], sampler, settings, workers=workers).epoch(0), most)
 
         return run
 
-    return {"per image": per_image, **{f"cache {cache}": ours(cache) for cache in ("memory", "disk", "none")}}
+    return {"per image": per_image, **{f"cache {name}": ours(reader) for name, reader in readers.items()}}
 
 
 def throughput(root: Path, table: pd.DataFrame, cache_dir: Path, workers: list[int], rounds: int) -> pd.DataFrame:
     """Images a second of every path, augmentation and number of workers: the median of `rounds`."""
     rows = []
+    readers = {
+        cache: open_images(table, root, HEIGHT, WIDTH, cache=cache, cache_dir=cache_dir)
+        for cache in ("memory", "disk", "none")
+    }
     for name, settings in (("within", Augmentation.within_domain()), ("across", Augmentation.across_domains())):
-        paths = paths_to_compare(root, table, cache_dir, settings)
+        paths = paths_to_compare(root, table, readers, settings)
         paths["cache memory"](0, 2)  # compiles
         for count in workers:
             found: dict[str, list[float]] = {path: [] for path in paths}
             for _ in range(rounds):
                 for path, run in paths.items():
-                    slow = path in ("per image", "cache none")
-                    found[path].append(run(count, 15 if slow else 60))
+                    found[path].append(run(count, 10 if path in ("per image", "cache none") else 60))
             rows += [(name, path, count, float(np.median(values))) for path, values in found.items()]
             shown = ", ".join(f"{path} {np.median(values):,.0f}" for path, values in found.items())
             print(f"{name}, {count} workers: {shown} images/s", flush=True)
@@ -174,28 +177,41 @@ def plot(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def report(rates: pd.DataFrame) -> dict[str, Any]:
+    """Prints the table and how many times faster than the per-image path; draws the plot."""
+    wide = rates.pivot_table(index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False)
+    usual = wide.xs("per image", level="path")
+    ratios = {path: (wide.xs(path, level="path") / usual).round(1) for path in ("cache memory", "cache disk")}
+    print(wide.round(0).to_string())
+    for path, ratio in ratios.items():
+        print(f"\n{path} / per image\n{ratio.to_string()}")
+    plot(rates).savefig(RESULTS / "data_throughput.png", dpi=110)
+    return {"throughput": rates.to_dict("records"), "ratio": {p: r.to_dict("index") for p, r in ratios.items()}}
+
+
 def main() -> None:
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: on purpose
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=MARKET)
+    parser.add_argument("--part", choices=["cache", "throughput"], nargs="+", default=["cache", "throughput"])
+    parser.add_argument("--images", type=int, default=MARKET, help="in the cache that is built and timed")
+    parser.add_argument("--sample", type=int, default=4096, help="images that batches are made of")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / "data.json"
+    record = json.loads(file.read_text()) if file.exists() else {}
+    record |= {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "torch": torch.__version__}
     with tempfile.TemporaryDirectory() as scratch:
         root, cache_dir = Path(scratch) / "pictures", Path(scratch) / "cache"
-        table = write_pictures(root, given.images)
-        cache = building(root, table, cache_dir)
-        print(", ".join(f"{name} {value:,.2f}" for name, value in cache.items()), flush=True)
-        rates = throughput(root, table, cache_dir, given.workers, given.rounds)
-    wide = rates.pivot_table(index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False)
-    ratio = wide.xs("cache memory", level="path") / wide.xs("per image", level="path")
-    print(wide.round(0).to_string(), "\n\ncached in memory / per image\n", ratio.round(1).to_string(), sep="")
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}", "torch": torch.__version__,
-        "cache": cache, "throughput": rates.to_dict("records"), "ratio": ratio.to_dict("index"),
-    }  # fmt: skip
-    (RESULTS / "data.json").write_text(json.dumps(record, indent=1) + "\n")
-    plot(rates).savefig(RESULTS / "data_throughput.png", dpi=110)
+        table = write_pictures(root, max(given.images if "cache" in given.part else 0, given.sample))
+        if "cache" in given.part:
+            record["cache"] = building(root, table, cache_dir)
+            print(", ".join(f"{name} {value:,.2f}" for name, value in record["cache"].items()), flush=True)
+        if "throughput" in given.part:
+            rates = throughput(root, table[: given.sample], cache_dir, given.workers, given.rounds)
+            record |= report(rates)
+    file.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

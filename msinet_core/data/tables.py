@@ -30,7 +30,11 @@ def table(
     test_share: float | None = None,
     seed: int = 0,
 ) -> ReidDataset:
-    """`from_table` over the CSV `root/file`, with paths relative to `root`."""
+    """`from_table` over the CSV `root/file`, with paths relative to `root`.
+
+    title: the data set's name. camera: the column that serves as camera. split: the column with the
+    split. test_share: instead, this share of the identities, drawn with `seed`, is for testing.
+    """
     path = Path(root).expanduser() / file
     if not path.is_file():
         held = listing(path.parent) if path.parent.is_dir() else "nothing: it does not exist"
