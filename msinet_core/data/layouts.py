@@ -91,8 +91,8 @@ def folders(
     images: str = "",
     cameras: str = "",
     title: str = "folders",
-    junk_identities: tuple[Any, ...] = (-1,),
-    distractor_identities: tuple[Any, ...] = (0,),
+    junk_identities: Any = (-1,),
+    distractor_identities: Any = (0,),
 ) -> ReidDataset:
     r"""Any data set whose paths say identity and, perhaps, camera. The defaults read DukeMTMC-reID,
     Occluded-Duke and their like.
@@ -118,7 +118,7 @@ def folders(
     needed = tuple(part for part in (*parts, images, cameras) if part)
     layout = "Name the folder or list of each split with train=, query= and gallery= ('' leaves one out)"
     found = find_root(root, (), needed, layout)
-    junk, distractors = tuple(junk_identities), tuple(distractor_identities)
+    junk, distractors = identities(junk_identities), identities(distractor_identities)
     dataset = _from_folders(title, found, parts, pattern, junk, distractors, images)
     return _with_cameras(dataset, found / cameras, images) if cameras else dataset
 
@@ -189,6 +189,13 @@ def _nothing_read(source: Path, paths: list[str], pattern: str) -> str:
         f"for example {shown(paths, 2)}: this is another data set or version; "
         "the source 'folders' reads any naming by a pattern of yours"
     )
+
+
+def identities(given: Any) -> tuple[Any, ...]:
+    """A tuple of identities from one, several, or `-1,0` as the command line gives them."""
+    if isinstance(given, str):
+        return tuple(integers_or_text(pd.Series(given.split(","), dtype="str"), padded=False).tolist()) if given else ()
+    return (given,) if isinstance(given, int) else tuple(given)
 
 
 def integers_or_text(column: pd.Series, padded: bool = True) -> pd.Series:

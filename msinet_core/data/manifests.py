@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from msinet_core.data.layouts import Root, integers_or_text
+from msinet_core.data.layouts import Root, identities, integers_or_text
 from msinet_core.data.roots import listing, shown
 from msinet_core.data.table import COLUMNS, SPLITS, ReidDataset
 from msinet_core.errors import ReidError
@@ -21,8 +21,8 @@ def manifest(
     *,
     file: str = "manifest.csv",
     title: str = "",
-    junk_identities: tuple[Any, ...] = (),
-    distractor_identities: tuple[Any, ...] = (),
+    junk_identities: Any = (),
+    distractor_identities: Any = (),
 ) -> ReidDataset:
     """A CSV `path,identity,camera,split` and any further columns, in the CSV's own order.
 
@@ -51,9 +51,8 @@ def manifest(
         )
     table["identity"] = integers_or_text(table["identity"], padded=False)
     name = title or f"manifest {path.absolute().parent.name}"
-    return ReidDataset(
-        name, path.parent, _with_camera(table, path), tuple(junk_identities), tuple(distractor_identities)
-    )
+    junk, distractors = identities(junk_identities), identities(distractor_identities)
+    return ReidDataset(name, path.parent, _with_camera(table, path), junk, distractors)
 
 
 def _read(path: Path) -> pd.DataFrame:

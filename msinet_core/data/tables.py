@@ -122,7 +122,7 @@ def _splits(
         if column == split and split is not None:
             raise ReidError(f"give either split={split!r} or test_share={test_share}, not both")
         values = _by_identity(rows["identity"], test_share, seed)
-        note = f"split by identity: {test_share:g} of the identities for testing, seed {seed}"
+        note = f"split by identity: {test_share} of the identities for testing, seed {seed}"
     elif column is None:
         raise ReidError(
             "the table has no column split; name one with split=, or let it be split by identity with, "
@@ -148,12 +148,16 @@ def _splits(
 
 def _by_identity(identity: pd.Series, test_share: float, seed: int) -> pd.Series:
     """`train` or `test` for each row; no identity on both sides."""
-    if not 0 < test_share < 1:
+    try:
+        share = float(test_share)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
         raise ReidError(f"test_share is {test_share}; it lies between 0 and 1")
     known = np.array(sorted(identity.unique(), key=lambda value: (str(type(value)), value)), dtype=object)
     if len(known) < 2:
         raise ReidError("one identity cannot be split into training and testing; two are needed")
-    count = min(max(round(len(known) * test_share), 1), len(known) - 1)
+    count = min(max(round(len(known) * share), 1), len(known) - 1)
     rng = np.random.Generator(np.random.PCG64(seed))
     test = set(known[rng.permutation(len(known))[:count]])
     return pd.Series(np.where(identity.isin(test), "test", "train"), index=identity.index)

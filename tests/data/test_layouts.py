@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from msinet_core.data.layouts import integers_or_text
+from msinet_core.data.layouts import identities, integers_or_text
 from msinet_core.data.sources import load_dataset
 from msinet_core.errors import ReidError
 
@@ -208,3 +208,11 @@ def test_integers_or_text():
     assert integers_or_text(pd.Series(["0", "12", "-1"]), padded=False).tolist() == [0, 12, -1]
     assert integers_or_text(pd.Series(["1", "1a"])).tolist() == ["1", "1a"]
     assert integers_or_text(pd.Series(["1", "9" * 30])).tolist() == ["1", "9" * 30]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [((), ()), ("", ()), (-1, (-1,)), ("-1,0", (-1, 0)), ("rex", ("rex",)), ([3, 4], (3, 4)), (("a",), ("a",))],
+)
+def test_identities(given, expected):
+    assert identities(given) == expected

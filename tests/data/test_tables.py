@@ -28,7 +28,7 @@ def test_split_by_identity():
     assert not trained & tested
     assert len(data) == 60
     assert "orientation" in data.table
-    assert "30 % of" in data.notes[0] or "0.3 of the identities" in data.notes[0]
+    assert data.notes == ("split by identity: 0.3 of the identities for testing, seed 4",)
     assert has_match(data.query, data.gallery, Protocol()).all()
     again = from_table(wildlife(), "/data", camera="date", test_share=0.3, seed=4)
     pd.testing.assert_frame_equal(again.table, data.table)
@@ -85,6 +85,7 @@ def test_a_folder_with_a_table(tmp_path, images):
         (lambda t: t.drop(columns="path"), {"test_share": 0.5}, "no column 'path'; it has image_id, identity, date"),
         (lambda t: t, {}, r"no column split; name one with split=.*test_share=0\.5"),
         (lambda t: t, {"test_share": 1.0}, "lies between 0 and 1"),
+        (lambda t: t, {"test_share": "half"}, "test_share is half; it lies between"),
         (lambda t: t.assign(identity="a"), {"test_share": 0.5}, "one identity cannot be split"),
         (lambda t: t.assign(split="val"), {}, "split is 'val' in some rows"),
         (lambda t: t.assign(split="train"), {"split": "split", "test_share": 0.5}, "not both"),
