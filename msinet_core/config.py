@@ -75,8 +75,8 @@ class RunConfig:
     """Where to compute; auto takes a GPU if there is one."""
     compile: bool = False
     """Compile the network with torch.compile; falls back with a warning where that cannot work."""
-    workers: int = 2
-    """Threads that prepare batches ahead; they never change what a batch holds."""
+    workers: int | None = None
+    """Threads that prepare batches ahead (they never change what a batch holds); default: 4 with a GPU, else 0."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Keep decoded images in memory or on disk, or decode them each time."""
     cache_dir: str | None = None
@@ -88,7 +88,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "height", "width", "epochs", "identities_per_batch", "images_per_identity", "save_every")
-        _not_negative(self, "momentum", "weight_decay", "pad", "workers", "seed")
+        _not_negative(self, "momentum", "weight_decay", "pad", "seed")
+        if self.workers is not None:
+            _not_negative(self, "workers")
         if min(self.height, self.width) < 32:
             raise ReidError(f"images of {self.height} x {self.width} are too small; the network needs 32 or more")
         if any(width < 16 or width % 4 for width in self.channels):

@@ -84,7 +84,7 @@ def training_batches(
     """Augmented P x K batches of the images in `table`, labelled 0.. by sorted identity."""
     reader = open_images(
         table, root, config.height, config.width, cache=config.cache, cache_dir=config.cache_dir,
-        on_bad_image=config.on_bad_image, workers=config.workers, progress=progress,
+        on_bad_image=config.on_bad_image, workers=worker_threads(config, device), progress=progress,
     )  # fmt: skip
     labels, _ = pd.factorize(reader.table["identity"], sort=True)
     sampler = IdentitySampler(
@@ -92,8 +92,16 @@ def training_batches(
         cameras=reader.table["camera"] if config.different_cameras else None,
     )  # fmt: skip
     return TrainBatches(
-        reader, labels, sampler, augmentation_of(config), device=device, seed=seed, workers=config.workers
+        reader, labels, sampler, augmentation_of(config), device=device, seed=seed,
+        workers=worker_threads(config, device),
     )
+
+
+def worker_threads(config: RunConfig, device: torch.device) -> int:
+    """On a CPU a thread that prepares batches only takes the network's time."""
+    if config.workers is not None:
+        return config.workers
+    return 4 if device.type == "cuda" else 0
 
 
 def augmentation_of(config: RunConfig) -> Augmentation:

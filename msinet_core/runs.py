@@ -193,7 +193,8 @@ class RunFolder:
 
     def _check_claim(self, config: RunConfig, resume: bool) -> None:
         if not resume:
-            if self.exists:
+            # A folder whose run failed before its first step holds nothing worth keeping.
+            if self.exists and (self.has_checkpoint() or self.lines()):
                 raise ReidError(
                     f"run folder {str(self.path)!r} already holds a run; continue it with --resume, "
                     "or choose another folder with --run"

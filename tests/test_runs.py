@@ -142,6 +142,8 @@ def test_other_configuration_is_refused_with_the_fields_named(run):
 def test_an_existing_run_is_not_overwritten(run):
     with run.writing(CONFIG):
         pass
+    with run.writing(CONFIG):  # nothing was done yet
+        run.append("step", loss=1.0)
     with pytest.raises(ReidError, match="already holds a run"), run.writing(CONFIG):
         pass
 

@@ -62,7 +62,8 @@ class Training:
             return None
         return open_images(
             table, self.dataset.root, config.height, config.width, cache=config.cache,
-            cache_dir=config.cache_dir, on_bad_image=config.on_bad_image, workers=config.workers,
+            cache_dir=config.cache_dir, on_bad_image=config.on_bad_image,
+            workers=loop.worker_threads(config, self.device),
             progress=progress,
         )  # fmt: skip
 
@@ -110,7 +111,7 @@ class Training:
 
     def evaluate(self, epoch: int) -> RetrievalResult:
         """Score the network on the test set; into the history and metrics.json."""
-        features = embed(self.model, self.test_reader, device=self.device, workers=self.config.workers)
+        features = embed(self.model, self.test_reader, device=self.device)
         result = score_table(features, self.test_reader.table, protocol_for(self.dataset))
         metrics = result.metrics()
         self.run.append("evaluation", epoch=epoch, **metrics)

@@ -1,0 +1,30 @@
+"""What the README says can be done, can be done."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("code", [c for c in re.findall(r"```python\n(.*?)```", README, re.S) if ".pth" not in c])
+def test_python_snippets_run(code, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    assert "mAP" in capsys.readouterr().out
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_every_make_target_and_command_named_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)`?", README):
+        assert re.search(rf"^{target}:", makefile, re.M) or target in ("in",), target
+    commands = (ROOT / "msinet_core" / "cli.py").read_text()
+    for command in re.findall(r"msinet (data \w+|[a-z]+)(?= )", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S))):
+        assert f'"{command}"' in commands, command
