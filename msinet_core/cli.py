@@ -25,8 +25,6 @@ from msinet_core.config import (
 from msinet_core.errors import ReidError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from msinet_core.runs import RunFolder
 
 Run = Annotated[Path, tyro.conf.arg(help="The run folder.")]
@@ -189,8 +187,7 @@ def evaluate(
     flip: bool = False,
     batch_size: int = 64,
     device: Device = "auto",
-    workers: int = 2,
-    save: Path | None = None,
+    workers: int = 0,
 ) -> None:
     """Score a trained network on its own test set or on others.
 
@@ -202,28 +199,22 @@ def evaluate(
         batch_size: Images at a time.
         device: Where to compute; auto takes a GPU if there is one.
         workers: Threads that decode images.
-        save: Save the result of the (last) data set here, for galleries and comparisons.
     """
     from msinet_core.data import load_dataset
     from msinet_core.loop import choose_device, open_dataset
-    from msinet_core.retrieval import evaluate as score
+    from msinet_core.retrieval import evaluate_across
     from msinet_core.runs import RunFolder
     from msinet_core.training import load_network
 
     folder = RunFolder(run)
     config, model = folder.config(), load_network(folder)
     places = [_named_folder(text) for text in on]
-    datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places] or [open_dataset(config)]
-    rows = {}
-    for dataset in datasets:
-        result = score(
-            model, dataset, config.height, config.width, after_necks=after_necks, flip=flip,
-            batch_size=batch_size, device=choose_device(device), workers=workers, progress=True,
-        )  # fmt: skip
-        rows[dataset.name] = {**result.metrics(), "protocol": str(result.protocol)}
-        if save is not None:
-            result.save(save)
-    print(_metrics_table(rows))
+    datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
+    scored = evaluate_across(
+        model, datasets or [open_dataset(config)], config.height, config.width, after_necks=after_necks,
+        flip=flip, batch_size=batch_size, device=choose_device(device), workers=workers, progress=True,
+    )  # fmt: skip
+    print(scored)
 
 
 def _named_folder(text: str) -> tuple[str, str]:
@@ -231,13 +222,6 @@ def _named_folder(text: str) -> tuple[str, str]:
     if not sign:
         raise ReidError(f"data sets are given as name=folder, such as market1501=data/market; got {text!r}")
     return name, root
-
-
-def _metrics_table(rows: dict[str, dict[str, Any]]) -> str:
-    import pandas as pd
-
-    table: pd.DataFrame = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis("data set").to_string(float_format=lambda value: f"{value:.4f}")
 
 
 def describe(
