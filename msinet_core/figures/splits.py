@@ -80,7 +80,7 @@ def images_per_identity(train: pd.DataFrame, validation: pd.DataFrame) -> Figure
     counts = identity_counts(train, validation)
     if counts.empty:
         return empty_figure("The split has no identities.")
-    figure = new_figure(5.6, 2.8)
+    figure = new_figure(4.8, 2.8)
     axes = dress(figure.add_subplot(), "Images per identity", "images", "identities")
     most = int(counts.to_numpy().max())
     bins = np.arange(0.5, most + 1.5) if most <= 60 else np.linspace(0.5, most + 0.5, 40)
@@ -89,7 +89,8 @@ def images_per_identity(train: pd.DataFrame, validation: pd.DataFrame) -> Figure
         axes.hist(values, bins=bins.tolist(), color=colour, alpha=0.35)
         axes.hist(values, bins=bins.tolist(), color=colour, histtype="step", linewidth=1.6, label=side)
     whole_numbers(axes)
-    legend(axes, "upper right")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
+    legend(axes, "upper right", columns=2)
     return figure
 
 
@@ -115,7 +116,7 @@ def identity_sheet(table: pd.DataFrame, root: Any, identities: Sequence[Any], *,
                    images: int = 8, height: int = 128, width: int = 64) -> np.ndarray:
     """Photographs of some identities, a row each, at most `images` a row; uint8. `cameras` keeps only these.
 
-    A column `side` (train or validation), if there is one, goes into the captions.
+    A column `side`, if there is one, goes into the captions.
    """
     part = table if not cameras else table[table["camera"].isin(list(cameras))]
     rows = []

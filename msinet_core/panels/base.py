@@ -161,7 +161,7 @@ def row(*children: Any) -> widgets.HBox:
 
 def table_html(table: Any) -> str:
     """A pandas table as HTML in the notebook's own look."""
-    return str(table.to_html(classes="jp-RenderedHTMLCommon", border=0))
+    return str(table.rename_axis(None).to_html(classes="jp-RenderedHTMLCommon", border=0))
 
 
 LABEL = {"description_width": "initial"}

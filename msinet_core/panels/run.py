@@ -198,9 +198,13 @@ class RunPanel(Panel):
 
 
 def _watch(panel: weakref.ref[RunPanel], closing: threading.Event, poll: float) -> None:
-    """Look at the folder every `poll` seconds for as long as the panel is there."""
-    while not closing.wait(poll):
-        shown = panel()
+    """Look at the folder every `poll` seconds for as long as the panel is there.
+
+    Drawing takes at most a fifth of the time, so that it does not slow down the run on a small machine.
+    """
+    pause = poll
+    while not closing.wait(pause):
+        shown, start = panel(), time.monotonic()
         if shown is None:
             return
         try:
@@ -208,6 +212,7 @@ def _watch(panel: weakref.ref[RunPanel], closing: threading.Event, poll: float) 
         except Exception as error:  # a thread's exceptions are seen nowhere else
             shown.say(str(error), BAD)
         del shown
+        pause = max(poll, 4 * (time.monotonic() - start))
 
 
 def time_left(epochs: Sequence[dict[str, Any]], total: int, alive: bool) -> str:

@@ -87,7 +87,7 @@ class TwinSplitPanel(Panel):
         split = self.split
         if split is None:
             return None
-        both = pd.concat([split.train.assign(side="train"), split.validation.assign(side="validation")])
+        both = pd.concat([split.train.assign(side="train"), split.validation.assign(side="val")])
         height, width = self.tile
         self.show("sheet", identity_sheet(both, self.dataset.root, list(self.identities.value)[:12],
                                           cameras=list(self.cameras.value) or None, images=self.images.value,

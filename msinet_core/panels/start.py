@@ -48,7 +48,7 @@ def environment_checks(data_folder: str | Path = "data") -> list[tuple[bool, str
     checks.append((True, "device", gpu))
     folder = Path(data_folder)
     writable = os.access(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), os.W_OK)
-    checks.append((writable, "data folder", f"{folder.absolute()}{'' if writable else ' cannot be written'}"))
+    checks.append((writable, "data folder", f"{folder.resolve()}{'' if writable else ' cannot be written'}"))
     return checks
 
 
@@ -103,7 +103,7 @@ class StartPanel(Panel):
         self.dataset = open_data(self.source.value, self.folder.value, self.identities, self.seed)
         cameras = "" if self.dataset.has_cameras else " (no cameras: nothing is left out of a gallery)"
         self.summary.value = f"<b>{html.escape(self.dataset.name)}</b>{cameras}{table_html(self.dataset.summary())}"
-        return f"loaded {len(self.dataset):,} images from {self.dataset.root}"
+        return f"loaded {len(self.dataset):,} images from {self.dataset.root.resolve()}"
 
 
 def open_data(source: str, folder: str | Path, identities: int = 20, seed: int = 0, domain: str = "A") -> ReidDataset:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -141,7 +142,7 @@ class Lab:
             part,
         )
 
-    def changed(self, part: str, before: str, seconds: float = 20) -> float:
+    def changed(self, part: str, before: str, seconds: float = 60) -> float:
         """Wait until a picture is another one; how long that took, in seconds."""
         start = time.perf_counter()
         while self.pixels(part) == before:
@@ -169,7 +170,7 @@ class Lab:
     def text(self, part: str) -> str:
         return self.page.locator(f".{part}").first.inner_text()
 
-    def until_text(self, part: str, words: str, seconds: float = 60) -> None:
+    def until_text(self, part: str, words: str, seconds: float = 180) -> None:
         self.page.wait_for_function(
             "([part, words]) => document.querySelector('.' + part)?.innerText.includes(words)",
             arg=[part, words], timeout=1000 * seconds,
@@ -190,13 +191,19 @@ class Lab:
         nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
         return name
 
-    def shot(self, name: str, panel: str = "") -> None:
-        """A picture of a panel (or the page), where `MSINET_SHOTS` names a folder for them."""
-        folder = os.environ.get("MSINET_SHOTS")
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            target = self.page.locator(f".{panel}").first if panel else self.page
-            target.screenshot(path=str(Path(folder) / f"{name}.png"))
+    def shot(self, name: str, panel: str) -> None:
+        """Pictures of a panel, whole and as a thumbnail, where `MSINET_SHOTS` names a folder for them."""
+        if "MSINET_SHOTS" not in os.environ:
+            return
+        folder = Path(os.environ["MSINET_SHOTS"])
+        for part in ("panels", "thumbnails"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        self.page.mouse.move(0, 0)
+        path = folder / "panels" / f"{name}.png"
+        self.page.locator(f".{panel}").first.screenshot(path=str(path))
+        with Image.open(path) as picture:
+            width = picture.width
+            picture.convert("RGB").crop((0, 0, width, width // 2)).resize((400, 200)).save(folder / "thumbnails" / f"{name}.png")
 
 
 @pytest.fixture(scope="session")

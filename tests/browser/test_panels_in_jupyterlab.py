@@ -53,7 +53,7 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     assert lab.same("msinet-run-curves", curves)  # nothing runs, nothing moves
     lab.page.locator(".msinet-run-start").click()
     lab.until_text("msinet-run-state", "running")
-    lab.changed("msinet-run-curves", curves, 90)
+    lab.changed("msinet-run-curves", curves, 180)
     pid = run.writer_pid()
     assert pid
 
@@ -69,7 +69,7 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.run_all()
     lab.until_text("msinet-run-state", f"process {pid}")
     curves = lab.pixels("msinet-run-curves")
-    lab.changed("msinet-run-curves", curves, 90)
+    lab.changed("msinet-run-curves", curves, 180)
     lab.shot("03_search_supernet", "msinet-run")
 
     lab.page.locator(".msinet-run-stop").click()
@@ -77,7 +77,7 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     done = len(run.epochs())
     lab.page.locator(".msinet-run-resume").click()
     lab.until_text("msinet-run-state", "running")
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while len(run.epochs()) <= done:
         assert time.monotonic() < end
         time.sleep(0.2)

@@ -130,9 +130,9 @@ def test_slider_at_the_size_of_market_1501(make, status, tmp_path):
     panel = GalleryPanel(make(None, 3368, 15913, 751, 6), tmp_path)
     times = []
     for place in range(5, 25):
-        start = time.perf_counter()
+        start = time.process_time()
         panel.place.value = place
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     status(panel)
     assert np.median(times) < 0.3
 

@@ -23,7 +23,7 @@ from msinet_core.runs import RunFolder
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 
 
-def until(condition, seconds=90):
+def until(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
