@@ -19,6 +19,7 @@ Device = Literal["auto", "cpu", "cuda"]
 PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
 PAPER_WARMUP = 10
+MIN_WARMUP = 3
 
 C = TypeVar("C", bound="RunConfig")
 
@@ -58,7 +59,8 @@ class RunConfig:
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
     warmup_epochs: int | None = None
-    """Epochs of linear warm-up from a hundredth of the learning rate; default 10 of 350, scaled."""
+    """Epochs of linear warm-up from a hundredth of the learning rate; default 10 of 350, scaled,
+    but 3 where that is less."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 5e-4
@@ -119,7 +121,8 @@ class RunConfig:
     def scaled_warmup(self) -> int:
         if self.warmup_epochs is not None:
             return self.warmup_epochs
-        return max(1, round(PAPER_WARMUP * self.epochs / PAPER_EPOCHS))
+        # In proportion, but not below what it takes for the steps at full rate not to diverge.
+        return max(min(MIN_WARMUP, self.epochs // 4), round(PAPER_WARMUP * self.epochs / PAPER_EPOCHS))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON would give them back."""
