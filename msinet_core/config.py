@@ -19,7 +19,6 @@ Device = Literal["auto", "cpu", "cuda"]
 PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
 PAPER_WARMUP = 10
-MIN_WARMUP = 3
 
 C = TypeVar("C", bound="RunConfig")
 
@@ -59,8 +58,7 @@ class RunConfig:
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
     warmup_epochs: int | None = None
-    """Epochs of linear warm-up from a hundredth of the learning rate; default 10 of 350, scaled,
-    but 3 where that is less."""
+    """Epochs of linear warm-up from a hundredth of the learning rate; default 10 of 350, scaled."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 5e-4
@@ -121,8 +119,7 @@ class RunConfig:
     def scaled_warmup(self) -> int:
         if self.warmup_epochs is not None:
             return self.warmup_epochs
-        # In proportion, but not below what it takes for the steps at full rate not to diverge.
-        return max(min(MIN_WARMUP, self.epochs // 4), round(PAPER_WARMUP * self.epochs / PAPER_EPOCHS))
+        return max(1, round(PAPER_WARMUP * self.epochs / PAPER_EPOCHS))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON would give them back."""

