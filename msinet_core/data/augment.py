@@ -191,14 +191,16 @@ def _rectangles(
 def _gather(batch: Tensor, pad: int, draws: Draws) -> Tensor:
     """Flip, pad with black, crop: every pixel is looked up, and black where the padding shows."""
     height, width = batch.shape[2:]
-    y = torch.arange(height)[None] + (draws.top[:, None] - pad)
-    x = torch.arange(width)[None] + (draws.left[:, None] - pad)
+    top, left, flip = (
+        part[:, None].to(batch.device) for part in (draws.top - pad, draws.left - pad, draws.flip)
+    )
+    y = torch.arange(height, device=batch.device) + top  # N x H: the row that each row shows
+    x = torch.arange(width, device=batch.device) + left
     shows = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
-    x = torch.where(draws.flip[:, None], width - 1 - x, x)
-    y, x = (v.to(batch.device, non_blocking=True) for v in (y.clamp(0, height - 1), x.clamp(0, width - 1)))
-    place = (y[:, :, None] * width + x[:, None]).flatten(1)  # N x HW
+    x = torch.where(flip, width - 1 - x, x).clamp(0, width - 1)
+    place = (y.clamp(0, height - 1)[:, :, None] * width + x[:, None]).flatten(1)  # N x HW
     found = batch.flatten(2).gather(2, place[:, None].expand(-1, 3, -1)).view_as(batch)
-    return found * shows[:, None].to(batch.device, non_blocking=True)
+    return found * shows[:, None]
 
 
 def _blends(draws: Draws) -> Tensor:

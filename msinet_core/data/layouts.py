@@ -69,6 +69,7 @@ def cuhk03(root: Root, *, boxes: str = "detected") -> ReidDataset:
 
     root: `cuhk03-np` or the folder that holds it. boxes: `detected` or `labeled`.
     """
+    boxes = boxes.replace("labelled", "labeled")
     if boxes not in ("detected", "labeled"):
         raise ReidError(f"boxes is {boxes!r}; CUHK03 has the boxes 'detected' and 'labeled'")
     parts = ("bounding_box_train", "query", "bounding_box_test")
