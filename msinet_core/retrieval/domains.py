@@ -11,7 +11,8 @@ from torch import nn
 
 from msinet_core.data import Protocol, ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.retrieval.evaluate import RetrievalResult, evaluate
+from msinet_core.retrieval.evaluate import evaluate
+from msinet_core.retrieval.result import RetrievalResult
 
 METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP")
 

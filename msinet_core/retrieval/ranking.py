@@ -29,6 +29,7 @@ from msinet_core.retrieval.checks import (
     shared_codes,
     unit_rows,
 )
+from msinet_core.retrieval.device import count_closer
 
 JUNK = (-1, "-1")
 QUERY_BLOCK, GALLERY_BLOCK = 512, 8192  # a 16 MB block of similarities stays in the cache
@@ -227,6 +228,7 @@ def rank(
     query_block: int = QUERY_BLOCK,
     gallery_block: int = GALLERY_BLOCK,
     threads: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> Ranking:
     """Exact mAP, CMC, mINP, per-query AP and first-match rank of features.
 
@@ -237,7 +239,8 @@ def rank(
     `distractor_identities` stay and never match. Queries without a match do not count.
 
     Equal distances rank in gallery order (see the module). Block sizes bound the memory
-    (4 * query_block * gallery_block bytes beyond unit copies of the features), not the result.
+    (4 * query_block * gallery_block bytes beyond unit copies of the features), not the result; nor do
+    `threads` (torch's number by default) and `device` (a GPU, say).
     Raises `ReidError` for anything that cannot be ranked: NaN, zero rows, mismatched lengths, missing labels.
     """
     query, gallery = feature_array(query, "query features"), feature_array(gallery, "gallery features")
@@ -247,9 +250,13 @@ def rank(
         query_identity, gallery_identity, query_camera, gallery_camera, (len(query), len(gallery)),
         same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
     )  # fmt: skip
-    lister = partial(_list_from_features, query, gallery, matches)
+    lister = partial(list_from_features, query, gallery, matches)
     query, gallery = unit_rows(query, "query"), unit_rows(gallery, "gallery", matches.kept_columns)
-    closer = _count_all(query, gallery, matches.without_junk(), (query_block, gallery_block), threads)
+    compact, blocks = matches.without_junk(), (query_block, gallery_block)
+    if torch.device(device).type == "cpu":
+        closer = _count_all(query, gallery, compact, blocks, threads)
+    else:
+        closer = _count_on_device(query, gallery, compact, blocks, device)
     return metrics_from_closer(matches, closer, max_rank, lister)
 
 
@@ -289,7 +296,7 @@ def count_given(distance: np.ndarray, first_query: int, matches: Matches, closer
     in_parts(len(distance), count)
 
 
-def _list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
+def list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
     """The exact head of a rank list: float32 finds the candidates, float64 orders them."""
     probe = unit_rows(query[index : index + 1], "query")
     columns = matches.columns_of(index)
@@ -352,6 +359,14 @@ def _count_all(
             in_parts(len(block), partial(count, i, j, block), threads)
         in_parts(len(query), exclude, threads)
     return closer
+
+
+def _count_on_device(
+    query: np.ndarray, gallery: np.ndarray, matches: Matches, blocks: tuple[int, int], device: torch.device | str
+) -> np.ndarray:
+    margin = product_error(query.shape[1])
+    with full_precision_products():
+        return count_closer(query, gallery, matches.rows, matches.starts, matches.kept, margin, blocks, device)
 
 
 def _product_blocks(

@@ -85,6 +85,10 @@ class Reranking:
         in_parts(len(block), work)
         return block
 
+    def rank_list(self, matches: Matches, index: int, k: int) -> RankList:
+        """The head of one query's list."""
+        return order_given(self.rows(index, index + 1)[0], matches, index, k)
+
     def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
         """All queries in order, `size` at a time: first query and distances."""
         for first in range(0, self.num_queries, size):
@@ -149,11 +153,7 @@ def rank_reranked(
     closer = np.zeros(len(matches.rows), np.int64)
     for first, block in prepared.blocks():
         count_given(block, first, matches, closer)
-    return metrics_from_closer(matches, closer, max_rank, partial(_list, prepared, matches))
-
-
-def _list(prepared: Reranking, matches: Matches, index: int, k: int) -> RankList:
-    return order_given(prepared.rows(index, index + 1)[0], matches, index, k)
+    return metrics_from_closer(matches, closer, max_rank, partial(prepared.rank_list, matches))
 
 
 def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:
