@@ -53,7 +53,8 @@ class RunPanel(Panel):
             previous.stop_watching()
         _watching[str(self.run.path)] = self
         self.attempt(self.draw)
-        threading.Thread(target=_watch, args=(weakref.ref(self), self._closing, poll), daemon=True).start()
+        threading.Thread(target=_watch, args=(weakref.ref(self), self._closing, poll), daemon=True,
+                         name="msinet run watch").start()
 
     def _controls(self) -> None:
         def button(name: str, icon: str, action: Any, tip: str) -> widgets.Button:

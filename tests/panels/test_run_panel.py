@@ -1,7 +1,7 @@
 """The run panel drives real processes over tiny photographs: start, stop, resume, reattach, fail."""
 
-import os
 import signal
+import threading
 import time
 
 import pytest
@@ -19,7 +19,6 @@ from msinet_core.panels.small_runs import (
     runs_in,
     searches_in,
 )
-from msinet_core.runs import RunFolder
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 
 
@@ -37,19 +36,20 @@ def config(tiny_settings):
 
 @pytest.fixture
 def ended():
-    """Run folders whose process, if any, is ended with the test."""
-    folders = []
-    yield folders.append
-    for folder in folders:
-        pid = RunFolder(folder).writer_pid()
-        if pid:
-            os.kill(pid, signal.SIGKILL)
+    """Panels whose processes, if any, end with the test, however it ends."""
+    panels = []
+    yield panels.append
+    for panel in panels:
+        if panel.process is not None and panel.process.poll() is None:
+            panel.process.send_signal(signal.SIGKILL)
+            panel.process.wait(30)
+        panel.close()
 
 
 def test_start_stop_resume_and_reattach(tmp_path, config, status, ended):
     folder = tmp_path / "run"
-    ended(folder)
     panel = RunPanel(folder, command_of(config), poll=0.1)
+    ended(panel)
     assert panel.stop_button.disabled
     assert panel.resume_button.disabled
     panel.start_button.click()
@@ -63,6 +63,7 @@ def test_start_stop_resume_and_reattach(tmp_path, config, status, ended):
     # A new kernel: another panel finds the same process, and does not start a second one.
     pid = panel.run.writer_pid()
     other = RunPanel(folder, command_of(config), poll=0.1)
+    ended(other)
     assert f"process {pid}" in other.state.value
     other.attempt(other.start)
     assert "already running" in status(other)
@@ -77,8 +78,6 @@ def test_start_stop_resume_and_reattach(tmp_path, config, status, ended):
     until(lambda: other.bar.value > done)
     other.stop()
     until(lambda: not other.alive)
-    panel.close()
-    other.close()
 
 
 def test_a_command_that_fails_says_why(tmp_path, status):
@@ -118,17 +117,19 @@ def test_a_finished_run_is_shown_and_not_started_again(tmp_path, tiny_settings, 
     panel.close()
 
 
-def test_a_panel_that_is_gone_is_not_watched(tmp_path):
-    import gc
-    import threading
+def watchers():
+    return [thread for thread in threading.enumerate() if thread.name == "msinet run watch" and thread.is_alive()]
 
-    before = threading.active_count()
+
+def test_a_panel_that_is_closed_is_not_watched(tmp_path):
+    until(lambda: not watchers(), 30)
     panel = RunPanel(tmp_path / "run", poll=0.02)
-    assert threading.active_count() == before + 1
-    panel.close()
-    del panel
-    gc.collect()
-    until(lambda: threading.active_count() == before, 5)
+    assert len(watchers()) == 1
+    again = RunPanel(tmp_path / "run", poll=0.02)  # the cell run again
+    until(lambda: len(watchers()) == 1, 30)
+    again.close()
+    until(lambda: not watchers(), 30)
+    assert not panel.alive
 
 
 def test_time_left():
