@@ -40,7 +40,7 @@ class ChannelGate(nn.Module):
         """Factors in (0, 1) for every channel of both branches, N x C x 1 x 1 each."""
         # One pass over both branches' pooled vectors: 2N x C x 1 x 1.
         pooled = torch.cat((a.mean(dim=(2, 3), keepdim=True), b.mean(dim=(2, 3), keepdim=True)))
-        gate_a, gate_b = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled)))).chunk(2)
+        gate_a, gate_b = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled)))).unflatten(0, (2, -1)).unbind()
         return gate_a, gate_b
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
