@@ -13,10 +13,13 @@ from tqdm.auto import tqdm
 from msinet_core.data import ImageReader, iterate_images
 from msinet_core.errors import ReidError
 from msinet_core.retrieval.fast import fast as fast_form
+from msinet_core.retrieval.onnx_model import OnnxModel
+
+Model = nn.Module | OnnxModel
 
 
 def embed(
-    model: nn.Module,
+    model: Model,
     images: ImageReader | Iterable[Tensor],
     *,
     after_necks: bool = False,
@@ -30,28 +33,65 @@ def embed(
 ) -> np.ndarray:
     """Retrieval features of images by a model in evaluation mode: N x D, float32, in order.
 
-    `images` is an `ImageReader` or an iterable of normalised float batches (B x 3 x H x W).
-    `flip` averages the features of each image and its mirror image. `after_necks` takes the
-    features behind the necks (better across domains). `fast` computes an `MSINet` with its batch
-    norms folded away: the same features to about 1e-6, in half the time. `precision="bfloat16"`
-    is faster still where the device computes in it, and a few times slower where it does not.
-    The model itself is left as it is, in its mode and precision, but moves to `device` if one is given.
+    `model` is a module or an `OnnxModel`; `images` an `ImageReader` or an iterable of normalised
+    float batches (B x 3 x H x W). `flip` averages the features of each image and its mirror image.
+    `after_necks` takes the features behind the necks (better across domains). `fast` computes an
+    `MSINet` with its batch norms folded away: the same features to about 1e-6, in half the time.
+    `precision="bfloat16"` is faster still where the device computes in it, and a few times slower
+    where it does not. The model itself is left as it is, in its mode and precision, but moves to
+    `device` if one is given.
     """
+    parts = list(
+        embed_batches(
+            model, images, after_necks=after_necks, flip=flip, fast=fast, precision=precision,
+            batch_size=batch_size, device=device, workers=workers, progress=progress,
+        )
+    )  # fmt: skip
+    if not parts:
+        raise ReidError("there are no images to embed")
+    return np.concatenate(parts)
+
+
+def embed_batches(
+    model: Model,
+    images: ImageReader | Iterable[Tensor],
+    *,
+    after_necks: bool = False,
+    flip: bool = False,
+    fast: bool = True,
+    precision: str = "float32",
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    workers: int = 0,
+    progress: bool = False,
+) -> Iterator[np.ndarray]:
+    """`embed`, one batch of features (B x D) at a time."""
+    if isinstance(model, OnnxModel):
+        _check_onnx(model, after_necks, precision, device)
+        for batch in _batches(images, batch_size, torch.device("cpu"), workers, progress):
+            features = model.run(batch)
+            yield (features + model.run(batch.flip(3))) / 2 if flip else features
+        return
     target = torch.device(device) if device is not None else _device_of(model)
     was_training = model.training
     model.eval().to(target)
     try:
         network = fast_form(model, precision) if fast or precision != "float32" else model
-        with torch.inference_mode():
-            parts = [
-                _forward(network, batch.to(target), after_necks, flip).float().cpu().numpy()
-                for batch in _batches(images, batch_size, target, workers, progress)
-            ]
+        for batch in _batches(images, batch_size, target, workers, progress):
+            with torch.inference_mode():
+                result = _forward(network, batch.to(target), after_necks, flip)
+            yield result.float().cpu().numpy()
     finally:
         model.train(was_training)
-    if not parts:
-        raise ReidError("there are no images to embed")
-    return np.concatenate(parts)
+
+
+def _check_onnx(model: OnnxModel, after_necks: bool, precision: str, device: torch.device | str | None) -> None:
+    if after_necks and not model.about["after_necks"]:
+        raise ReidError(f"{str(model.path)!r} was exported without its necks; export it again with them")
+    if precision != "float32":
+        raise ReidError("an exported network runs in float32")
+    if device is not None and torch.device(device).type != "cpu":
+        raise ReidError("an exported network runs on the CPU; leave the device out")
 
 
 def _device_of(model: nn.Module) -> torch.device:
@@ -79,6 +119,3 @@ def _with_necks(model: Any, batch: Tensor) -> Tensor:
     if not hasattr(model, "embed"):
         raise ReidError(f"{type(model).__name__} has no necks; leave after_necks off")
     return model.embed(batch, after_necks=True)
-
-
-
