@@ -188,6 +188,7 @@ def evaluate(
     batch_size: int = 64,
     device: Device = "auto",
     workers: int = 0,
+    save: Path | None = None,
 ) -> None:
     """Score a trained network on its own test set or on others.
 
@@ -199,6 +200,7 @@ def evaluate(
         batch_size: Images at a time.
         device: Where to compute; auto takes a GPU if there is one.
         workers: Threads that decode images.
+        save: Folder to save the results in, for galleries and comparisons; one inside it for each data set.
     """
     from msinet_core.data import load_dataset
     from msinet_core.loop import choose_device, open_dataset
@@ -214,7 +216,80 @@ def evaluate(
         model, datasets or [open_dataset(config)], config.height, config.width, after_necks=after_necks,
         flip=flip, batch_size=batch_size, device=choose_device(device), workers=workers, progress=True,
     )  # fmt: skip
+    for name, result in scored.results.items():
+        if save is not None:
+            result.save(save / name)
     print(scored)
+
+
+def embed(
+    *,
+    model: Path,
+    data: str = "manifest",
+    root: str,
+    to: Path,
+    options: tuple[str, ...] = (),
+    after_necks: bool = False,
+    flip: bool = False,
+    batch_size: int = 64,
+    device: Device = "auto",
+    workers: int = 0,
+) -> None:
+    """Features of all images of a data set, in a store on disk that is reused while nothing changed.
+
+    Args:
+        model: A training run's folder, or a network exported as .onnx (needs the extra `export`).
+        data: The data set's name.
+        root: Its folder.
+        to: Folder of the store.
+        options: Options of the data set, as name=value.
+        after_necks: Features behind the necks (an exported network has its own choice built in).
+        flip: Average the features of each image and its mirror image.
+        batch_size: Images at a time.
+        device: Where to compute; auto takes a GPU if there is one.
+        workers: Threads that decode images.
+    """
+    from msinet_core.data import load_dataset
+    from msinet_core.loop import choose_device
+    from msinet_core.retrieval import OnnxModel, embed_dataset
+    from msinet_core.runs import RunFolder
+    from msinet_core.training import load_network
+
+    dataset = load_dataset(data, root, **parse_options(options))
+    network: Any
+    if model.suffix == ".onnx":
+        network, target = OnnxModel(model), None
+        height, width = network.size
+    else:
+        config = RunFolder(model).config()
+        network, target = load_network(model), choose_device(device)
+        height, width = config.height, config.width
+    store = embed_dataset(
+        network, dataset, to, height, width, after_necks=after_necks, flip=flip, batch_size=batch_size,
+        device=target, workers=workers, progress=True,
+    )  # fmt: skip
+    print(store)
+
+
+def export(*, run: Run, to: Path, after_necks: bool = False) -> None:
+    """Write a trained network as one ONNX file that needs no torch to run (extra `export`).
+
+    Args:
+        to: The file, ending in .onnx; or .pth for the authors' form of checkpoint.
+        after_necks: Features behind the necks.
+    """
+    from msinet_core.models import reference
+    from msinet_core.retrieval import export_onnx
+    from msinet_core.runs import RunFolder
+    from msinet_core.training import load_network
+
+    config, model = RunFolder(run).config(), load_network(run)
+    if to.suffix == ".onnx":
+        print(export_onnx(model, to, config.height, config.width, after_necks=after_necks))
+    elif to.suffix in (".pth", ".pt", ".safetensors"):
+        print(reference.save_msinet(model, to))
+    else:
+        raise ReidError(f"exports end in .onnx, or in .pth for the authors' form; got {str(to)!r}")
 
 
 def _named_folder(text: str) -> tuple[str, str]:
@@ -315,6 +390,8 @@ COMMANDS: dict[str, tuple[Callable[[str, list[str]], None], str]] = {
     "search": (_search, "search an architecture"),
     "train": (_train, "train a derived network"),
     "evaluate": (_plain(evaluate), "score a trained network, also on other data sets"),
+    "embed": (_plain(embed), "features of a data set, in a store on disk"),
+    "export": (_plain(export), "write a network as ONNX or as the authors' checkpoint"),
     "describe": (_plain(describe), "parameters and multiply-adds by stage"),
     "demo": (_plain(demo), "the whole method in minutes, on generated data"),
 }

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from msinet_core.cli import main
+from msinet_core.retrieval import open_store
 from msinet_core.runs import RunFolder
 
 NOTHING_DONE, FAILED, STOPPED = 0, 2, 130
@@ -81,8 +82,24 @@ def test_search_then_train_with_the_found_genotype_then_evaluate(manifest, tmp_p
     assert main(arguments("train", root, tmp_path / "t", "--genotype", str(tmp_path / "s"))) == 0
     assert "mAP" in capsys.readouterr().out
     assert RunFolder(tmp_path / "t").genotype() == RunFolder(tmp_path / "s").genotype()
-    assert main(["evaluate", "--run", str(tmp_path / "t"), "--device", "cpu", "--on", f"manifest={root}"]) == 0
+    words = ["evaluate", "--run", str(tmp_path / "t"), "--device", "cpu", "--on", f"manifest={root}"]
+    assert main([*words, "--save", str(tmp_path / "results")]) == 0
     assert "mAP" in capsys.readouterr().out
+    assert any((tmp_path / "results").iterdir())
+
+
+def test_export_and_embed_give_the_same_features(manifest, tmp_path, capsys):
+    root, _, _ = manifest
+    assert main(arguments("train", root, tmp_path / "t")) == 0
+    assert main(["export", "--run", str(tmp_path / "t"), "--to", str(tmp_path / "theirs.pth")]) == 0
+    assert main(["export", "--run", str(tmp_path / "t"), "--to", str(tmp_path / "x.onnx")]) == 0
+    stores = []
+    for name, model in (("a", tmp_path / "t"), ("b", tmp_path / "x.onnx")):
+        words = ["embed", "--model", str(model), "--root", str(root), "--to", str(tmp_path / name), "--device", "cpu"]
+        assert main(words) == 0
+        stores.append(open_store(tmp_path / name).features)
+    np.testing.assert_allclose(stores[0], stores[1], rtol=1e-4, atol=1e-4)
+    assert "x.bin" in failure(capsys, ["export", "--run", str(tmp_path / "t"), "--to", "x.bin"])
 
 
 def test_missing_root(tmp_path, capsys):
