@@ -122,14 +122,14 @@ def draw_network(genotype: Genotype, *, weights: Any = None, chosen: int | None 
             share = [None if weights is None else float(np.max(np.asarray(weights)[slot])) for slot in slots]
             _cell(pen, cell * (CELL_WIDTH + CELL_GAP), y, genotype.slots[first : first + SLOTS_PER_CELL],
                   f"cell {cell + 1}", share, [slot == chosen for slot in slots])
-        _after_stage(pen, stage, y, span)
+        _after_stage(pen, stage, y, span, channels[NUM_STAGES])
     axes.set_xlim(-2.6, span + 4.3)
     axes.set_ylim(-ROW * (NUM_STAGES - 1) - 1.25, 2.1)
     operation_legend(figure, where="lower center")
     return figure
 
 
-def _after_stage(pen: Pen, stage: int, y: float, span: float) -> None:
+def _after_stage(pen: Pen, stage: int, y: float, span: float, length: int) -> None:
     """Stem above the first row, down-samplers between rows, heads at the right."""
     if stage == 0:
         pen.line((-0.35, y + 1.72), (-0.35, y))
@@ -143,4 +143,4 @@ def _after_stage(pen: Pen, stage: int, y: float, span: float) -> None:
         pen.box(span + 3.3, y, 1.7, 1.3, "part feature\n256: upper,\nlower half", size=7.5, fill="#E7F1F8")
     if stage == NUM_STAGES - 1:
         pen.line((span, y), (span + 3.3, y))
-        pen.box(span + 3.3, y, 1.7, 1.3, "global\nfeature\n512", size=7.5, fill="#E7F1F8")
+        pen.box(span + 3.3, y, 1.7, 1.3, f"global\nfeature\n{length}", size=7.5, fill="#E7F1F8")

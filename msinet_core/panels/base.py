@@ -50,18 +50,23 @@ class Panel(widgets.VBox):
         return widget
 
     def picture(self, part: str, format: str = "png") -> widgets.Image:
-        """An empty picture that is never stretched."""
-        layout = widgets.Layout(align_self="flex-start", max_width="100%")
+        """An empty picture, hidden until it has something to show, and never stretched."""
+        layout = widgets.Layout(align_self="flex-start", max_width="100%", display="none")
         self.pictures[part] = self.tag(widgets.Image(format=format, layout=layout), part)
         return self.pictures[part]
 
     def show(self, part: str, picture: Figure | np.ndarray) -> None:
         """Put a figure or an image into a picture of this panel."""
         image = self.pictures[part]
+        image.layout.display = None
         if image.format == "jpeg" and isinstance(picture, np.ndarray):
             image.value = image_bytes(picture, "jpeg", quality=90)
         else:
             image.value = encode(picture)
+
+    def hide(self, part: str) -> None:
+        """Take a picture off the page until it is shown again."""
+        self.pictures[part].value, self.pictures[part].layout.display = b"", "none"
 
     def react(self, controls: Sequence[Any], action: Work | None = None) -> None:
         """Call `action` (default `draw`) when a control's value changes or a button is pressed."""
@@ -144,9 +149,12 @@ def slider(description: str, value: int, low: int, high: int, step: int = 1, **m
 
 def dropdown(description: str, options: Any, value: Any = None, width: str = "300px") -> widgets.Dropdown:
     """A dropdown whose label is not cut off."""
-    chosen = {} if value is None else {"value": value}
-    return widgets.Dropdown(options=options, description=description, style=LABEL,
-                            layout=widgets.Layout(width=width), **chosen)
+    made = widgets.Dropdown(options=options, description=description, style=LABEL, layout=widgets.Layout(width=width))
+    if value is None:
+        made.index = 0  # an option whose value is None would show as blank otherwise
+    else:
+        made.value = value
+    return made
 
 
 def checkbox(description: str, value: bool = False) -> widgets.Checkbox:

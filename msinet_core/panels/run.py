@@ -169,16 +169,20 @@ class RunPanel(Panel):
 
     def _pictures(self, lines: list[dict[str, Any]]) -> None:
         history = pd.DataFrame(lines)
-        if self.run.exists and self.run.config().KIND == "train":
+        kind = self.run.config().KIND if self.run.exists else "".join(self.command[:1])
+        if kind == "train":
             self.show("curves", training_curves(history))
+            self.hide("weights")
+            self.hide("entropy")
             return
         self.show("curves", search_curves(history))
         epochs, alphas = alpha_history(lines)
         if len(epochs):
             self.show("weights", alpha_heatmap(alphas[-1], f"Softmax weights after epoch {epochs[-1]}"))
             self.show("entropy", entropy_heatmap(lines))
-        elif not self.pictures["weights"].value:
+        else:
             self.show("weights", empty_figure("The weights appear after the first epoch."))
+            self.hide("entropy")
 
     def _words(self, alive: bool) -> str | None:
         """The log's last lines; and, if our process failed, its last words as an error."""

@@ -129,6 +129,12 @@ class Lab:
         }"""
         assert self.page.wait_for_function(script, timeout=1000 * seconds).json_value() == "done"
 
+    def settle(self) -> None:
+        """Wait until the kernel has had nothing to do for a while."""
+        for _ in range(3):
+            self.ready()
+            time.sleep(0.4)
+
     def pixels(self, part: str) -> str:
         """A fingerprint of the picture with the class `part`."""
         return self.page.evaluate(
@@ -199,6 +205,7 @@ class Lab:
         for part in ("panels", "thumbnails"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         self.page.mouse.move(0, 0)
+        self.settle()
         path = folder / "panels" / f"{name}.png"
         self.page.locator(f".{panel}").first.screenshot(path=str(path))
         with Image.open(path) as picture:
@@ -212,7 +219,7 @@ def lab(server: str, browser_path: str, workplace: Path, tmp_path_factory: Any) 
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path_factory.mktemp("profile")), executable_path=browser_path, headless=True, args=QUIET,
-            viewport={"width": 1500, "height": 1800},
+            viewport={"width": 1500, "height": 2600},
         )  # fmt: skip
         page = context.pages[0] if context.pages else context.new_page()
         page.on("dialog", lambda dialog: dialog.accept())
