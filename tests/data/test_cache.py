@@ -177,3 +177,17 @@ def test_two_processes_at_once(data, tmp_path, monkeypatch, locks):
     assert sum(part[2] for part in said) == (1 if locks else 2)
     assert len(list(tmp_path.glob("cache/*.u8"))) == 1
     assert not list(tmp_path.glob("cache/*.part"))
+
+
+def test_a_file_made_anew_leaves_its_readers_alone(open_disk, files, tmp_path):
+    """Renamed into place, never written in place: what a reader has mapped stays as it was."""
+    reader = open_disk()
+    before = reader.read(range(N))
+
+    def other(out):
+        out[:] = 7
+        return {}
+
+    module._make(files()[0], (N, 3, 16, 8), other)
+    assert (reader.read(range(N)) == before).all()
+    assert (open_disk().read(range(N)) == 7).all()
