@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-CELL_LIMIT = 150  # seconds; a loaded machine is slow, a hanging cell never ends
+CELL_LIMIT = 300  # seconds; a loaded machine is slow, a hanging cell never ends
 
 
 def cells(path, kind):
