@@ -165,7 +165,7 @@ def building(root: Path, table: pd.DataFrame, cache_dir: Path) -> dict[str, floa
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     for axes, (name, part) in zip(figure.subplots(1, 2, sharey=True), table.groupby("augmentation", sort=False), strict=True):
         for path, line in part.groupby("path", sort=False):
             axes.plot(line["workers"], line["images_per_second"], marker="o", label=path)
@@ -173,7 +173,7 @@ def plot(table: pd.DataFrame) -> Figure:
         axes.set_xticks(sorted(part["workers"].unique()))
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel("images a second")
-    figure.axes[0].legend()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
 
 

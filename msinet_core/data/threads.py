@@ -14,20 +14,16 @@ def ahead(make: Callable[[int], T], items: Sequence[int], workers: int) -> Itera
     """`make(item)` for each item, in order; `workers` threads keep that many more in the making.
 
     0 workers make each when it is asked for. Where the consumer stops early (Ctrl-C, say) or an
-    item fails, what was not begun is left undone.
+    item fails, no more than those few are still made.
     """
     if workers == 0:
         yield from map(make, items)
         return
     pending: deque[Future[T]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(make, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
+        for item in items:
+            pending.append(pool.submit(make, item))
+            if len(pending) > workers:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
