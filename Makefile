@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test lint lab bench figures clean
+.PHONY: help setup demo test browser lint lab bench figures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,8 +25,11 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: $(STAMP) lint ## lint, types and all tests
-	$(BIN)/python -m pytest
+test: $(STAMP) lint ## lint, types and all tests but those in a browser
+	$(BIN)/python -m pytest -m "not browser"
+
+browser: $(STAMP) ## drive the panels in JupyterLab with Chromium (must be installed)
+	$(BIN)/python -m pytest -m browser
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
