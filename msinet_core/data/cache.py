@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,11 +79,12 @@ def load_or_make(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{content_key(files, shape, workers)}-{shape[2]}x{shape[3]}.u8"
-        with _one_at_a_time(target) as alone:
-            if not _is_whole(target, shape):
+        if not _is_whole(target, shape):  # a whole one is read without a lock, by any user
+            with _one_at_a_time(target) as alone:
                 if alone:
                     _clear_unfinished(target)
-                _make(target, shape, fill)
+                if not _is_whole(target, shape):  # another process may just have made it
+                    _make(target, shape, fill)
     except OSError as error:
         raise ReidError(
             f"the image cache cannot be written in {folder} ({error}); pass another cache_dir, "
@@ -125,8 +126,7 @@ def _make(target: Path, shape: Shape, fill: Callable[[np.ndarray], dict[int, str
             f"{target.parent} has no room for {size / 1e9:.1f} GB of images; pass another cache_dir, "
             "or cache='none'"
         )
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.stem, suffix=".part")
-    os.close(handle)
+    name = target.with_name(f"{target.stem}-{uuid.uuid4().hex}.part")
     try:
         raw = np.memmap(name, np.uint8, "w+", shape=(size + shape[0],))
         bad = fill(raw[:size].reshape(shape))
@@ -136,8 +136,7 @@ def _make(target: Path, shape: Shape, fill: Callable[[np.ndarray], dict[int, str
         del raw
         os.replace(name, target)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
+        name.unlink(missing_ok=True)
 
 
 def _clear_unfinished(target: Path) -> None:

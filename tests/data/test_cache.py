@@ -191,3 +191,15 @@ def test_a_file_made_anew_leaves_its_readers_alone(open_disk, files, tmp_path):
     module._make(files()[0], (N, 3, 16, 8), other)
     assert (reader.read(range(N)) == before).all()
     assert (open_disk().read(range(N)) == 7).all()
+
+
+def test_other_users_may_read_it(open_disk, files, no_decoding, monkeypatch):
+    before = os.umask(0o022)
+    try:
+        open_disk()
+    finally:
+        os.umask(before)
+    assert files()[0].stat().st_mode & 0o777 == 0o644
+    no_decoding()
+    monkeypatch.setattr(module, "_one_at_a_time", None)  # theirs is no folder to lock in
+    assert len(open_disk()) == N
