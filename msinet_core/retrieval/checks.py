@@ -106,23 +106,27 @@ def product_error(length: int) -> float:
     return 1.01 * UNIT_ROUNDOFF * (min(length, 4.0 * math.sqrt(length)) + 4.0)
 
 
-def label_series(labels: Any, count: int, what: str) -> pd.Series:
-    """Identities or cameras as integers or strings, one each row; `ReidError` on any other or a missing one."""
+def label_array(labels: Any, count: int, what: str) -> np.ndarray:
+    """Identities or cameras, one each row, as int64 or as an object array of strings; `ReidError` on anything else."""
     if hasattr(labels, "detach"):
         labels = labels.detach().cpu().numpy()
-    values = np.asarray(labels, dtype=object) if isinstance(labels, list | tuple) else labels
-    series = pd.Series(values).reset_index(drop=True)
-    if len(series) != count:
-        raise ReidError(f"there are {len(series)} {what}s for {count} rows; one for each row is needed")
-    if series.isna().any():
-        bad = int(np.argmax(series.isna().to_numpy()))
-        raise ReidError(f"row {bad} has no {what} (NA); give one for every row or drop the row")
-    if series.dtype.kind in "iu":
-        return series.astype("int64")
-    kinds = {_kind(value) for value in series.unique()}
+    plain = isinstance(getattr(labels, "dtype", None), np.dtype)  # lists would turn [1, "2"] into texts
+    array = np.asarray(labels) if plain else np.asarray(labels, dtype=object)
+    if array.shape != (count,):
+        raise ReidError(f"there are {array.size} {_plural(what)} for {count} rows; one for each row is needed")
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    missing = pd.isna(array)
+    if missing.any():
+        raise ReidError(f"row {np.argmax(missing)} has no {what} (NA); give one for every row or drop the row")
+    kinds = {_kind(value) for value in set(array.tolist())}
     if len(kinds) > 1 or "other" in kinds:
-        raise ReidError(f"the {what}s must be all integers or all strings")
-    return series.astype("int64") if kinds == {"int"} else series.astype(object)
+        raise ReidError(f"the {_plural(what)} must be all integers or all strings")
+    return array.astype(np.int64) if kinds <= {"int"} else array.astype(object)
+
+
+def _plural(what: str) -> str:
+    return f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
 
 
 def _kind(value: Any) -> str:
@@ -140,16 +144,16 @@ def shared_codes(
     query: Any, gallery: Any, counts: tuple[int, int], what: str
 ) -> tuple[np.ndarray, np.ndarray, list[Any]]:
     """Labels of both sides as int64 codes into the list of different labels, which comes third."""
-    one = label_series(query, counts[0], f"query {what}")
-    two = label_series(gallery, counts[1], f"gallery {what}")
-    if len(one) and len(two) and (one.dtype != two.dtype):
+    one = label_array(query, counts[0], f"query {what}")
+    two = label_array(gallery, counts[1], f"gallery {what}")
+    if len(one) and len(two) and one.dtype != two.dtype:
         names = {True: "strings", False: "integers"}
         raise ReidError(
-            f"query {what}s are {names[one.dtype == object]} but gallery {what}s are "
+            f"query {_plural(what)} are {names[one.dtype == object]} but gallery {_plural(what)} are "
             f"{names[two.dtype == object]}, so nothing could match; use one kind for both"
         )
-    codes, labels = pd.factorize(pd.concat([part for part in (one, two) if len(part)] or [one], ignore_index=True))
-    return codes[: len(one)].astype(np.int64), codes[len(one) :].astype(np.int64), list(labels)
+    codes, labels = pd.factorize(np.concatenate([part for part in (one, two) if len(part)] or [one]))
+    return codes[: len(one)].astype(np.int64), codes[len(one) :].astype(np.int64), labels.tolist()
 
 
 def is_any_of(codes: np.ndarray, labels: Sequence[Any], names: Sequence[Any]) -> np.ndarray:
@@ -161,7 +165,7 @@ def all_missing(labels: Any) -> bool:
     """Whether cameras are absent: none given, or NA on every row."""
     if labels is None:
         return True
-    if hasattr(labels, "detach"):
+    if hasattr(labels, "detach") or getattr(labels, "dtype", None) in (np.int64, np.int32):
         return False
-    series = pd.Series(np.asarray(labels, dtype=object))
-    return len(series) > 0 and bool(series.isna().all())
+    missing = pd.isna(np.asarray(labels, dtype=object))
+    return missing.size > 0 and bool(missing.all())

@@ -165,3 +165,26 @@ def count_closer_given(distance, rows, matches, starts, kept, kept_columns, clos
                 if not kept[x] and before(-row[matches[x]], matches[x], -threshold, place):
                     total -= 1
             closer[k] = total
+
+
+@njit(nogil=True, cache=True)
+def count_pairs(  # type: ignore[no-untyped-def]
+    cosine, first_query, first_gallery, first, last, query_code, gallery_code, query_place, gallery_place,
+    removing, once, counts
+):
+    """Adds pairs to counts[same identity, bin], bins being equal steps of cosine from -1 to 1.
+
+    Rows first..last of a block that begins at (first_query, first_gallery). `removing` leaves pairs
+    of the same identity and place out; `once` all pairs of a row with itself and with earlier ones.
+    """
+    bins = counts.shape[1]
+    for r in range(first, last):
+        q = first_query + r
+        row = cosine[r]
+        for c in range(row.shape[0]):
+            g = first_gallery + c
+            same = query_code[q] == gallery_code[g]
+            if (once and g <= q) or (removing and same and query_place[q] == gallery_place[g]):
+                continue
+            place = int((np.float64(row[c]) + 1.0) * (bins * 0.5))
+            counts[int(same), min(max(place, 0), bins - 1)] += 1

@@ -8,8 +8,7 @@ the result depends on no block size, no number of threads and no machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -20,19 +19,15 @@ import torch
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import counting
 from msinet_core.retrieval.checks import (
-    all_missing,
     feature_array,
     in_parts,
-    is_any_of,
     product_error,
     require_same_length,
-    shared_codes,
     unit_rows,
 )
 from msinet_core.retrieval.device import count_closer
-
-JUNK = (-1, "-1")
-QUERY_BLOCK, GALLERY_BLOCK = 512, 8192  # a 16 MB block of similarities stays in the cache
+from msinet_core.retrieval.matches import JUNK, Matches, find_matches
+from msinet_core.retrieval.products import BLOCKS, full_precision_products, product_blocks
 
 
 @dataclass(frozen=True)
@@ -120,79 +115,6 @@ class Ranking:
         return f"Ranking({shown}; {self.num_counted} of {self.num_queries} queries count)"
 
 
-@dataclass(frozen=True)
-class Matches:
-    """For every query its gallery rows of the same identity, in gallery order, flattened.
-
-    Query q owns rows[starts[q]:starts[q + 1]]; `kept` tells those that count from those that the
-    camera rule removes. `kept_columns` tells the gallery rows that are not junk.
-    """
-
-    rows: np.ndarray  # int64
-    starts: np.ndarray  # Q + 1, int64
-    kept: np.ndarray  # bool, as long as rows
-    kept_columns: np.ndarray  # G, bool
-
-    def without_junk(self) -> Matches:
-        """The same with gallery rows renumbered as if the junk were not there."""
-        position = np.cumsum(self.kept_columns) - 1
-        return Matches(position[self.rows], self.starts, self.kept, self.kept_columns[self.kept_columns])
-
-    def of(self, query: int) -> np.ndarray:
-        """Gallery rows that count as matches of one query."""
-        part = slice(self.starts[query], self.starts[query + 1])
-        return self.rows[part][self.kept[part]]
-
-    def columns_of(self, query: int) -> np.ndarray:
-        """Gallery rows that are ranked for one query: no junk, none that the camera rule removes."""
-        part = slice(self.starts[query], self.starts[query + 1])
-        columns = self.kept_columns.copy()
-        columns[self.rows[part][~self.kept[part]]] = False
-        return np.flatnonzero(columns)
-
-
-def find_matches(
-    query_identity: Any,
-    gallery_identity: Any,
-    query_camera: Any,
-    gallery_camera: Any,
-    counts: tuple[int, int],
-    *,
-    same_camera: str,
-    junk_identities: Sequence[Any],
-    distractor_identities: Sequence[Any],
-) -> Matches:
-    """The protocol's rules, applied to labels. Raises `ReidError` on labels that cannot be compared."""
-    if same_camera not in ("exclude", "keep"):
-        raise ReidError(f"same_camera is 'exclude' or 'keep', not {same_camera!r}")
-    query, gallery, labels = shared_codes(query_identity, gallery_identity, counts, "identity")
-    kept_columns = ~is_any_of(gallery, labels, junk_identities)
-    unmatched = [*junk_identities, *distractor_identities]
-    gallery = np.where(is_any_of(gallery, labels, unmatched), -1, gallery)
-    query = np.where(is_any_of(query, labels, unmatched), -2, query)
-    order = np.argsort(gallery, kind="stable")
-    low = np.searchsorted(gallery, query, "left", sorter=order)
-    sizes = np.searchsorted(gallery, query, "right", sorter=order) - low
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    owner = np.repeat(np.arange(len(query)), sizes)
-    rows = order[np.arange(starts[-1]) - starts[owner] + low[owner]] if starts[-1] else np.zeros(0, np.int64)
-    kept = np.ones(len(rows), bool)
-    cameras = _camera_codes(query_camera, gallery_camera, counts)
-    if cameras is not None and same_camera == "exclude":
-        kept = cameras[0][owner] != cameras[1][rows]
-    return Matches(rows.astype(np.int64), starts, kept, kept_columns)
-
-
-def _camera_codes(query: Any, gallery: Any, counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-    missing = all_missing(query), all_missing(gallery)
-    if all(missing):
-        return None
-    if any(missing):
-        side = "query" if missing[0] else "gallery"
-        raise ReidError(f"cameras are missing on the {side} side only; give them on both sides or on neither")
-    return shared_codes(query, gallery, counts, "camera")[:2]
-
-
 def metrics_from_closer(matches: Matches, closer: np.ndarray, max_rank: int, lister: Any) -> Ranking:
     """Metrics from closer[k], the number of kept gallery rows that come before match k."""
     count = len(matches.starts) - 1
@@ -225,8 +147,8 @@ def rank(
     junk_identities: Sequence[Any] = JUNK,
     distractor_identities: Sequence[Any] = (),
     max_rank: int = 50,
-    query_block: int = QUERY_BLOCK,
-    gallery_block: int = GALLERY_BLOCK,
+    query_block: int = BLOCKS[0],
+    gallery_block: int = BLOCKS[1],
     threads: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Ranking:
@@ -355,7 +277,7 @@ def _count_all(
 
     with full_precision_products():
         in_parts(len(query), score, threads)
-        for i, j, block in _product_blocks(query, gallery, blocks):
+        for i, j, block in product_blocks(query, gallery, blocks):
             in_parts(len(block), partial(count, i, j, block), threads)
         in_parts(len(query), exclude, threads)
     return closer
@@ -367,28 +289,3 @@ def _count_on_device(
     margin = product_error(query.shape[1])
     with full_precision_products():
         return count_closer(query, gallery, matches.rows, matches.starts, matches.kept, margin, blocks, device)
-
-
-def _product_blocks(
-    query: np.ndarray, gallery: np.ndarray, blocks: tuple[int, int]
-) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Blocks of query @ gallery.T with their first row and column, all in one reused buffer."""
-    buffer = torch.empty(min(blocks[0], len(query)) * min(blocks[1], len(gallery)))
-    one, two = torch.from_numpy(query), torch.from_numpy(gallery)
-    for i in range(0, len(query), blocks[0]):
-        for j in range(0, len(gallery), blocks[1]):
-            rows, columns = one[i : i + blocks[0]], two[j : j + blocks[1]]
-            block = buffer[: len(rows) * len(columns)].view(len(rows), len(columns))
-            torch.mm(rows, columns.T, out=block)
-            yield i, j, block.numpy()
-
-
-@contextmanager
-def full_precision_products() -> Iterator[None]:
-    """float32 products in float32: a user's setting may allow bfloat16 or TF32, too coarse to rank by."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

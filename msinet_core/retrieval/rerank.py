@@ -24,19 +24,15 @@ from msinet_core.retrieval.checks import (
     require_same_length,
     unit_rows,
 )
+from msinet_core.retrieval.matches import JUNK, Matches, find_matches
+from msinet_core.retrieval.products import BLOCKS, full_precision_products, product_blocks
 from msinet_core.retrieval.ranking import (
-    JUNK,
-    Matches,
     Ranking,
     RankList,
     count_given,
-    find_matches,
-    full_precision_products,
     metrics_from_closer,
     order_given,
 )
-
-BLOCK, COLUMNS = 512, 8192
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class Reranking:
         """The head of one query's list."""
         return order_given(self.rows(index, index + 1)[0], matches, index, k)
 
-    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
+    def blocks(self, size: int = BLOCKS[0]) -> Iterator[tuple[int, np.ndarray]]:
         """All queries in order, `size` at a time: first query and distances."""
         for first in range(0, self.num_queries, size):
             yield first, self.rows(first, min(first + size, self.num_queries))
@@ -174,15 +170,9 @@ def nearest_rows(unit: np.ndarray, half: np.ndarray, k: int) -> tuple[np.ndarray
     key, index = np.full((count, k), -np.inf), np.full((count, k), count, np.int64)
     least = np.full(count, np.inf, np.float32)
     margin = product_error(unit.shape[1]) + float(np.abs(2 * half - 1).max())
-    tensor = torch.from_numpy(unit)
-    buffer = torch.empty(BLOCK * COLUMNS)
     with full_precision_products():
-        for i in range(0, count, BLOCK):
-            for j in range(0, count, COLUMNS):
-                one, two = tensor[i : i + BLOCK], tensor[j : j + COLUMNS]
-                block = torch.mm(one, two.T, out=buffer[: len(one) * len(two)].view(len(one), len(two))).numpy()
-                merge = partial(_merge, block, unit, half, (i, j), margin, key, index, least)
-                in_parts(len(block), merge)
+        for i, j, block in product_blocks(unit, unit):
+            in_parts(len(block), partial(_merge, block, unit, half, (i, j), margin, key, index, least))
     farthest = 2 * (half + 0.5 - least)  # a far row is a half long but for rounding
     return index, np.maximum(farthest, 1e-12)
 

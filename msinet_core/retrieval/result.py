@@ -15,14 +15,8 @@ from safetensors.numpy import load_file, save_file
 from msinet_core.data.protocol import Protocol
 from msinet_core.errors import ReidError
 from msinet_core.retrieval.checks import feature_array
-from msinet_core.retrieval.ranking import (
-    Matches,
-    Ranking,
-    RankList,
-    find_matches,
-    list_from_features,
-    rank,
-)
+from msinet_core.retrieval.matches import Matches, find_matches
+from msinet_core.retrieval.ranking import Ranking, RankList, list_from_features, rank
 from msinet_core.retrieval.rerank import Reranking, rank_reranked, reranking
 from msinet_core.retrieval.tables import read_table, whole_folder, write_table
 
@@ -62,14 +56,14 @@ class RetrievalResult:
         query_table, gallery_table = query_table.reset_index(drop=True), gallery_table.reset_index(drop=True)
         protocol = protocol or Protocol()
         query, gallery = feature_array(query_features, "query features"), feature_array(gallery_features, "gallery features")
-        ranking = rank(query, gallery, *_labels(query_table, gallery_table), **_rules(protocol))
+        ranking = rank(query, gallery, *labels_of(query_table, gallery_table), **rules_of(protocol))
         return cls(query, gallery, query_table, gallery_table, protocol, ranking)
 
     def reranked(self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> RetrievalResult:
         """The same features ranked by k-reciprocal re-ranking; see `rerank`."""
         prepared = reranking(self.query_features, self.gallery_features, k1, k2, lambda_value)
         ranking = rank_reranked(
-            prepared, *_labels(self.query_table, self.gallery_table), **_rules(self.protocol)
+            prepared, *labels_of(self.query_table, self.gallery_table), **rules_of(self.protocol)
         )
         return RetrievalResult(
             self.query_features, self.gallery_features, self.query_table, self.gallery_table, self.protocol,
@@ -84,7 +78,7 @@ class RetrievalResult:
     def matches(self) -> Matches:
         """Which gallery rows match each query, and which are left out."""
         counts = len(self.query_table), len(self.gallery_table)
-        return find_matches(*_labels(self.query_table, self.gallery_table), counts, **_rules(self.protocol))
+        return find_matches(*labels_of(self.query_table, self.gallery_table), counts, **rules_of(self.protocol))
 
     def metrics(self) -> dict[str, float]:
         """mAP, rank-1, 5, 10, mINP; over draws the means, with deviations as `mAP_deviation` and so on."""
@@ -191,11 +185,13 @@ class RetrievalResult:
         )
 
 
-def _labels(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
+def labels_of(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
+    """Identities and cameras as `rank` takes them."""
     return query["identity"], gallery["identity"], query.get("camera"), gallery.get("camera")
 
 
-def _rules(protocol: Protocol) -> dict[str, Any]:
+def rules_of(protocol: Protocol) -> dict[str, Any]:
+    """A protocol as the keywords of `rank`."""
     return {
         "same_camera": "exclude" if protocol.exclude_same_camera else "keep",
         "junk_identities": protocol.junk_identities,

@@ -59,7 +59,9 @@ def test_mean_and_deviation_equal_a_naive_loop(drawn_rows):
 
 def test_a_seed_fixes_the_ten_galleries(drawn_rows):
     features, table = drawn_rows
-    scores = [score_table(features, table, Protocol(gallery_draws=10, draw_seed=seed)).draws for seed in (0, 0, 1)]
+    scores = [
+        score_table(features, table, Protocol(gallery_draws=10, draw_seed=seed)).draws for seed in (0, 0, 1)
+    ]
     pd.testing.assert_frame_equal(scores[0], scores[1])
     assert not scores[0]["mAP"].equals(scores[2]["mAP"])
 
