@@ -62,7 +62,9 @@ class PerImage(Dataset):
         steps += [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
         if settings.erase:
             fill = list(settings.erase_fill)
-            steps.append(transforms.RandomErasing(settings.erase, settings.erase_area, settings.erase_aspect, fill))
+            steps.append(
+                transforms.RandomErasing(settings.erase, settings.erase_area, settings.erase_aspect, fill)
+            )
         self.transform = transforms.Compose(steps)
 
     def __len__(self) -> int:
@@ -79,10 +81,14 @@ def write_pictures(folder: Path, count: int) -> pd.DataFrame:
 
     def write(n: int) -> str:
         rng = np.random.default_rng(n)
-        picture = Image.fromarray(rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)).resize((64, 128), Image.Resampling.BICUBIC)
+        picture = Image.fromarray(rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)).resize(
+            (64, 128), Image.Resampling.BICUBIC
+        )
         noise = rng.normal(0, 6, (128, 64, 1))
         name = f"{n:05d}.jpg"
-        Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)).save(folder / name, quality=90)
+        Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)).save(
+            folder / name, quality=90
+        )
         return name
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -111,25 +117,34 @@ def paths_to_compare(
 
     def per_image(workers: int, most: int) -> float:
         dataset = PerImage([root / path for path in table["path"]], settings)
-        return rate(DataLoader(dataset, batch_sampler=sampler.epoch(0)[: most + 1], num_workers=workers), most)
+        return rate(
+            DataLoader(dataset, batch_sampler=sampler.epoch(0)[: most + 1], num_workers=workers), most
+        )
 
     def ours(reader: ImageReader) -> Callable[[int, int], float]:
         def run(workers: int, most: int) -> float:
-            return rate(TrainBatches(reader, table["label"], sampler, settings, workers=workers).epoch(0), most)
+            return rate(
+                TrainBatches(reader, table["label"], sampler, settings, workers=workers).epoch(0), most
+            )
 
         return run
 
     return {"per image": per_image, **{f"cache {name}": ours(reader) for name, reader in readers.items()}}
 
 
-def throughput(root: Path, table: pd.DataFrame, cache_dir: Path, workers: list[int], rounds: int) -> pd.DataFrame:
+def throughput(
+    root: Path, table: pd.DataFrame, cache_dir: Path, workers: list[int], rounds: int
+) -> pd.DataFrame:
     """Images a second of every path, augmentation and number of workers: the median of `rounds`."""
     rows = []
     readers = {
         cache: open_images(table, root, HEIGHT, WIDTH, cache=cache, cache_dir=cache_dir)
         for cache in ("memory", "disk", "none")
     }
-    for name, settings in (("within", Augmentation.within_domain()), ("across", Augmentation.across_domains())):
+    for name, settings in (
+        ("within", Augmentation.within_domain()),
+        ("across", Augmentation.across_domains()),
+    ):
         paths = paths_to_compare(root, table, readers, settings)
         paths["cache memory"](0, 2)  # compiles
         for count in workers:
@@ -166,10 +181,14 @@ def building(root: Path, table: pd.DataFrame, cache_dir: Path) -> dict[str, floa
 
 def plot(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-    for axes, (name, part) in zip(figure.subplots(1, 2, sharey=True), table.groupby("augmentation", sort=False), strict=True):
+    for axes, (name, part) in zip(
+        figure.subplots(1, 2, sharey=True), table.groupby("augmentation", sort=False), strict=True
+    ):
         for path, line in part.groupby("path", sort=False):
             axes.plot(line["workers"], line["images_per_second"], marker="o", label=path)
-        axes.set(title=f"augmentation {name} domain{'s' * (name == 'across')}", xlabel="workers", yscale="log")
+        axes.set(
+            title=f"augmentation {name} domain{'s' * (name == 'across')}", xlabel="workers", yscale="log"
+        )
         axes.set_xticks(sorted(part["workers"].unique()))
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel("images a second")
@@ -179,14 +198,19 @@ def plot(table: pd.DataFrame) -> Figure:
 
 def report(rates: pd.DataFrame) -> dict[str, Any]:
     """Prints the table and how many times faster than the per-image path; draws the plot."""
-    wide = rates.pivot_table(index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False)
+    wide = rates.pivot_table(
+        index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False
+    )
     usual = wide.xs("per image", level="path")
     ratios = {path: (wide.xs(path, level="path") / usual).round(1) for path in ("cache memory", "cache disk")}
     print(wide.round(0).to_string())
     for path, ratio in ratios.items():
         print(f"\n{path} / per image\n{ratio.to_string()}")
     plot(rates).savefig(RESULTS / "data_throughput.png", dpi=110)
-    return {"throughput": rates.to_dict("records"), "ratio": {p: r.to_dict("index") for p, r in ratios.items()}}
+    return {
+        "throughput": rates.to_dict("records"),
+        "ratio": {p: r.to_dict("index") for p, r in ratios.items()},
+    }
 
 
 def main() -> None:

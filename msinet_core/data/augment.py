@@ -54,7 +54,8 @@ class Augmentation:
                 raise ReidError(f"augmentation: {name} is {getattr(self, name)}; it lies in 0 to 1")
         if self.pad < 0 or self.erase_attempts < 1:
             raise ReidError(
-                f"augmentation: pad is {self.pad} (at least 0), erase_attempts {self.erase_attempts} (at least 1)"
+                f"augmentation: pad is {self.pad} (at least 0), "
+                f"erase_attempts {self.erase_attempts} (at least 1)"
             )
         for name, most in (("erase_area", 1.0), ("erase_aspect", math.inf)):
             low, high = getattr(self, name)

@@ -59,7 +59,9 @@ class TrainBatches:
         rows of `reader.table` (int64, N, on the CPU).
         """
         chosen = self.sampler.epoch(epoch)
-        return ahead(lambda step: self._make(epoch, step, chosen[step]), range(start, len(chosen)), self.workers)
+        return ahead(
+            lambda step: self._make(epoch, step, chosen[step]), range(start, len(chosen)), self.workers
+        )
 
     def _make(self, epoch: int, step: int, rows: np.ndarray) -> Batch:
         generator = step_generator(self.seed, epoch, step, self.sampler.rank)

@@ -82,7 +82,8 @@ def check_twins(split: TwinSplit) -> list[Finding]:
     both = len(split.shared_identities)
     what = (
         f"{counted(both, 'identity', 'identities')} on both sides ({split.identity_overlap:.0%}), "
-        f"{split.num_train_identities - both:,} only in train, {split.num_validation_identities - both:,} only in validation"
+        f"{split.num_train_identities - both:,} only in train, "
+        f"{split.num_validation_identities - both:,} only in validation"
     )
     findings.append(Finding("twins: identities", "ok", what))
     if not both or split.train["camera"].isna().any() or split.validation["camera"].isna().any():
@@ -106,7 +107,9 @@ def _sizes(dataset: ReidDataset) -> list[Finding]:
 def _splits(dataset: ReidDataset, needs: Sequence[str]) -> list[Finding]:
     counts = dataset.table["split"].value_counts()
     empty = [name for name in SPLITS if not counts.get(name, 0)]
-    findings = [Finding("splits", "ok", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS) + " images")]
+    findings = [
+        Finding("splits", "ok", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS) + " images")
+    ]
     for name in empty:
         needed = name in needs
         findings.append(
@@ -124,7 +127,11 @@ def _files(dataset: ReidDataset, severity: str) -> list[Finding]:
     missing = missing_files(dataset)
     if not missing:
         return [Finding("files", "ok", f"all {len(dataset):,} images are there")]
-    found = f"{len(missing):,} of {counted(len(dataset), 'image')} {'is' if len(missing) == 1 else 'are'} missing under {dataset.root}: {shown(missing)}"
+    verb = "is" if len(missing) == 1 else "are"
+    found = (
+        f"{len(missing):,} of {counted(len(dataset), 'image')} {verb} missing under {dataset.root}: "
+        f"{shown(missing)}"
+    )
     remedy = "unpack the data set again, mend its list, or pass on_bad_image='skip' to go on without them"
     return [Finding("files", severity, found, remedy, tuple(missing))]
 
@@ -156,12 +163,22 @@ def _rows_twice(dataset: ReidDataset, protocol: Protocol) -> list[Finding]:
         return [Finding("rows", "error", f"files with two identities: {shown(paths)}", remedy, paths)]
     spread = repeated.assign(test=repeated["split"] != "train").groupby("path")["test"].nunique() > 1
     if spread.any():
-        what = f"{counted(spread.sum(), 'file is', 'files are')} in training and in testing: {shown(spread.index[spread])}"
-        return [Finding("rows", "error", what, remedy, tuple(spread.index[spread]))]
+        both = tuple(spread.index[spread])
+        what = f"{counted(len(both), 'file is', 'files are')} in training and in testing: {shown(both)}"
+        return [Finding("rows", "error", what, remedy, both)]
     if protocol.exclude_same_camera and (groups["split"].nunique() == groups.size()).all():
-        what = f"{counted(len(paths), 'query is', 'queries are')} in the gallery too, where the same-camera rule removes them"
+        who = counted(len(paths), "query is", "queries are")
+        what = f"{who} in the gallery too, where the same-camera rule removes them"
         return [Finding("rows", "ok", what)]
-    return [Finding("rows", "warning", f"{counted(len(paths), 'file has', 'files have')} several rows: {shown(paths)}", remedy, paths)]
+    return [
+        Finding(
+            "rows",
+            "warning",
+            f"{counted(len(paths), 'file has', 'files have')} several rows: {shown(paths)}",
+            remedy,
+            paths,
+        )
+    ]
 
 
 def _training_identities(dataset: ReidDataset, identities_per_batch: int | None) -> list[Finding]:
@@ -171,12 +188,18 @@ def _training_identities(dataset: ReidDataset, identities_per_batch: int | None)
     findings = []
     single = sorted(counts.index[counts == 1], key=str)
     if len(single) == len(counts):
-        what, remedy = "every training identity has one image only", "give them a second one: nothing can be learnt"
+        what, remedy = (
+            "every training identity has one image only",
+            "give them a second one: nothing can be learnt",
+        )
         findings.append(Finding("training identities", "error", what, remedy, tuple(single)))
     elif single:
         who = counted(len(single), "training identity has", "training identities have")
         what = f"{who} one image only: {shown(single)}"
-        remedy = "one image makes no pair; leave such identities out with min_images=2, or keep them with min_images=1"
+        remedy = (
+            "one image makes no pair; leave such identities out with min_images=2, "
+            "or keep them with min_images=1"
+        )
         findings.append(Finding("training identities", "warning", what, remedy, tuple(single)))
     if identities_per_batch and len(counts) < identities_per_batch:
         what = f"a batch takes {identities_per_batch} identities, the training split has {len(counts)}"
@@ -236,4 +259,6 @@ def _queries(dataset: ReidDataset, protocol: Protocol, needs: Sequence[str]) -> 
         if protocol.exclude_same_camera:
             remedy += ", or take a protocol with exclude_same_camera=False"
         return [Finding("queries", severity, what, remedy, without)]
-    return [Finding("queries", "warning", what, "they do not count in any figure; nothing need be done", without)]
+    return [
+        Finding("queries", "warning", what, "they do not count in any figure; nothing need be done", without)
+    ]

@@ -75,7 +75,9 @@ def _sizes(good: pd.DataFrame) -> Finding:
     if small.empty:
         return Finding("images", "ok", what)
     what += f"; {len(small):,} with a side below {SMALLEST}: {shown(small)}"
-    return Finding("images", "warning", what, "look at them: so small a picture shows no identity", tuple(small))
+    return Finding(
+        "images", "warning", what, "look at them: so small a picture shows no identity", tuple(small)
+    )
 
 
 def _pictures_twice(dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol) -> list[Finding]:
@@ -96,15 +98,32 @@ def _pictures_twice(dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol
     harmless = query_copy & ~two_names & ~two_sides & protocol.exclude_same_camera
     for chosen, what, remedy in (
         (two_names, "under two identities", "one of them is wrong; correct or remove it"),
-        (two_sides & ~two_names, "in both training and testing", "remove them from one side: the test is not fair"),
-        (~two_names & ~two_sides & ~harmless, "twice on one side", "remove one: it teaches nothing, and matches itself"),
+        (
+            two_sides & ~two_names,
+            "in both training and testing",
+            "remove them from one side: the test is not fair",
+        ),
+        (
+            ~two_names & ~two_sides & ~harmless,
+            "twice on one side",
+            "remove one: it teaches nothing, and matches itself",
+        ),
     ):
         if chosen.any():
             paths = twice["path"][chosen]
             count = twice["pixels"][chosen].nunique()
-            findings.append(Finding("pictures", "warning", f"{counted(count, 'picture')} {what}: {shown(paths)}", remedy, tuple(paths)))
+            findings.append(
+                Finding(
+                    "pictures",
+                    "warning",
+                    f"{counted(count, 'picture')} {what}: {shown(paths)}",
+                    remedy,
+                    tuple(paths),
+                )
+            )
     if harmless.any():
         count = twice["pixels"][harmless].nunique()
-        what = f"{counted(count, 'query is', 'queries are')} in the gallery too, where the same-camera rule removes them"
+        who = counted(count, "query is", "queries are")
+        what = f"{who} in the gallery too, where the same-camera rule removes them"
         findings.append(Finding("pictures", "ok", what))
     return findings

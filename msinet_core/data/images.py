@@ -98,7 +98,9 @@ def open_images(
     if on_bad_image not in ("error", "skip"):
         raise ReidError(f"on_bad_image is {on_bad_image!r}; it is 'error' or 'skip'")
     if height < 1 or width < 1 or workers < 0:
-        raise ReidError(f"height {height}, width {width} and workers {workers} must be positive (workers may be 0)")
+        raise ReidError(
+            f"height {height}, width {width} and workers {workers} must be positive (workers may be 0)"
+        )
     if len(table) == 0:
         raise ReidError("there are no images to open: the table has no rows")
     workers = workers or disk.usable_cores()

@@ -104,7 +104,8 @@ def folders(
         writes it), with a group `identity`, perhaps a group `camera`, and any further named groups,
         which become columns: `r"(?P<identity>\d+)/(?P<camera>[^_]+)_"` reads `0042/north_17.jpg`.
     images: the folder that listed paths start from. Listed paths without a suffix get `.jpg`.
-    title: the data set's name. cameras: a text file with `path;camera` a line (further fields are passed over), for names that do
+    title: the data set's name.
+    cameras: a text file with `path;camera` a line (further fields are passed over), for names that do
         not say the camera. VERI-Wild is `folders` with `train="train_test_split/train_list.txt"`,
         `query="train_test_split/test_3000_id_query.txt"`, `gallery="train_test_split/test_3000_id.txt"`,
         `images="images"`, `cameras="train_test_split/vehicle_info.txt"`, `pattern=r"(?P<identity>\d+)/"`.
@@ -195,7 +196,11 @@ def _nothing_read(source: Path, paths: list[str], pattern: str) -> str:
 def identities(given: Any) -> tuple[Any, ...]:
     """A tuple of identities from one, several, or `-1,0` as the command line gives them."""
     if isinstance(given, str):
-        return tuple(integers_or_text(pd.Series(given.split(","), dtype="str"), padded=False).tolist()) if given else ()
+        return (
+            tuple(integers_or_text(pd.Series(given.split(","), dtype="str"), padded=False).tolist())
+            if given
+            else ()
+        )
     return (given,) if isinstance(given, int) else tuple(given)
 
 

@@ -62,7 +62,9 @@ def _msmt17_root(root: Path, version: str | None) -> tuple[Path, str]:
         raise ReidError(f"{root} holds both versions of MSMT17; choose one with version='V1' or version='V2'")
     wanted = version or (present[0] if present else "V1")
     try:
-        return find_root(root, (f"MSMT17_{wanted}",), (*MSMT17_FOLDERS[wanted], *MSMT17_LISTS), MSMT17_LAYOUT), wanted
+        return find_root(
+            root, (f"MSMT17_{wanted}",), (*MSMT17_FOLDERS[wanted], *MSMT17_LISTS), MSMT17_LAYOUT
+        ), wanted
     except ReidError as error:
         other = [name for name in present if name != wanted]
         hint = f" (version {other[0]} is there: pass version={other[0]!r})" if other else ""
@@ -123,7 +125,9 @@ def _vehicleid_rows(file: Path) -> pd.DataFrame:
     entries = read_list(file)
     wrong = [path for path, identity in entries if identity is None]
     if wrong or not entries:
-        what = f"the line of {wrong[0]!r} is not of the form 'image_name vehicle_id'" if wrong else "it is empty"
+        what = (
+            f"the line of {wrong[0]!r} is not of the form 'image_name vehicle_id'" if wrong else "it is empty"
+        )
         raise ReidError(f"{file}: {what}; unpack the lists again")
     table = pd.DataFrame(entries, columns=["path", "identity"]).astype({"identity": "int64"})
     return table.assign(path="image/" + table["path"]).sort_values("path", ignore_index=True)

@@ -13,7 +13,10 @@ from msinet_core.data.roots import listing, shown
 from msinet_core.data.table import COLUMNS, SPLITS, ReidDataset
 from msinet_core.errors import ReidError
 
-LAYOUT = "A manifest is a CSV with the columns path, identity, split (train, query or gallery) and, where known, camera"
+LAYOUT = (
+    "A manifest is a CSV with the columns path, identity, split (train, query or gallery) "
+    "and, where known, camera"
+)
 
 
 def manifest(
@@ -42,7 +45,9 @@ def manifest(
     for column in ("path", "identity", "split"):
         empty = table.index[table[column].str.strip() == ""]
         if len(empty):
-            raise ReidError(f"{path}: {column} is empty in line {_lines(empty)}; fill it in or delete the line")
+            raise ReidError(
+                f"{path}: {column} is empty in line {_lines(empty)}; fill it in or delete the line"
+            )
     unknown = table.index[~table["split"].isin(SPLITS)]
     if len(unknown):
         raise ReidError(
@@ -61,7 +66,9 @@ def _read(path: Path) -> pd.DataFrame:
         header = list(pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True).columns)
         missing = [column for column in ("path", "identity", "split") if column not in header]
         if missing:
-            raise ReidError(f"{path} lacks the column {', '.join(missing)}; it has {shown(header, 8)}. {LAYOUT}")
+            raise ReidError(
+                f"{path} lacks the column {', '.join(missing)}; it has {shown(header, 8)}. {LAYOUT}"
+            )
         # An identity may well be called NA or nan: only the further columns have missing values.
         table = pd.read_csv(
             path,

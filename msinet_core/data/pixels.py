@@ -90,7 +90,9 @@ def jitter(image, order, factors, weights):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def augment_batch(batch, out, move, jitters, order, factors, weights, mean, std, erase, fill):  # type: ignore[no-untyped-def]
+def augment_batch(  # type: ignore[no-untyped-def]
+    batch, out, move, jitters, order, factors, weights, mean, std, erase, fill
+):
     """uint8 N x 3 x H x W to augmented and normalised float32.
 
     move: N x 3, whether to flip, rows down, columns right. The others as `augment.Draws` has them.

@@ -80,7 +80,8 @@ class DataReport:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td style='color:{COLOURS[f.severity]}'><b>{f.severity}</b></td><td>{escape(f.check)}</td>"
-            f"<td style='text-align:left'>{escape(f.found)}</td><td style='text-align:left'>{escape(f.remedy)}</td></tr>"
+            f"<td style='text-align:left'>{escape(f.found)}</td>"
+            f"<td style='text-align:left'>{escape(f.remedy)}</td></tr>"
             for f in self.findings
         )
         return (
@@ -94,4 +95,6 @@ def _count(number: int, word: str) -> str:
 
 
 def _wrapped(head: str, text: str, width: int = 110) -> list[str]:
-    return wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False) or [head]
+    return wrap(
+        text, width, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
+    ) or [head]

@@ -42,7 +42,9 @@ def table(
     rows = pd.read_csv(path, dtype={"path": "str", "identity": "str"}, encoding="utf-8-sig")
     if "identity" in rows.columns:
         rows["identity"] = integers_or_text(rows["identity"], padded=False)
-    return from_table(rows, path.parent, title=title, camera=camera, split=split, test_share=test_share, seed=seed)
+    return from_table(
+        rows, path.parent, title=title, camera=camera, split=split, test_share=test_share, seed=seed
+    )
 
 
 def from_table(

@@ -41,9 +41,19 @@ def market(tmp_path: Path) -> Path:
     write_all(
         root,
         [
-            *(f"bounding_box_train/{i:04d}_c{c}s1_{n:06d}_01.jpg" for i in (2, 7, 11) for c in (1, 3) for n in (151, 276)),
+            *(
+                f"bounding_box_train/{i:04d}_c{c}s1_{n:06d}_01.jpg"
+                for i in (2, 7, 11)
+                for c in (1, 3)
+                for n in (151, 276)
+            ),
             *(f"query/{i:04d}_c{c}s1_000001_00.jpg" for i in (1, 3) for c in (1, 6)),
-            *(f"bounding_box_test/{i:04d}_c{c}s2_{n:06d}_04.jpg" for i in (1, 3) for c in (1, 6) for n in (2, 9)),
+            *(
+                f"bounding_box_test/{i:04d}_c{c}s2_{n:06d}_04.jpg"
+                for i in (1, 3)
+                for c in (1, 6)
+                for n in (2, 9)
+            ),
             "bounding_box_test/-1_c1s1_000401_03.jpg",
             "bounding_box_test/0000_c4s3_012345_02.jpg",
         ],
@@ -57,7 +67,10 @@ def veri(tmp_path: Path) -> Path:
     """VeRi-776's layout; as in the real one, the queries are in the gallery too."""
     root = tmp_path / "VeRi"
     queries = [f"{i:04d}_c{c:03d}_00016450_0.jpg" for i in (2, 5) for c in (1, 20)]
-    write_all(root, (f"image_train/{i:04d}_c{c:03d}_000{n}_0.jpg" for i in (1, 3) for c in (2, 19) for n in (10, 20)))
+    write_all(
+        root,
+        (f"image_train/{i:04d}_c{c:03d}_000{n}_0.jpg" for i in (1, 3) for c in (2, 19) for n in (10, 20)),
+    )
     write_all(root, (f"image_query/{name}" for name in queries))
     write_all(root, (f"image_test/{i:04d}_c{c:03d}_00077777_0.jpg" for i in (2, 5) for c in (1, 20)))
     for name in queries:
@@ -111,7 +124,12 @@ def cuhk03(tmp_path: Path) -> Path:
         write_all(
             root / boxes,
             [
-                *(f"bounding_box_train/{i:04d}_c{c}_{n}.png" for i in (1, 4) for c in (1, 2) for n in range(1, count + 1)),
+                *(
+                    f"bounding_box_train/{i:04d}_c{c}_{n}.png"
+                    for i in (1, 4)
+                    for c in (1, 2)
+                    for n in range(1, count + 1)
+                ),
                 *(f"query/{i:04d}_c{c}_1.png" for i in (3, 9) for c in (1, 2)),
                 *(f"bounding_box_test/{i:04d}_c{c}_{n}.png" for i in (3, 9) for c in (1, 2) for n in (2, 21)),
             ],

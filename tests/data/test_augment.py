@@ -66,12 +66,16 @@ def naive(images, settings, draws):
     return torch.stack(out)
 
 
-@pytest.mark.parametrize("settings", [WITHIN, ACROSS, replace(ACROSS, erase=1.0, pad=3, flip=1.0), replace(WITHIN, pad=40)])
+@pytest.mark.parametrize(
+    "settings", [WITHIN, ACROSS, replace(ACROSS, erase=1.0, pad=3, flip=1.0), replace(WITHIN, pad=40)]
+)
 def test_equals_torchvision_on_the_same_draws(settings):
     images = pictures()
     draws = draw(len(images), H, W, settings, step_generator(2))
     # torchvision's weights of grey have four digits for float images, three in PIL: 2e-4 apart
-    torch.testing.assert_close(apply(images, settings, draws), naive(images, settings, draws), rtol=0, atol=3e-3)
+    torch.testing.assert_close(
+        apply(images, settings, draws), naive(images, settings, draws), rtol=0, atol=3e-3
+    )
 
 
 @pytest.mark.parametrize("settings", [WITHIN, ACROSS, replace(ACROSS, erase=1.0), replace(WITHIN, pad=40)])
@@ -92,9 +96,13 @@ def test_grey_weights_are_pils():
 
 def test_normalise():
     images = pictures(3)
-    expected = (images.double() / 255 - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    expected = (images.double() / 255 - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(
+        IMAGENET_STD
+    ).view(3, 1, 1)
     torch.testing.assert_close(normalise(images), expected.float(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(augment(images, Augmentation.none(), step_generator(0)), normalise(images), rtol=0, atol=0)
+    torch.testing.assert_close(
+        augment(images, Augmentation.none(), step_generator(0)), normalise(images), rtol=0, atol=0
+    )
 
 
 def test_flip_share(many):
@@ -200,7 +208,12 @@ def test_jittered_means_as_torchvisions(many_across):
     ours = (out * torch.tensor(IMAGENET_STD).view(3, 1, 1)).std((1, 2, 3))
     torch.manual_seed(0)
     jitter = v2.ColorJitter(0.4, 0.4, 0.3)
-    theirs = torch.stack([jitter(image.float() / 255).sub(torch.tensor(IMAGENET_MEAN).view(3, 1, 1)).std() for _ in range(1500)])
+    theirs = torch.stack(
+        [
+            jitter(image.float() / 255).sub(torch.tensor(IMAGENET_MEAN).view(3, 1, 1)).std()
+            for _ in range(1500)
+        ]
+    )
     assert stats.ks_2samp(ours.numpy(), theirs.numpy()).statistic < 0.072
 
 
@@ -208,7 +221,12 @@ def test_turning_one_off_leaves_the_others():
     full = draw(64, H, W, WITHIN, step_generator(0))
     for change in ({"erase": 0.0}, {"flip": 0.0}, {"pad": 0}, {"brightness": 0.4}):
         part = draw(64, H, W, replace(WITHIN, **change), step_generator(0))
-        same = {"flip": "flip" in change, "top": "pad" in change, "left": "pad" in change, "erase": "erase" in change}
+        same = {
+            "flip": "flip" in change,
+            "top": "pad" in change,
+            "left": "pad" in change,
+            "erase": "erase" in change,
+        }
         for name, changed in same.items():
             assert changed or torch.equal(getattr(part, name), getattr(full, name)), (change, name)
 

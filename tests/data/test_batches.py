@@ -27,11 +27,15 @@ def reader(tmp_path, images):
 
 def batches(reader, workers=0, seed=3, augmentation=None, **shard):
     sampler = IdentitySampler(LABELS, 3, 2, seed, **shard)
-    return TrainBatches(reader, LABELS, sampler, augmentation or Augmentation.within_domain(), seed=seed, workers=workers)
+    return TrainBatches(
+        reader, LABELS, sampler, augmentation or Augmentation.within_domain(), seed=seed, workers=workers
+    )
 
 
 def same(a, b):
-    return len(a) == len(b) and all(torch.equal(x, y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
+    return len(a) == len(b) and all(
+        torch.equal(x, y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True)
+    )
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])

@@ -121,7 +121,11 @@ def test_no_room(open_disk, monkeypatch):
 def test_auto(monkeypatch, tmp_path):
     shape, size = (10, 3, 16, 8), 10 * 3 * 16 * 8
     usage = shutil.disk_usage("/")
-    for memory, disk, expected in ((2 * size, 0, "memory"), (2 * size - 2, 2 * size, "disk"), (size, size, "none")):
+    for memory, disk, expected in (
+        (2 * size, 0, "memory"),
+        (2 * size - 2, 2 * size, "disk"),
+        (size, size, "none"),
+    ):
         monkeypatch.setattr(module, "free_memory", lambda value=memory: value)
         monkeypatch.setattr(module.shutil, "disk_usage", lambda _, value=disk: usage._replace(free=value))
         assert module.choose(shape, tmp_path / "not" / "there") == expected

@@ -62,7 +62,9 @@ def test_missing_files(manifest):
     assert finding.items == ("t/b1.png", "g/c1.png")
     assert "2 of 6 images are missing" in finding.found
     assert "on_bad_image='skip'" in finding.remedy
-    with pytest.raises(ReidError, match=r"'manifest mine' cannot be used: 2 of 6 images are missing.*t/b1\.png"):
+    with pytest.raises(
+        ReidError, match=r"'manifest mine' cannot be used: 2 of 6 images are missing.*t/b1\.png"
+    ):
         report.raise_if_broken()
 
 
@@ -123,7 +125,10 @@ def test_picture_in_training_and_in_testing(manifest):
 
 def test_the_same_file_in_several_rows(manifest):
     assert only(checked(manifest(SOUND + "t/a0.png,a,1,train\n")), "rows", "warning").items == ("t/a0.png",)
-    assert "two identities" in only(checked(manifest(SOUND + "t/a0.png,b,1,train\n"), quick=True), "rows", "error").found
+    assert (
+        "two identities"
+        in only(checked(manifest(SOUND + "t/a0.png,b,1,train\n"), quick=True), "rows", "error").found
+    )
     twice = checked(manifest(SOUND + "t/a0.png,a,1,gallery\n"), quick=True)
     assert "in training and in testing" in only(twice, "rows", "error").found
 
@@ -135,11 +140,18 @@ def test_queries_in_the_gallery_as_in_veri776(veri):
 
 
 def test_training_identity_with_one_image(manifest):
-    finding = only(checked(manifest(SOUND.replace("t/b1.png,b,2,train\n", "")), quick=True), "training identities", "warning")
+    finding = only(
+        checked(manifest(SOUND.replace("t/b1.png,b,2,train\n", "")), quick=True),
+        "training identities",
+        "warning",
+    )
     assert finding.items == ("b",)
     assert finding.found.startswith("1 training identity has one image only")
     text = "path,identity,camera,split\nt/a.png,a,1,train\nt/b.png,b,1,train\n"
-    assert "every training identity" in only(checked(manifest(text), quick=True), "training identities", "error").found
+    assert (
+        "every training identity"
+        in only(checked(manifest(text), quick=True), "training identities", "error").found
+    )
 
 
 def test_fewer_identities_than_a_batch(manifest):
@@ -162,7 +174,11 @@ def test_no_query_with_a_match_by_another_camera(manifest):
     finding = only(report, "queries", "error")
     assert "1 of 1 queries have no match by another camera" in finding.found
     assert "exclude_same_camera=False" in finding.remedy
-    kept = checked(manifest(SOUND.replace("g/c1.png,c,2", "g/c1.png,c,1")), quick=True, protocol=Protocol(exclude_same_camera=False))
+    kept = checked(
+        manifest(SOUND.replace("g/c1.png,c,2", "g/c1.png,c,1")),
+        quick=True,
+        protocol=Protocol(exclude_same_camera=False),
+    )
     assert kept.ok
     searching = checked(manifest(SOUND.replace("g/c1.png,c,2", "g/c1.png,c,1")), quick=True, needs=("train",))
     assert searching.ok
@@ -178,7 +194,9 @@ def test_some_queries_without_a_match(manifest):
 @pytest.mark.parametrize("exclude", [True, False])
 def test_has_match_equals_loops(seed, exclude):
     rng = np.random.default_rng(seed)
-    q, g = (pd.DataFrame({"identity": rng.integers(-1, 12, n), "camera": rng.integers(0, 3, n)}) for n in (40, 30))
+    q, g = (
+        pd.DataFrame({"identity": rng.integers(-1, 12, n), "camera": rng.integers(0, 3, n)}) for n in (40, 30)
+    )
     protocol = Protocol(exclude_same_camera=exclude, junk_identities=(-1,), distractor_identities=(0,))
     expected = [
         a.identity not in (-1, 0)
@@ -243,7 +261,9 @@ def test_twins_split():
     far = only(by_order, "twins: cameras", "warning")
     assert "differ by 1.00" in far.found
     assert "stratify_by_camera=True" in far.remedy
-    even = check_dataset(data, quick=True, needs=("train",), twin_split=twins_split(data, stratify_by_camera=True))
+    even = check_dataset(
+        data, quick=True, needs=("train",), twin_split=twins_split(data, stratify_by_camera=True)
+    )
     assert "differ by 0.00" in only(even, "twins: cameras", "ok").found
 
 
@@ -260,7 +280,9 @@ def test_a_hundred_thousand_rows_in_seconds(tmp_path):
     table = pd.DataFrame({"path": [f"images/{i % 500:03d}/{i:06d}.jpg" for i in range(n)]})
     table["identity"] = [f"id{i % 5000}" for i in range(n)]
     table["camera"] = np.arange(n) // 5000 % 8
-    table["split"] = np.where(np.arange(n) % 5000 < 2500, "train", np.where(np.arange(n) < 10_000, "query", "gallery"))
+    table["split"] = np.where(
+        np.arange(n) % 5000 < 2500, "train", np.where(np.arange(n) < 10_000, "query", "gallery")
+    )
     table.to_csv(tmp_path / "manifest.csv", index=False)
     begin = time.perf_counter()
     report = checked(tmp_path, quick=True)

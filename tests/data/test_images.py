@@ -32,7 +32,9 @@ def open_as(cache, folder, tmp_path, **options):
 
 def naive(root, paths):
     resize = v2.Resize((H, W))  # bilinear with antialiasing on PIL images
-    return torch.stack([v2.functional.pil_to_tensor(resize(Image.open(root / p).convert("RGB"))) for p in paths])
+    return torch.stack(
+        [v2.functional.pil_to_tensor(resize(Image.open(root / p).convert("RGB"))) for p in paths]
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -97,7 +99,9 @@ def break_two(root):
 @pytest.mark.parametrize("cache", CACHES)
 def test_unreadable_images_are_named(folder, tmp_path, cache):
     break_two(folder[0])
-    with pytest.raises(ReidError, match=r"2 images cannot be used.*4\.jpg cannot be read.*7\.png.*on_bad_image='skip'"):
+    with pytest.raises(
+        ReidError, match=r"2 images cannot be used.*4\.jpg cannot be read.*7\.png.*on_bad_image='skip'"
+    ):
         open_as(cache, folder, tmp_path).read(range(9))
     assert not list((tmp_path / "cache").glob("*.u8"))
     assert not list((tmp_path / "cache").glob("*.part"))
@@ -121,7 +125,11 @@ def test_skip_leaves_them_out_and_lists_them(folder, tmp_path, cache):
         assert len(reader) == 6
         assert reader.table["identity"].tolist() == kept
         assert reader.table.index.tolist() == list(range(6))
-        assert [("0.jpg" in s, "4.jpg" in s, "7.png" in s) for s in reader.skipped] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+        assert [("0.jpg" in s, "4.jpg" in s, "7.png" in s) for s in reader.skipped] == [
+            (1, 0, 0),
+            (0, 1, 0),
+            (0, 0, 1),
+        ]
         torch.testing.assert_close(reader.read(range(6)), naive(root, table["path"][kept]), rtol=0, atol=0)
         assert "3 left out" in repr(reader)
 

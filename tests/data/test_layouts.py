@@ -39,7 +39,10 @@ def test_rows_are_sorted_whatever_the_file_systems_order(market, monkeypatch):
     walk = os.walk
     monkeypatch.setattr(os, "walk", lambda *a, **k: ((d, s, files[::-1]) for d, s, files in walk(*a, **k)))
     pd.testing.assert_frame_equal(load_dataset("market1501", market).table, expected)
-    assert list(expected["path"]) == sorted(expected["path"], key=lambda p: (p.split("/")[0] != "bounding_box_train", p.split("/")[0] != "query", p))
+    assert list(expected["path"]) == sorted(
+        expected["path"],
+        key=lambda p: (p.split("/")[0] != "bounding_box_train", p.split("/")[0] != "query", p),
+    )
 
 
 def test_images_of_another_naming_are_left_out_and_told(market, image):
@@ -164,7 +167,9 @@ def test_folders_pattern_sees_only_the_path_below_the_split(tmp_path, images):
 
 
 def test_folders_from_lists_as_veri_wild(tmp_path, images):
-    images(tmp_path / "images", ["00001/000001.jpg", "00001/000002.jpg", "00002/000003.jpg", "00002/000004.jpg"])
+    images(
+        tmp_path / "images", ["00001/000001.jpg", "00001/000002.jpg", "00002/000003.jpg", "00002/000004.jpg"]
+    )
     lists = tmp_path / "train_test_split"
     lists.mkdir()
     (lists / "train_list.txt").write_text("00001/000002\n00001/000001\n")
@@ -212,7 +217,15 @@ def test_integers_or_text():
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [((), ()), ("", ()), (-1, (-1,)), ("-1,0", (-1, 0)), ("rex", ("rex",)), ([3, 4], (3, 4)), (("a",), ("a",))],
+    [
+        ((), ()),
+        ("", ()),
+        (-1, (-1,)),
+        ("-1,0", (-1, 0)),
+        ("rex", ("rex",)),
+        ([3, 4], (3, 4)),
+        (("a",), ("a",)),
+    ],
 )
 def test_identities(given, expected):
     assert identities(given) == expected

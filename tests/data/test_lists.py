@@ -60,14 +60,18 @@ def test_msmt17_wrong_version(msmt17):
 def test_msmt17_half_unpacked(msmt17, part):
     root = msmt17("V1")
     shutil.rmtree(root / part) if part == "test" else (root / part).unlink()
-    with pytest.raises(ReidError, match=rf"MSMT17_V1 lacks {part} \(half-unpacked\?\); it holds .*list_train"):
+    with pytest.raises(
+        ReidError, match=rf"MSMT17_V1 lacks {part} \(half-unpacked\?\); it holds .*list_train"
+    ):
         load_dataset("msmt17", root.parent)
 
 
 def test_msmt17_lists_of_another_kind(msmt17):
     root = msmt17("V1")
     (root / "list_query.txt").write_text("0000/portrait.jpg 0\n")
-    with pytest.raises(ReidError, match=r"list_query\.txt: the line of '0000/portrait\.jpg' is not of the form"):
+    with pytest.raises(
+        ReidError, match=r"list_query\.txt: the line of '0000/portrait\.jpg' is not of the form"
+    ):
         load_dataset("msmt17", root)
     (root / "list_query.txt").write_text("")
     with pytest.raises(ReidError, match=r"list_query\.txt is empty"):
@@ -111,7 +115,9 @@ def test_vehicleid_split_is_the_first_draw(vehicleid):
 def test_vehicleid_other_lists(vehicleid):
     data = load_dataset("vehicleid", vehicleid, test_size=1600)
     assert any("3 identities, its name says 1,600" in note for note in data.notes)
-    with pytest.raises(ReidError, match=r"no test_list_2400\.txt in .*it holds test_list_1600\.txt, test_list_800\.txt"):
+    with pytest.raises(
+        ReidError, match=r"no test_list_2400\.txt in .*it holds test_list_1600\.txt, test_list_800\.txt"
+    ):
         load_dataset("vehicleid", vehicleid, test_size=2400)
 
 
@@ -127,8 +133,13 @@ def test_vehicleid_identity_with_one_image(vehicleid, image):
 def test_vehicleid_broken(vehicleid):
     lists = vehicleid / "train_test_split"
     (lists / "train_list.txt").write_text("0000100 40\n0000101\n")
-    with pytest.raises(ReidError, match=r"train_list\.txt: the line of '0000101\.jpg' is not of the form 'image_name vehicle_id'"):
+    with pytest.raises(
+        ReidError,
+        match=r"train_list\.txt: the line of '0000101\.jpg' is not of the form 'image_name vehicle_id'",
+    ):
         load_dataset("vehicleid", vehicleid)
     shutil.rmtree(vehicleid / "image")
-    with pytest.raises(ReidError, match=r"VehicleID lacks image \(half-unpacked\?\); it holds train_test_split/"):
+    with pytest.raises(
+        ReidError, match=r"VehicleID lacks image \(half-unpacked\?\); it holds train_test_split/"
+    ):
         load_dataset("vehicleid", vehicleid.parent)

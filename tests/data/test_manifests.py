@@ -30,7 +30,9 @@ def test_the_csv_itself_or_another_file(manifest):
     (root / "manifest.csv").rename(root / "other.csv")
     data = load_dataset("manifest", root, file="other.csv", title="mine", junk_identities=(-1,))
     assert (data.name, data.junk_identities, data.root) == ("mine", (-1,), root)
-    with pytest.raises(ReidError, match=r"no manifest\.csv in .*mine; .*holds i/, other\.csv\. A manifest is a CSV"):
+    with pytest.raises(
+        ReidError, match=r"no manifest\.csv in .*mine; .*holds i/, other\.csv\. A manifest is a CSV"
+    ):
         load_dataset("manifest", root)
     with pytest.raises(ReidError, match=r"nowhere.* does not exist|no nowhere"):
         load_dataset("manifest", root / "nowhere" / "m.csv")
@@ -46,14 +48,18 @@ def test_no_camera_column(manifest):
 
 
 def test_zeros_in_front_make_text(manifest):
-    data = load_dataset("manifest", manifest("path,identity,camera,split\na.jpg,01,1,train\nb.jpg,1,02,train\n"))
+    data = load_dataset(
+        "manifest", manifest("path,identity,camera,split\na.jpg,01,1,train\nb.jpg,1,02,train\n")
+    )
     assert list(data.table["identity"]) == ["01", "1"]
     assert list(data.table["camera"]) == ["1", "02"]
 
 
 def test_byte_order_mark_blanks_and_non_ascii(manifest):
     root = manifest("path,identity,split\nBilder/größe 1.jpg,Ärzte,train\n", folder="Ünï 照片")
-    (root / "manifest.csv").write_text("\ufeffpath, identity, split\nBilder/größe 1.jpg, Ärzte, train\n", encoding="utf-8")
+    (root / "manifest.csv").write_text(
+        "\ufeffpath, identity, split\nBilder/größe 1.jpg, Ärzte, train\n", encoding="utf-8"
+    )
     data = load_dataset("manifest", root)
     assert (data.root / data.table["path"][0]).is_file()
     assert data.table["identity"][0] == "Ärzte"
@@ -66,7 +72,10 @@ def test_byte_order_mark_blanks_and_non_ascii(manifest):
         ("path;identity;split\na.jpg;1;train\n", r"lacks the column path, identity, split"),
         ("", "is empty"),
         ("path,identity,split\n", "a heading and no rows"),
-        ("path,identity,split\na.jpg,1,train\nb.jpg,2,test\n", r"split is 'test' in line 3; write one of train, query, gallery"),
+        (
+            "path,identity,split\na.jpg,1,train\nb.jpg,2,test\n",
+            r"split is 'test' in line 3; write one of train, query, gallery",
+        ),
         ("path,identity,split\na.jpg,,train\n", r"identity is empty in line 2"),
         ("path,identity,camera,split\na.jpg,1,1,train\nb.jpg,1,,train\n", r"camera is empty in line 3"),
         ("path,identity,split\na.jpg,1,train\nb.jpg,1,train,9,9\n", "cannot be read as a comma-separated"),

@@ -20,7 +20,10 @@ def test_text():
     market = protocol_for(dataset(junk_identities=(-1,), distractor_identities=(0,)))
     assert str(market) == "standard: same camera left out; junk -1; distractors 0"
     assert str(protocol_for(dataset(cameras=False))) == "camera-less: same camera kept"
-    assert str(protocol_for(dataset("vehicleid", cameras=False))) == "vehicleid: same camera kept; 10 gallery draws, seed 0"
+    assert (
+        str(protocol_for(dataset("vehicleid", cameras=False)))
+        == "vehicleid: same camera kept; 10 gallery draws, seed 0"
+    )
 
 
 def test_values():

@@ -72,7 +72,9 @@ def test_nearly_every_image_once_when_counts_do_not_divide():
 def test_every_image_of_uneven_data_is_seen_within_a_few_epochs():
     labels = uneven()
     sampler = IdentitySampler(labels, 8, 4, seed=0)
-    seen = np.bincount(np.concatenate([np.concatenate(sampler.epoch(e)) for e in range(25)]), minlength=len(labels))
+    seen = np.bincount(
+        np.concatenate([np.concatenate(sampler.epoch(e)) for e in range(25)]), minlength=len(labels)
+    )
     assert (seen > 0).all()
 
 
@@ -125,7 +127,8 @@ def test_big_identities_are_not_bunched():
 def test_shards_share_no_image(world):
     labels = balanced(24, 8)
     shards = [
-        np.concatenate(IdentitySampler(labels, 4, 4, seed=3, rank=r, world_size=world).epoch(2)) for r in range(world)
+        np.concatenate(IdentitySampler(labels, 4, 4, seed=3, rank=r, world_size=world).epoch(2))
+        for r in range(world)
     ]
     together = np.concatenate(shards)
     assert len({len(shard) for shard in shards}) == 1

@@ -13,7 +13,9 @@ from msinet_core.errors import ReidError
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(ReidError, match="no data set called 'market'; there are market1501, msmt17, veri776, vehicleid"):
+    with pytest.raises(
+        ReidError, match="no data set called 'market'; there are market1501, msmt17, veri776, vehicleid"
+    ):
         load_dataset("market", tmp_path)
 
 
@@ -48,7 +50,9 @@ def test_published_sizes_pass(name):
 
 
 def test_other_sizes_are_told_with_both_figures():
-    assert size_notes(published("veri776", query=(1677,))) == ["1,677 query images, where 1,678 are published"]
+    assert size_notes(published("veri776", query=(1677,))) == [
+        "1,677 query images, where 1,678 are published"
+    ]
     short = published("msmt17", train=(32_000,))
     assert size_notes(short) == ["32,000 train images, where 32,621 or 30,248 are published"]
     assert size_notes(ReidDataset("msmt17_v2", "/nowhere", short.table)) == size_notes(short)

@@ -82,14 +82,22 @@ def test_a_folder_with_a_table(tmp_path, images):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda t: t.drop(columns="path"), {"test_share": 0.5}, "no column 'path'; it has image_id, identity, date"),
+        (
+            lambda t: t.drop(columns="path"),
+            {"test_share": 0.5},
+            "no column 'path'; it has image_id, identity, date",
+        ),
         (lambda t: t, {}, r"no column split; name one with split=.*test_share=0\.5"),
         (lambda t: t, {"test_share": 1.0}, "lies between 0 and 1"),
         (lambda t: t, {"test_share": "half"}, "test_share is half; it lies between"),
         (lambda t: t.assign(identity="a"), {"test_share": 0.5}, "one identity cannot be split"),
         (lambda t: t.assign(split="val"), {}, "split is 'val' in some rows"),
         (lambda t: t.assign(split="train"), {"split": "split", "test_share": 0.5}, "not both"),
-        (lambda t: t.assign(date=t["date"].where(t.index > 1)), {"camera": "date", "test_share": 0.5}, "date is empty in 2 rows"),
+        (
+            lambda t: t.assign(date=t["date"].where(t.index > 1)),
+            {"camera": "date", "test_share": 0.5},
+            "date is empty in 2 rows",
+        ),
         (lambda t: t.assign(identity="unknown"), {"test_share": 0.5}, "no rows with a known identity"),
     ],
 )
@@ -115,7 +123,9 @@ def test_queries_and_gallery_rule(seed):
         if all(len(r) == 1 for r in per_camera.values()):
             assert query[rows].sum() == 1
         else:
-            assert {c: query[r].sum() for c, r in per_camera.items()} == {c: int(len(r) > 1) for c, r in per_camera.items()}
+            assert {c: query[r].sum() for c, r in per_camera.items()} == {
+                c: int(len(r) > 1) for c, r in per_camera.items()
+            }
         for row in rows[query[rows]]:
             assert any(not query[r] and camera[r] != camera[row] for r in rows)
     np.testing.assert_array_equal(query, queries_and_gallery(identity, camera, seed))
