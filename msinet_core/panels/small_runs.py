@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -14,7 +16,7 @@ from msinet_core.data import ReidDataset, protocol_for
 from msinet_core.retrieval import RetrievalResult, evaluate
 from msinet_core.runs import RunFolder
 from msinet_core.search import search
-from msinet_core.space import Genotype
+from msinet_core.space import PAPER_GENOTYPE, Genotype
 from msinet_core.training import load_network, train
 
 SMALL: dict[str, Any] = {
@@ -31,7 +33,7 @@ def small_search(dataset: ReidDataset, **changes: Any) -> SearchConfig:
 
 def small_training(dataset: ReidDataset, **changes: Any) -> TrainConfig:
     """The configuration of a training on `dataset` that takes seconds; `changes` are its fields."""
-    small = {"epochs": 12, "milestones": (100,), "learning_rate": 0.01, "augmentation": "none", "evaluate_every": 3}
+    small = {"genotype": str(PAPER_GENOTYPE), "epochs": 12, "milestones": (100,), "learning_rate": 0.01, "augmentation": "none", "evaluate_every": 3}
     return TrainConfig(data=source_of(dataset), root=str(dataset.root), **{**SMALL, **small, **changes})
 
 
@@ -40,10 +42,23 @@ def source_of(dataset: ReidDataset) -> str:
     return dataset.name.split("_")[0] if dataset.name.startswith("cuhk03") else dataset.name
 
 
-def ensure_run(config: RunConfig, folder: str | Path, dataset: ReidDataset | None = None) -> RunFolder:
-    """The finished run of a configuration: from the folder if it is there, otherwise carried out now."""
+def run_folder(home: str | Path, config: RunConfig) -> Path:
+    """A place below `home` for each different configuration, such as `search-seed-0-1f3a9c`."""
+    values = {name: value for name, value in config.to_dict().items() if name not in config.OPERATIONAL}
+    digest = hashlib.sha256(json.dumps([values, source_folder(config)], sort_keys=True).encode()).hexdigest()
+    return Path(home) / f"{config.KIND}-seed-{config.seed}-{digest[:6]}"
+
+
+def source_folder(config: RunConfig) -> str:
+    """The data's folder, so that runs on two data sets of one kind do not meet."""
+    return str(Path(config.root).resolve())
+
+
+def ensure_run(config: RunConfig, home: str | Path, dataset: ReidDataset | None = None) -> RunFolder:
+    """The finished run of a configuration: from its folder below `home`, otherwise carried out now."""
+    folder = run_folder(home, config)
     run = RunFolder(folder)
-    if run.exists and run.finished and not run.config().differences(config):
+    if run.exists and run.finished:
         return run
     carry_out: Any = search if isinstance(config, SearchConfig) else train
     return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)

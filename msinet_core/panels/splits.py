@@ -11,7 +11,6 @@ import pandas as pd
 
 from msinet_core.data import ReidDataset
 from msinet_core.data.checks import check_twins
-from msinet_core.data.report import COLOURS
 from msinet_core.data.twins import PAPER_OVERLAP, TwinSplit, twins_split
 from msinet_core.figures.splits import (
     camera_distribution,
@@ -21,7 +20,19 @@ from msinet_core.figures.splits import (
     twin_matrix,
 )
 from msinet_core.figures.style import figure_array
-from msinet_core.panels.base import LABEL, Panel, checkbox, row, slider, table_html
+from msinet_core.panels.base import (
+    BAD,
+    GOOD,
+    LABEL,
+    QUIET,
+    Panel,
+    checkbox,
+    row,
+    slider,
+    table_html,
+)
+
+SEVERITIES = {"ok": GOOD, "warning": "var(--jp-warn-color0, #9a6700)", "error": BAD}
 
 
 class TwinSplitPanel(Panel):
@@ -98,7 +109,7 @@ class TwinSplitPanel(Panel):
 def findings_html(findings: Any) -> str:
     """Findings of the data checks as a small table, green where all is well."""
     rows = "".join(
-        f"<tr><td style='color:{COLOURS[finding.severity]}'><b>{finding.severity}</b></td>"
+        f"<tr><td style='color:{SEVERITIES.get(finding.severity, QUIET)}'><b>{finding.severity}</b></td>"
         f"<td style='text-align:left'>{finding.check.removeprefix('twins: ')}</td>"
         f"<td style='text-align:left'>{finding.found}</td></tr>"
         for finding in findings

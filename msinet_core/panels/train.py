@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from msinet_core.config import TrainConfig
 from msinet_core.figures.network import draw_network
 from msinet_core.panels.base import LABEL, dropdown, row
 from msinet_core.panels.run import RunPanel
-from msinet_core.panels.small_runs import command_of
+from msinet_core.panels.small_runs import command_of, run_folder
 from msinet_core.runs import RunFolder
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 
@@ -34,8 +33,8 @@ class TrainPanel(RunPanel):
         self.choice = dropdown("genotype", [*self.genotypes, OWN], choice, width="360px")
         self.text = widgets.Text(str(PAPER_GENOTYPE), description="own", style=LABEL, continuous_update=False,
                                  disabled=True, layout=widgets.Layout(width="96%"))
-        super().__init__(self.folder_of(self.genotypes[choice]), self.command_for(self.genotypes[choice]), poll=poll,
-                         saves_to=saves_to)
+        first = self.config_for(self.genotypes[choice])
+        super().__init__(run_folder(folder, first), command_of(first), poll=poll, saves_to=saves_to)
         self.tag(self.choice, "genotype")
         self.tag(self.text, "own")
         self.picture("network")
@@ -43,12 +42,9 @@ class TrainPanel(RunPanel):
         self.react([self.choice, self.text], self.choose)
         self.attempt(self.choose)
 
-    def folder_of(self, genotype: Genotype) -> Path:
-        """A folder for each different network, whatever its name."""
-        return self.home / f"train-{hashlib.sha256(str(genotype.canonical()).encode()).hexdigest()[:8]}"
-
-    def command_for(self, genotype: Genotype) -> list[str]:
-        return command_of(replace(self.config, genotype=str(genotype)))
+    def config_for(self, genotype: Genotype) -> TrainConfig:
+        """The panel's configuration with this genotype."""
+        return replace(self.config, genotype=str(genotype))
 
     @property
     def genotype(self) -> Genotype:
@@ -61,6 +57,7 @@ class TrainPanel(RunPanel):
         genotype = self.genotype
         self.show("network", draw_network(genotype, height=self.config.height, width=self.config.width,
                                           channels=self.config.channels))
-        self.command, self.process = self.command_for(genotype), None
-        self.run = RunFolder(self.folder_of(genotype).absolute())
+        config = self.config_for(genotype)
+        self.command, self.process = command_of(config), None
+        self.run = RunFolder(run_folder(self.home, config).absolute())
         return self.draw()

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from msinet_core.panels.small_runs import (
     evaluate_run,
     example_manifest,
     genotypes_in,
+    run_folder,
     run_table,
     runs_in,
     searches_in,
@@ -105,8 +107,8 @@ def test_watching_only(tmp_path, status):
 
 
 def test_a_finished_run_is_shown_and_not_started_again(tmp_path, tiny_settings, tiny_dataset, status):
-    run = ensure_run(SearchConfig(**tiny_settings), tmp_path / "run", tiny_dataset)
-    panel = RunPanel(tmp_path / "run", command_of(run.config()))
+    run = ensure_run(SearchConfig(**tiny_settings), tmp_path, tiny_dataset)
+    panel = RunPanel(run.path, command_of(run.config()))
     assert "finished" in panel.state.value
     assert panel.bar.value == panel.bar.max == 2
     panel.begin()
@@ -141,7 +143,7 @@ def test_time_left():
 
 
 def test_training_with_a_genotype_of_choice(tmp_path, tiny_settings, tiny_dataset, status):
-    settings = TrainConfig(**{**tiny_settings, "epochs": 1})
+    settings = TrainConfig(**{**tiny_settings, "epochs": 1, "genotype": str(PAPER_GENOTYPE)})
     panel = TrainPanel(tmp_path, settings, {"search": Genotype.uniform("exchange")}, poll=0.2)
     paper = panel.pictures["network"].value, panel.run.path
     panel.choice.value = "search"
@@ -155,7 +157,8 @@ def test_training_with_a_genotype_of_choice(tmp_path, tiny_settings, tiny_datase
     panel.text.value = str(PAPER_GENOTYPE)
     status(panel)
     assert panel.run.path == paper[1]
-    run = ensure_run(settings, panel.run.path, tiny_dataset)
+    run = ensure_run(settings, tmp_path, tiny_dataset)
+    assert run.path == panel.run.path
     panel.attempt(panel.draw)
     assert "finished" in panel.state.value
     assert evaluate_run(run, tiny_dataset).metrics()["mAP"] == pytest.approx(run.metrics()["mAP"])
@@ -173,12 +176,18 @@ def test_command_round_trip(tiny_settings):
 
 
 def test_tables_of_runs(tmp_path, tiny_settings, tiny_dataset):
-    run = ensure_run(SearchConfig(**tiny_settings), tmp_path / "a" / "search", tiny_dataset)
-    assert ensure_run(SearchConfig(**tiny_settings), tmp_path / "a" / "search").epochs().equals(run.epochs())
-    assert list(runs_in(tmp_path)) == ["a/search"]
-    assert list(searches_in(tmp_path)) == ["a/search"]
-    assert genotypes_in(tmp_path) == {"a/search": run.genotype()}
-    assert run_table(tmp_path).loc["a/search", "state"] == "finished"
+    config = SearchConfig(**tiny_settings)
+    run = ensure_run(config, tmp_path / "a", tiny_dataset)
+    before = run.path.stat().st_mtime_ns
+    assert ensure_run(config, tmp_path / "a").path.stat().st_mtime_ns == before  # taken as it is
+    name = f"a/{run.path.name}"
+    assert name.startswith("a/search-seed-0-")
+    assert list(runs_in(tmp_path)) == list(searches_in(tmp_path)) == [name]
+    assert genotypes_in(tmp_path) == {name: run.genotype()}
+    assert run_table(tmp_path).loc[name, "state"] == "finished"
+    others = {run_folder("x", replace(config, **change)) for change in ({"epochs": 9}, {"seed": 1}, {"root": "/b"}, {"device": "auto"})}
+    assert len(others) == 4
+    assert run_folder("x", replace(config, device="auto")) == run_folder("x", config)
     assert run_table(tmp_path / "nothing").empty
 
 
