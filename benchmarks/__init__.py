@@ -1,0 +1,1 @@
+"""What the package promises in numbers, measured: `python -m benchmarks` (or `make bench`)."""
