@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def row(name: str, figure: float, unit: str, limit: str = "") -> Row:
-    return {"name": name, "figure": float(figure), "unit": unit, "limit": limit, "ok": verdict(figure, limit)}
+    return {"name": name, "figure": float(figure), "unit": unit, "limit": limit, "ok": verdict(float(figure), limit)}
 
 
 def crowd(queries: int, gallery: int, identities: int, cameras: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
