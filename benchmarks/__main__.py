@@ -56,14 +56,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def verdict(figure: float, limit: str) -> bool | None:
-    """Whether a figure keeps a limit such as `<= 1.5`; None where there is none."""
-    if not limit:
-        return None
-    sign, _, bound = limit.partition(" ")
-    return figure <= float(bound) if sign == "<=" else figure >= float(bound)
-
-
 def shown(table: pd.DataFrame) -> str:
     """The table for a terminal: figures with four digits."""
     marks = {True: "yes", False: "NO", None: ""}

@@ -13,7 +13,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.__main__ import verdict
+from benchmarks._rows import Row, row, seconds
 
 LENGTH = 768
 MARKET = {"queries": 3_368, "gallery": 15_913, "identities": 751, "cameras": 6}
 MSMT17 = {"queries": 11_659, "gallery": 82_161, "identities": 3_060, "cameras": 15}
-Row = dict[str, Any]
-
-
-def row(name: str, figure: float, unit: str, limit: str = "") -> Row:
-    return {"name": name, "figure": float(figure), "unit": unit, "limit": limit, "ok": verdict(float(figure), limit)}
 
 
 def crowd(queries: int, gallery: int, identities: int, cameras: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -47,12 +41,6 @@ def crowd(queries: int, gallery: int, identities: int, cameras: int, seed: int =
 
     who = [rng.integers(0, identities, count) for count in (queries, gallery)]
     return around(who[0]), around(who[1]), [*who, *(rng.integers(0, cameras, count) for count in (queries, gallery))]
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def peak() -> float:
