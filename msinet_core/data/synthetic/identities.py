@@ -109,6 +109,7 @@ def choices(kind: str, domain: str) -> tuple[dict[str, tuple[str, ...]], dict[st
     return large, small
 
 
+BARE_ROOFS = ("truck", "bus", "pickup")  # nothing is ever mounted on these
 LARGE = {kind: tuple(choices(kind, "A")[0]) for kind in KINDS}
 SMALL = {kind: tuple(choices(kind, "A")[1]) for kind in KINDS}
 
@@ -118,15 +119,25 @@ def _draw(values: Mapping[str, tuple[str, ...]], rng: np.random.Generator) -> At
 
 
 def _settle(kind: str, who: Attributes) -> Attributes:
-    """Attributes that do not show become one fixed value: differing there would be no difference."""
+    """What does not show becomes one fixed value: differing there would be no difference."""
     if kind == "people":
         if who["hair"] == "bald":
             who["hair_colour"] = "black"
         if who["pattern"] == "plain":
             who["second_colour"] = "none"
-    elif who["type"] in ("truck", "bus"):
+        if not _stripes_show(who):
+            who["stripes"] = "none"
+        return who
+    if who["type"] in ("truck", "bus"):
         who["proportions"] = "regular"
+    if who["type"] in BARE_ROOFS:
+        who["roof"] = "none"
     return who
+
+
+def _stripes_show(who: Attributes) -> bool:
+    bare = {"sleeve": who["upper"] == "vest", "trouser": who["lower"] == "skirt"}
+    return not bare.get(who["stripes"].split()[-1], False)
 
 
 def _legible(kind: str, who: Attributes) -> bool:
@@ -141,7 +152,7 @@ def _visible_small(kind: str, who: Attributes) -> tuple[str, ...]:
     if kind == "people":
         hidden = {"stripes"} if who["lower"] == "skirt" or who["upper"] == "vest" else set()
         return tuple(name for name in SMALL[kind] if name not in hidden)
-    hidden = {"roof"} if who["type"] in ("truck", "bus", "pickup") else set()
+    hidden = {"roof"} if who["type"] in BARE_ROOFS else set()
     return tuple(name for name in SMALL[kind] if name not in hidden)
 
 
@@ -149,9 +160,9 @@ def draw_one(kind: str, domain: str, rng: np.random.Generator) -> Attributes:
     """One identity at random: every attribute, large and small."""
     large, small = choices(kind, domain)
     while True:
-        who = _settle(kind, _draw(large, rng))
+        who = _settle(kind, {**_draw(large, rng), **_draw(small, rng)})
         if _legible(kind, who):
-            return {**who, **_draw(small, rng)}
+            return who
 
 
 def _twin_of(kind: str, domain: str, who: Attributes, rng: np.random.Generator) -> tuple[Attributes, str]:

@@ -112,7 +112,7 @@ def on_roof(vehicle: Vehicle) -> None:
     kind = vehicle.who["roof"]
     first = vehicle.shape.cabin[0] + 1
     (x0, y0, w), (x1, y1, _) = vehicle.shape.profile[first], vehicle.shape.profile[first + 1]
-    if kind == "none" or vehicle.who["type"] in ("truck", "bus", "pickup"):
+    if kind == "none":
         return
     y = max(y0, y1)
     if kind == "box":
