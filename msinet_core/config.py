@@ -51,8 +51,8 @@ class RunConfig:
     """P of the P x K identity sampler."""
     images_per_identity: int = 4
     """K of the P x K identity sampler."""
-    different_cameras: bool = False
-    """Draw an identity's K images from different cameras where it has them."""
+    different_cameras: bool = True
+    """Draw an identity's K images from different cameras where it has them: pairs as the test asks for them."""
     min_images: int | None = None
     """Leave out training identities with fewer images; by default one-image identities are an error."""
     milestones: tuple[int, ...] | None = None

@@ -87,9 +87,10 @@ def training_batches(
         on_bad_image=config.on_bad_image, workers=worker_threads(config, device), progress=progress,
     )  # fmt: skip
     labels, _ = pd.factorize(reader.table["identity"], sort=True)
+    cameras = reader.table["camera"]
     sampler = IdentitySampler(
         labels, config.identities_per_batch, config.images_per_identity, seed,
-        cameras=reader.table["camera"] if config.different_cameras else None,
+        cameras=cameras if config.different_cameras and cameras.nunique() > 1 else None,
     )  # fmt: skip
     return TrainBatches(
         reader, labels, sampler, augmentation_of(config), device=device, seed=seed,
