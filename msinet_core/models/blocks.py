@@ -75,7 +75,8 @@ class Cell(nn.Module):
         a, b = self.slots[0](a, b)
         a, b = self.second_a(a), self.second_b(b)
         a, b = self.slots[1](a, b)
-        return self.relu(self.expand_a(a) + self.expand_b(b) + self.shortcut(x))
+        # In place: these are the widest tensors, and new ones would cost more than the sums.
+        return self.relu(self.expand_a(a).add_(self.expand_b(b)).add_(self.shortcut(x)))
 
 
 class TrunkMaps(NamedTuple):

@@ -68,9 +68,24 @@ class CrossAttention(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
         attention_a, attention_b = self.attention(a, b)
-        taken_a = (attention_a @ a.flatten(2)).view_as(a)
-        taken_b = (attention_b @ b.flatten(2)).view_as(b)
-        return self.gamma * taken_a + a, self.gamma * taken_b + b
+        if not channels_last(a, b):
+            taken_a = (attention_a @ a.flatten(2)).view_as(a)
+            taken_b = (attention_b @ b.flatten(2)).view_as(b)
+            return self.gamma * taken_a + a, self.gamma * taken_b + b
+        itself = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
+        return mix_channels(self.gamma * attention_a + itself, a), mix_channels(self.gamma * attention_b + itself, b)
+
+
+def channels_last(*branches: Tensor) -> bool:
+    """Whether a position's channels lie side by side, so that positions are the rows of a matrix as they are."""
+    return all(x.is_contiguous(memory_format=torch.channels_last) for x in branches)
+
+
+def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
+    """Each image's channels as sums of its channels; N x C x C, N x C x H x W -> N x C x H x W, both channels-last."""
+    count, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(count, height * width, channels)  # a view
+    return (rows @ matrix.transpose(1, 2)).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def make_interaction(operation: str, channels: int) -> nn.Module:

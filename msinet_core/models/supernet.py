@@ -8,12 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from msinet_core.models.blocks import CHANNELS, Cell, Channels, Trunk, initialise
-from msinet_core.models.interactions import CrossAttention, make_interaction
+from msinet_core.models.interactions import (
+    ChannelGate,
+    CrossAttention,
+    channels_last,
+    make_interaction,
+    mix_channels,
+)
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype
 
 
 class MixedSlot(nn.Module):
-    """All interactions side by side; their outputs are summed with the weights in `mix` (one per operation)."""
+    """All interactions side by side; their outputs are summed with the weights in `mix` (one per operation).
+
+    On channels-last branches the sum is not formed operation by operation. `none`, the gate and the
+    attention each make a branch's channels from that branch's own, so together they are one matrix per
+    image: out_a = [diag(w_none + w_attention + w_gate gate_a) + w_attention gamma attention_a] a + w_exchange b.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -22,11 +33,24 @@ class MixedSlot(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         assert self.mix is not None
+        if channels_last(a, b):
+            return self._at_once(a, b, *self.mix)
         outputs = [operation(a, b) for operation in self.operations]
         return (
             sum(weight * out[0] for weight, out in zip(self.mix, outputs, strict=True)),
             sum(weight * out[1] for weight, out in zip(self.mix, outputs, strict=True)),
         )
+
+    def _at_once(
+        self, a: Tensor, b: Tensor, none: Tensor, gate: Tensor, attention: Tensor, exchange: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sum for the four weights, in the order of `OPERATIONS`."""
+        gating, attending = cast(ChannelGate, self.operations[1]), cast(CrossAttention, self.operations[2])
+        matrix_a, matrix_b = (
+            torch.diag_embed(none + attention + gate * factor.flatten(1)) + attention * attending.gamma * matrix
+            for factor, matrix in zip(gating.gates(a, b), attending.attention(a, b), strict=True)
+        )  # N x C x C
+        return mix_channels(matrix_a, a) + exchange * b, mix_channels(matrix_b, b) + exchange * a
 
 
 class Supernet(nn.Module):

@@ -1,0 +1,70 @@
+"""The plain form of both networks: METHOD computed eagerly, every operation by itself, one at a time.
+
+What the fast form is measured against and must equal. It shares the modules that hold the weights and
+nothing of how they are used inside a cell; pictures stay in PyTorch's own layout (N x C x H x W).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from msinet_core.models.blocks import Cell
+from msinet_core.models.interactions import Branches, ChannelGate, CrossAttention
+from msinet_core.models.supernet import MixedSlot
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class PlainCell(Cell):
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.first_a(self.reduce_a(x)), self.first_b(self.reduce_b(x))
+        a, b = self.slots[0](a, b)
+        a, b = self.second_a(a), self.second_b(b)
+        a, b = self.slots[1](a, b)
+        return torch.relu(self.expand_a(a) + self.expand_b(b) + self.shortcut(x))
+
+
+class PlainGate(ChannelGate):
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        return a * self._gate(a), b * self._gate(b)
+
+    def _gate(self, x: Tensor) -> Tensor:
+        pooled = x.mean(dim=(2, 3), keepdim=True)
+        return torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
+
+
+class PlainAttention(CrossAttention):
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        return self._take(a, b), self._take(b, a)
+
+    def _take(self, own: Tensor, other: Tensor) -> Tensor:
+        x, y = own.flatten(2), other.flatten(2)
+        energy = x @ y.transpose(1, 2)
+        attention = torch.softmax(energy.amax(dim=-1, keepdim=True) - energy, dim=-1)
+        return self.gamma * (attention @ x).view_as(own) + own
+
+
+class PlainSlot(MixedSlot):
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        mix = cast(Tensor, self.mix)
+        outputs = [operation(a, b) for operation in self.operations]
+        return (
+            sum(weight * out[0] for weight, out in zip(mix, outputs, strict=True)),
+            sum(weight * out[1] for weight, out in zip(mix, outputs, strict=True)),
+        )
+
+
+PLAIN = {Cell: PlainCell, ChannelGate: PlainGate, CrossAttention: PlainAttention, MixedSlot: PlainSlot}
+
+
+def plain(model: N) -> N:
+    """A copy of a network with the same weights that computes in the plain form."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if type(module) in PLAIN:
+            module.__class__ = PLAIN[type(module)]
+    return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

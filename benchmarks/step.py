@@ -1,0 +1,219 @@
+"""Training step, search step and alignment, against the plain form of the same computation.
+
+`python -m benchmarks.step PART` measures one part. Both forms run in one process, turn by turn, on the
+same generated batch (128 x 64, 32 images); the median of the ratios of neighbouring turns counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks._plain import plain
+from benchmarks._rows import Row, row, seconds
+from msinet_core import PAPER_GENOTYPE
+from msinet_core.config import SearchConfig
+from msinet_core.loop import keep_freed_memory, memory_format
+from msinet_core.models import MSINet, Supernet
+from msinet_core.models.alignment import LearnedMap, alignment_loss, pairwise_map
+from msinet_core.search.bilevel import bilevel_step, optimizers
+from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.training.losses import training_loss
+
+IDENTITIES, EACH, HEIGHT, WIDTH = 8, 4, 128, 64
+Work = Callable[[], float]  # one step; gives the loss
+
+
+def batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Pictures that differ from identity to identity, so that a loss has something to learn."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(IDENTITIES, 3, HEIGHT // 8, WIDTH // 8, generator=generator)
+    centres = nn.functional.interpolate(centres, scale_factor=8).repeat_interleave(EACH, 0)
+    images = centres + torch.randn(IDENTITIES * EACH, 3, HEIGHT, WIDTH, generator=generator)
+    return images.to(dtype), torch.arange(IDENTITIES).repeat_interleave(EACH)
+
+
+def training_step(model: nn.Module, half: bool = False, rate: float = 1e-3) -> Work:
+    """A step of training as `msinet train` makes it; `half` computes in bf16 where that is safe."""
+    model = copy.deepcopy(model).train()
+    images, labels = batch()
+    if next(model.parameters()).is_contiguous(memory_format=torch.channels_last):
+        images = images.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        (p for p in model.parameters() if p.requires_grad), rate, momentum=0.9, weight_decay=5e-4
+    )
+
+    def step() -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = training_loss(model(images), labels).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def search_step(supernet: Supernet, dtype: torch.dtype = torch.float32, simple: bool = False) -> Work:
+    """A bilevel step. `simple` differentiates every parameter on both sides, and uses what it needs."""
+    supernet = copy.deepcopy(supernet).to(dtype).train()
+    images, labels = batch(dtype)
+    if not simple:
+        images = images.contiguous(memory_format=torch.channels_last)
+    memories = [ContrastiveMemory(IDENTITIES, supernet.feature_length) for _ in range(2)]
+    for memory in memories:
+        memory.rows = memory.rows.to(dtype)
+    pair = optimizers(supernet, SearchConfig())
+
+    def step() -> float:
+        if simple:
+            return _simple_bilevel_step(supernet, pair, memories, images, labels)
+        return bilevel_step(supernet, *pair, *memories, (images, labels), (images, labels)).train_loss
+
+    return step
+
+
+def _simple_bilevel_step(supernet: Any, pair: Any, memories: Any, images: Tensor, labels: Tensor) -> float:
+    """The step as a straightforward program makes it: backward through everything, twice."""
+    loss = torch.zeros(())
+    for optimizer, memory in zip(reversed(pair), reversed(memories), strict=True):
+        for parameter in supernet.parameters():
+            parameter.grad = None
+        features = supernet(images)
+        loss = memory.loss(features, labels)
+        loss.backward()
+        optimizer.step()
+        memory.update(features, labels)
+    return float(loss.detach())
+
+
+def compared(forms: dict[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each form, turn by turn, the first turn left out."""
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for turn in range(rounds + 1):
+        for name, work in forms.items():
+            taken = seconds(work)
+            if turn:
+                times[name].append(taken)
+    return times
+
+
+def rows_of(what: str, times: dict[str, list[float]], limits: dict[str, str], images: int) -> list[Row]:
+    rows = [row(f"{what}, {name}", images / statistics.median(t), "images/s") for name, t in times.items()]
+    for name, limit in limits.items():
+        ratios = [one / two for one, two in zip(times["plain"], times[name], strict=True)]
+        rows.append(row(f"{what}, {name} / plain", statistics.median(ratios), "times", limit))
+    return rows
+
+
+def train() -> list[Row]:
+    """The training step with the paper's genotype."""
+    torch.manual_seed(0)
+    model = MSINet(PAPER_GENOTYPE, 64)
+    ours = memory_format(copy.deepcopy(model))
+    forms = {"plain": training_step(plain(model)), "fp32": training_step(ours), "bf16": training_step(ours, half=True)}
+    losses = [[forms[name]() for _ in range(20)] for name in ("plain", "fp32")]
+    apart = max(abs(one - two) / abs(one) for one, two in zip(*losses, strict=True))
+    times = compared(forms, 12)
+    half = ">= 2.5" if torch.cpu._is_avx512_bf16_supported() else ""
+    found = rows_of("training step", times, {"fp32": ">= 1.5", "bf16": half}, IDENTITIES * EACH)
+    return [*found, row("training step, fp32: losses of 20 steps apart, at most", apart, "relative", "<= 0.001")]
+
+
+def search() -> list[Row]:
+    """The bilevel step of the supernet."""
+    torch.manual_seed(0)
+    supernet = Supernet()
+    ours = memory_format(copy.deepcopy(supernet))
+    forms = {"plain": search_step(plain(supernet), simple=True), "fp32": search_step(ours)}
+    found = rows_of("bilevel step", compared(forms, 8), {"fp32": ">= 1.6"}, 2 * IDENTITIES * EACH)
+    small = Supernet((16, 32, 48, 64))
+    exact = [
+        search_step(plain(small), torch.float64, simple=True), search_step(memory_format(small), torch.float64),
+    ]  # fmt: skip
+    apart = max(abs(exact[0]() - exact[1]()) for _ in range(3))
+    return [*found, row("bilevel step, float64: losses of 3 steps apart, at most", apart, "", "<= 1e-9")]
+
+
+# -- alignment -----------------------------------------------------------------------------------
+
+
+def whole_tensor_map(feature_map: Tensor) -> Tensor:
+    """U as METHOD writes it, through all N x N x M x M products."""
+    rows = feature_map.flatten(2)  # N x C x M
+    return torch.einsum("gcn,pcm->gpnm", rows, rows).amax(dim=2)
+
+
+def peak() -> float:
+    """The most memory that this process has held, GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def alignment_once(form: str) -> None:
+    """Prints seconds and GB of a forward and backward pass at batch 64 with maps of 16 x 16."""
+    import msinet_core.models.alignment as module
+
+    if form == "whole":
+        module.pairwise_map = whole_tensor_map  # type: ignore[assignment]
+    torch.manual_seed(0)
+    features = torch.randn(64, 512, 16, 16, requires_grad=True)
+    learned, labels = LearnedMap(512), torch.arange(16).repeat_interleave(4)
+    pairwise_map(torch.randn(2, 8, 2, 2))
+    before = peak()
+
+    def work() -> None:
+        alignment_loss(features, learned(features), labels, "pos_neg").backward()
+
+    taken = min(seconds(work) for _ in range(3))
+    print(taken, peak() - before)
+
+
+def alignment() -> list[Row]:
+    """Forward and backward of the alignment loss, each form in a process of its own."""
+    found = {}
+    for form in ("whole", "blocked"):
+        command = [sys.executable, "-m", "benchmarks.step", f"alignment-{form}"]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found[form] = [float(word) for word in done.stdout.split()[-2:]]
+    whole = 64 * 64 * 256 * 256 * 4 / 1e9
+    return [
+        row("alignment, N x N x M x M tensor: memory", found["whole"][1], "GB"),
+        row("alignment, ours: memory", found["blocked"][1], "GB"),
+        row("alignment, ours: memory / that one tensor", found["blocked"][1] / whole, "times", "<= 0.125"),
+        row("alignment, tensor: time", found["whole"][0], "s"),
+        row("alignment, ours / tensor: time", found["blocked"][0] / found["whole"][0], "times", "<= 1"),
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {"train": train, "search": search, "alignment": alignment}
+
+
+def run() -> pd.DataFrame:
+    """All parts; about two minutes on two cores."""
+    keep_freed_memory()
+    return pd.DataFrame([found for part in PARTS.values() for found in part()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=[*PARTS, "alignment-whole", "alignment-blocked"])
+    part = parser.parse_args().part
+    if part.startswith("alignment-"):
+        alignment_once(part.removeprefix("alignment-"))
+        return
+    keep_freed_memory()
+    print(pd.DataFrame(PARTS[part]()).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
