@@ -18,6 +18,7 @@ from msinet_core.space import Genotype
 Device = Literal["auto", "cpu", "cuda"]
 PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
+PAPER_ALPHA_MILESTONES = (150, 225, 350)
 PAPER_WARMUP = 10
 
 C = TypeVar("C", bound="RunConfig")
@@ -57,8 +58,8 @@ class RunConfig:
     """Leave out training identities with fewer images; by default one-image identities are an error."""
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
-    warmup_epochs: int | None = None
-    """Epochs of linear warm-up from a hundredth of the learning rate; default 10 of 350, scaled."""
+    warmup_epochs: float | None = None
+    """Epochs of linear warm-up, in ten stairs, from a hundredth of the rate; default 10 of 350, scaled."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 5e-4
@@ -89,6 +90,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         _positive(self, "height", "width", "epochs", "identities_per_batch", "images_per_identity", "save_every")
         _not_negative(self, "momentum", "weight_decay", "pad", "seed")
+        if self.warmup_epochs is not None:
+            _not_negative(self, "warmup_epochs")
         if self.workers is not None:
             _not_negative(self, "workers")
         if min(self.height, self.width) < 32:
@@ -109,17 +112,25 @@ class RunConfig:
     def batch_size(self) -> int:
         return self.identities_per_batch * self.images_per_identity
 
-    def scaled_milestones(self, milestones: tuple[int, ...] = PAPER_MILESTONES) -> tuple[int, ...]:
-        """The given milestones, or the paper's in proportion to `epochs`."""
-        if self.milestones is not None:
-            return self.milestones
-        return tuple(max(1, round(at * self.epochs / PAPER_EPOCHS)) for at in milestones)
-
     @property
-    def scaled_warmup(self) -> int:
+    def scaled_warmup(self) -> float:
+        """Epochs of warm-up: the given ones, or the paper's in proportion to `epochs`."""
         if self.warmup_epochs is not None:
             return self.warmup_epochs
-        return max(1, round(PAPER_WARMUP * self.epochs / PAPER_EPOCHS))
+        return PAPER_WARMUP * self.epochs / PAPER_EPOCHS
+
+    @property
+    def ticks_per_epoch(self) -> float:
+        """How often in an epoch the learning rate may change: ten times in the warm-up, as in the paper."""
+        return PAPER_WARMUP / self.scaled_warmup if self.scaled_warmup else PAPER_EPOCHS / self.epochs
+
+    def milestone_ticks(
+        self, given: tuple[int, ...] | None, paper: tuple[int, ...] = PAPER_MILESTONES
+    ) -> tuple[int, ...]:
+        """Ticks at which a rate falls: at the given epochs, or at the paper's in proportion to `epochs`."""
+        scale = self.epochs / PAPER_EPOCHS
+        epochs = [at * scale for at in paper] if given is None else given
+        return tuple(round(at * self.ticks_per_epoch) for at in epochs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON would give them back."""
@@ -169,12 +180,6 @@ class SearchConfig(RunConfig):
         for name in ("overlap", "memory_momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ReidError(f"{name} lies between 0 and 1; got {getattr(self, name)}")
-
-    @property
-    def scaled_alpha_milestones(self) -> tuple[int, ...]:
-        if self.alpha_milestones is not None:
-            return self.alpha_milestones
-        return tuple(max(1, round(at * self.epochs / PAPER_EPOCHS)) for at in (150, 225, 350))
 
 
 @dataclass(frozen=True, kw_only=True)

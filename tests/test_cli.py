@@ -98,7 +98,7 @@ def test_export_and_embed_give_the_same_features(manifest, tmp_path, capsys):
         words = ["embed", "--model", str(model), "--root", str(root), "--to", str(tmp_path / name), "--device", "cpu"]
         assert main(words) == 0
         stores.append(open_store(tmp_path / name).features)
-    np.testing.assert_allclose(stores[0], stores[1], rtol=1e-4, atol=1e-4)
+    assert np.abs(stores[0] - stores[1]).max() < 1e-4 * np.abs(stores[0]).max()  # as export promises
     assert "x.bin" in failure(capsys, ["export", "--run", str(tmp_path / "t"), "--to", "x.bin"])
 
 

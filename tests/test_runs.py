@@ -53,10 +53,15 @@ def test_unknown_fields_and_kinds_are_refused():
 
 
 def test_the_papers_schedule_scales_with_the_epochs():
-    assert TrainConfig().scaled_milestones() == (150, 225, 300)
-    assert TrainConfig(epochs=30).scaled_milestones() == (13, 19, 26)
-    assert TrainConfig(epochs=30).scaled_warmup == 1
-    assert TrainConfig(epochs=30, milestones=(7,), warmup_epochs=0).scaled_milestones() == (7,)
+    for epochs in (350, 30, 700):
+        config = TrainConfig(epochs=epochs)
+        assert config.milestone_ticks(config.milestones) == (150, 225, 300)
+        assert config.ticks_per_epoch == pytest.approx(350 / epochs)
+    own = TrainConfig(epochs=30, milestones=(7,), warmup_epochs=2)
+    assert own.ticks_per_epoch == 5
+    assert own.milestone_ticks(own.milestones) == (35,)
+    without = TrainConfig(epochs=35, milestones=(7,), warmup_epochs=0)
+    assert without.milestone_ticks(without.milestones) == (70,)
 
 
 def test_checkpoint_round_trip(run):

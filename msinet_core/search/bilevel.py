@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from msinet_core import loop
-from msinet_core.config import SearchConfig
+from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
 from msinet_core.models.supernet import Supernet
@@ -112,9 +112,15 @@ class TwinSearch:
         ]  # fmt: skip
         self.optimizers = weight_optimizer, alpha_optimizer = optimizers(self.supernet, config)
         self.schedules = [
-            loop.learning_rate_schedule(weight_optimizer, config.scaled_milestones(), config.scaled_warmup),
-            loop.learning_rate_schedule(alpha_optimizer, config.scaled_alpha_milestones),
-        ]
+            loop.Schedule(
+                weight_optimizer, config.milestone_ticks(config.milestones), config.ticks_per_epoch,
+                warmup=config.scaled_warmup > 0,
+            ),
+            loop.Schedule(
+                alpha_optimizer, config.milestone_ticks(config.alpha_milestones, PAPER_ALPHA_MILESTONES),
+                config.ticks_per_epoch,
+            ),
+        ]  # fmt: skip
         self.averages = loop.Averages()
         self.epoch = self.step = 0
         self.steps = len(self.train_batches)
@@ -135,6 +141,8 @@ class TwinSearch:
 
     def run_step(self, batches: Iterator[tuple[Batch, Batch | None]]) -> dict[str, float]:
         train, validation = next(batches)
+        for schedule in self.schedules:
+            schedule.move_to(self.epoch + self.step / self.steps)
         with loop.autocast(self.config, self.device):
             report = bilevel_step(
                 self.supernet, *self.optimizers, self.memories[0], self.memories[1], train, validation,
@@ -161,8 +169,6 @@ class TwinSearch:
             images_per_second=round(2 * self.steps * self.config.batch_size / seconds, 2),
         )
         self.run.write_genotype(supernet.genotype())
-        for schedule in self.schedules:
-            schedule.step()
         self.averages = loop.Averages()
         self.epoch, self.step = self.epoch + 1, 0
 

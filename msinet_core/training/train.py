@@ -48,9 +48,10 @@ class Training:
             (p for p in self.model.parameters() if p.requires_grad), config.learning_rate,
             config.momentum, weight_decay=config.weight_decay,
         )  # fmt: skip
-        self.schedule = loop.learning_rate_schedule(
-            self.optimizer, config.scaled_milestones(), config.scaled_warmup
-        )
+        self.schedule = loop.Schedule(
+            self.optimizer, config.milestone_ticks(config.milestones), config.ticks_per_epoch,
+            warmup=config.scaled_warmup > 0,
+        )  # fmt: skip
         self.averages = loop.Averages()
         self.epoch = self.step = 0
         self.steps = len(self.train_batches)
@@ -73,6 +74,7 @@ class Training:
     def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
         images, labels, _ = next(batches)
         config = self.config
+        self.schedule.move_to(self.epoch + self.step / self.steps)
         with loop.autocast(config, self.device):
             output = self.model(images.contiguous(memory_format=torch.channels_last))
             parts = training_loss(
@@ -98,7 +100,6 @@ class Training:
             seconds=round(seconds, 3),
             images_per_second=round(self.steps * self.config.batch_size / seconds, 2),
         )
-        self.schedule.step()
         self.averages = loop.Averages()
         self.epoch, self.step = self.epoch + 1, 0
 

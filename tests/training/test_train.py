@@ -7,7 +7,7 @@ import torch
 from msinet_core import PAPER_GENOTYPE, Genotype, ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
-from msinet_core.loop import Stop, Stopped, learning_rate_schedule
+from msinet_core.loop import Schedule, Stop, Stopped
 from msinet_core.models import MSINet, reference
 from msinet_core.runs import RunFolder
 from msinet_core.training import load_network, train
@@ -60,18 +60,34 @@ def test_workers_and_cache_change_no_bit(tiny_settings, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def rates_of(config, rate, steps):
+    """The learning rate at every step of a run."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
+    schedule = Schedule(
+        optimizer, config.milestone_ticks(config.milestones), config.ticks_per_epoch, config.scaled_warmup > 0
+    )
+    rates = []
+    for epoch in range(config.epochs):
+        for step in range(steps):
+            schedule.move_to(epoch + step / steps)
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+    return rates
+
+
 @pytest.mark.parametrize("kind, rate", [("search", 0.025), ("train", 0.065)])
 def test_learning_rates_of_all_epochs(golden_file, kind, rate):
     expected = golden_file("lr_schedule.json")[kind]
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
-    config = TrainConfig(epochs=350)
-    schedule = learning_rate_schedule(optimizer, config.scaled_milestones(), config.scaled_warmup)
-    rates = []
-    for _ in expected:
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates == pytest.approx(expected, rel=1e-6)
+    assert rates_of(TrainConfig(epochs=350), rate, 1) == pytest.approx(expected, rel=1e-6)
+    # A run of a tenth as many epochs passes the same rates, ten of them in each of its own epochs.
+    assert rates_of(TrainConfig(epochs=35), rate, 10) == pytest.approx(expected, rel=1e-6)
+
+
+def test_own_warmup_and_milestones():
+    rates = rates_of(TrainConfig(epochs=4, warmup_epochs=1, milestones=(3,)), 1.0, 10)
+    stairs = [0.01 + 0.099 * stair for stair in range(10)]
+    assert rates == pytest.approx(stairs + 20 * [1.0] + 10 * [0.1])
+    assert rates_of(TrainConfig(epochs=2, warmup_epochs=0, milestones=(1,)), 1.0, 2) == pytest.approx([1, 1, 0.1, 0.1])
 
 
 def changed(dataset, **columns):
