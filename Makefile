@@ -25,10 +25,11 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: $(STAMP) lint ## lint, types and all tests but those in a browser
+test: $(STAMP) lint ## lint, types and all tests (those in a browser are skipped where there is none)
 	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m browser
 
-browser: $(STAMP) ## drive the panels in JupyterLab with Chromium (must be installed)
+browser: $(STAMP) ## only the tests that drive the panels in JupyterLab with Chromium
 	$(BIN)/python -m pytest -m browser
 
 lab: $(STAMP) ## open JupyterLab on the notebooks

@@ -122,7 +122,7 @@ def training_curves(history: Any) -> Figure:
         _line(scores, evaluations["epoch"], evaluations[name], {"rank1": "rank-1"}.get(name, name),
               SERIES[place], linewidth=2)
     scores.set_ylim(0, 1.02)
-    legend(scores, "lower right")
+    legend(scores)
     _rates(rates, epochs, {"learning_rate": "weights"})
     for axes in (losses, scores, rates):
         whole_numbers(axes)

@@ -120,9 +120,9 @@ def whole_numbers(axes: Axes) -> None:
 
 
 def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
-    """A frameless legend, if anything has a label."""
+    """A legend, if anything has a label; where it has to lie over lines, they fade behind it."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=where, ncols=columns, fontsize=8.5, frameon=False, labelcolor=INK)
+        axes.legend(loc=where, ncols=columns, fontsize=8.5, framealpha=0.8, edgecolor=PAGE, facecolor=PAGE, labelcolor=INK)
 
 
 def operation_legend(figure: Figure, operations: Sequence[str] = OPERATIONS, where: Any = "outside lower center") -> None:

@@ -42,7 +42,7 @@ class ArchitecturePanel(Panel):
         names = list(self.histories)
         self.run = self.tag(dropdown("run", names), "run")
         self.epoch = self.tag(slider("epoch", 1, 1, 1), "epoch")
-        stages = [("all stages", None), *((f"stage {n}", n) for n in range(1, NUM_STAGES + 1))]
+        stages = [("all stages", 0), *((f"stage {n}", n) for n in range(1, NUM_STAGES + 1))]
         self.stage = self.tag(dropdown("stage", stages), "stage")
         self.compare = self.tag(widgets.SelectMultiple(
             options=names, value=names, description="compare", rows=min(4, len(names) + 1)), "compare")
@@ -87,8 +87,8 @@ class ArchitecturePanel(Panel):
                 self.show(part, empty_figure("No epoch has been recorded yet."))
             return "this run has no epoch yet"
         weights, genotype = softmax(alpha), genotype_of(alpha)
-        self.show("heatmap", alpha_heatmap(alpha, f"Softmax weights after epoch {self.epoch.value}", self.stage.value))
-        self.show("trajectories", self._trajectories(self.run.value, self.stage.value).at(self.epoch.value))
+        self.show("heatmap", alpha_heatmap(alpha, f"Softmax weights after epoch {self.epoch.value}", self.stage.value or None))
+        self.show("trajectories", self._trajectories(self.run.value, self.stage.value or None).at(self.epoch.value))
         self.show("network", self._network(genotype))
         canonical = genotype.canonical()
         note = "it is canonical" if canonical == genotype else f"canonical form <code>{html.escape(str(canonical))}</code>"

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from msinet_core.errors import ReidError
 from msinet_core.figures.style import encode, image_bytes
 
+ANY = object()  # the value of "all" in a dropdown: with None it would show as blank
 Work = Callable[[], Any]  # a returned sentence goes to the status line
 GOOD, BAD, QUIET = "var(--jp-success-color0, #00795a)", "var(--jp-error-color0, #b3261e)", "var(--jp-ui-font-color2, #666)"
 
@@ -150,9 +151,7 @@ def slider(description: str, value: int, low: int, high: int, step: int = 1, **m
 def dropdown(description: str, options: Any, value: Any = None, width: str = "300px") -> widgets.Dropdown:
     """A dropdown whose label is not cut off."""
     made = widgets.Dropdown(options=options, description=description, style=LABEL, layout=widgets.Layout(width=width))
-    if value is None:
-        made.index = 0  # an option whose value is None would show as blank otherwise
-    else:
+    if value is not None:
         made.value = value
     return made
 

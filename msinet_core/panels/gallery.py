@@ -18,7 +18,7 @@ from msinet_core.figures.attention import overlay
 from msinet_core.figures.retrieval import Listing, gallery_image, list_gallery
 from msinet_core.figures.style import save
 from msinet_core.figures.tiles import PhotoShelf
-from msinet_core.panels.base import Panel, checkbox, dropdown, row, slider
+from msinet_core.panels.base import ANY, Panel, checkbox, dropdown, row, slider
 from msinet_core.retrieval import rank_reranked, reranking
 
 ORDERS = ("worst AP first", "best AP first", "as in the data")
@@ -62,9 +62,9 @@ class GalleryPanel(Panel):
         self.by = self.tag(dropdown("order", ORDERS), "order")
         self.which = self.tag(dropdown("show", FILTERS), "which")
         self.place = self.tag(slider("query", 0, 0, len(result.query_table) - 1), "query")
-        self.identity = self.tag(dropdown("identity", [("(any)", None), *((str(name), name) for name in identities)]), "identity")
+        self.identity = self.tag(dropdown("identity", [("(any)", ANY), *((str(name), name) for name in identities)]), "identity")
         self.k = self.tag(slider("k", min(k, 50), 1, 50), "k")
-        self.camera = self.tag(dropdown("gallery camera", [("all", None), *((str(name), name) for name in cameras)]), "camera")
+        self.camera = self.tag(dropdown("gallery camera", [("all", ANY), *((str(name), name) for name in cameras)]), "camera")
         self.rerank = self.tag(checkbox("re-ranked"), "rerank")
         self.errors = self.tag(checkbox("wrong entries only"), "errors")
         self.junk = self.tag(checkbox("show removed (junk)"), "junk")
@@ -117,7 +117,7 @@ class GalleryPanel(Panel):
 
     def jump(self) -> str | None:
         """Move to the first query of the chosen identity, in the present order."""
-        if self.identity.value is None:
+        if self.identity.value is ANY:
             return self.draw()
         same = (self.result.query_table["identity"].iloc[self.order] == self.identity.value).to_numpy(bool)
         if not same.any():
@@ -127,7 +127,8 @@ class GalleryPanel(Panel):
 
     def draw(self) -> str | None:
         result, query = self.result, self.query
-        self.listing = list_gallery(result, query, self.k.value, camera=self.camera.value, errors_only=self.errors.value,
+        self.listing = list_gallery(result, query, self.k.value, errors_only=self.errors.value,
+                                    camera=None if self.camera.value is ANY else self.camera.value,
                                     with_junk=self.junk.value and not self.rerank.value)
         photos: dict[str, Any] = dict(self.photos)
         if self.heat.value and self.heatmap is not None:

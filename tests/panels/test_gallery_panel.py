@@ -108,7 +108,7 @@ def test_saving(panel, root, status):
 
 def test_data_without_cameras(make, root, status):
     panel = GalleryPanel(make(root, cameras=0), root)
-    assert [value for _, value in panel.camera.options] == [None]
+    assert [name for name, _ in panel.camera.options] == ["all"]
     panel.junk.value = True
     status(panel)
 
