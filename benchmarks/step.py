@@ -166,7 +166,7 @@ def alignment_once(form: str) -> None:
     if form == "whole":
         module.pairwise_map = whole_tensor_map  # type: ignore[assignment]
     torch.manual_seed(0)
-    features = torch.randn(64, 512, 16, 16, requires_grad=True)
+    features = torch.randn(64, 512, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
     learned, labels = LearnedMap(512), torch.arange(16).repeat_interleave(4)
     pairwise_map(torch.randn(2, 8, 2, 2))
     before = peak()

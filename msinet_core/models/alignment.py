@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 MODES = ("none", "pos", "neg", "pos_neg")
+BLOCK = 4096  # positions worked on at once in the backward pass
 
 
 class _BestMatch(torch.autograd.Function):
@@ -38,15 +39,16 @@ class _BestMatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         features, where = ctx.saved_tensors
-        count, _, channels = features.shape
-        everywhere = features.reshape(-1, channels)
-        total = torch.zeros_like(everywhere)
-        own = torch.zeros_like(features)
+        count, positions, channels = features.shape
+        everywhere, total = features.reshape(-1, channels), torch.zeros_like(features)
+        flat = total.view(-1, channels)
         for image, weight in enumerate(grad.reshape(count, -1, 1)):
-            index = where[image].long()
-            total.addcmul_(features[image][index], weight)
-            own[image].index_add_(0, index, everywhere * weight)
-        return total.view_as(features) + own
+            for start in range(0, len(everywhere), BLOCK):  # the gathered rows stay few
+                part = slice(start, start + BLOCK)
+                index = where[image, part].long()
+                flat[part].addcmul_(features[image][index], weight[part])
+                total[image].index_add_(0, index, everywhere[part] * weight[part])
+        return total
 
 
 def pairwise_map(feature_map: Tensor) -> Tensor:
