@@ -34,12 +34,15 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status (0 done, 2 for a `ReidError`, 130 stopped)."""
     from msinet_core.loop import Stopped
+    from msinet_core.processes import Elsewhere, leave
 
     words = list(sys.argv[1:] if argv is None else argv)
     command, name, rest = _find(words)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         command(name, rest)
+    except Elsewhere:
+        return 2  # the first process says it
     except ReidError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 1
+    leave()
     return 0
 
 
@@ -143,11 +147,16 @@ def _train(name: str, words: list[str]) -> None:
 
 def _carry_out(start: Callable[..., RunFolder], config: RunConfig, run: Path, resume: bool, quiet: bool) -> None:
     from msinet_core.loop import Stopped
+    from msinet_core.processes import join
 
+    processes = join(config.device == "cpu")
     try:
-        print(summary(start(config, run, resume=resume, progress=not quiet)))
+        done = start(config, run, resume=resume, progress=not quiet)
+        if processes.first:
+            print(summary(done))
     except Stopped as stopped:
-        print(f"stopped ({stopped}) and saved; continue with: msinet {config.KIND} --run {run} --resume")
+        if processes.first:
+            print(f"stopped ({stopped}) and saved; continue with: msinet {config.KIND} --run {run} --resume")
         raise
 
 
@@ -204,18 +213,22 @@ def evaluate(
     """
     from msinet_core.data import load_dataset
     from msinet_core.loop import choose_device, open_dataset
+    from msinet_core.processes import join
     from msinet_core.retrieval import evaluate_across
     from msinet_core.runs import RunFolder
     from msinet_core.training import load_network
 
-    folder = RunFolder(run)
+    folder, processes = RunFolder(run), join(device == "cpu")
     config, model = folder.config(), load_network(folder)
     places = [_named_folder(text) for text in on]
     datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
     scored = evaluate_across(
         model, datasets or [open_dataset(config)], config.height, config.width, after_necks=after_necks,
-        flip=flip, batch_size=batch_size, device=choose_device(device), workers=workers, progress=True,
+        flip=flip, batch_size=batch_size, device=choose_device(device, processes), workers=workers, progress=True,
+        processes=processes,
     )  # fmt: skip
+    if not processes.first:
+        return
     for name, result in scored.results.items():
         if save is not None:
             result.save(save / name)

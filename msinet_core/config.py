@@ -52,6 +52,8 @@ class RunConfig:
     """P of the P x K identity sampler."""
     images_per_identity: int = 4
     """K of the P x K identity sampler."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged for one step (the losses see one batch at a time)."""
     different_cameras: bool = True
     """Draw an identity's K images from different cameras where it has them: pairs as the test asks for them."""
     min_images: int | None = None
@@ -88,7 +90,7 @@ class RunConfig:
     """Epochs between checkpoints (the last epoch and a stopped run are always saved)."""
 
     def __post_init__(self) -> None:
-        _positive(self, "height", "width", "epochs", "identities_per_batch", "images_per_identity", "save_every")
+        _positive(self, "height", "width", "epochs", "identities_per_batch", "images_per_identity", "save_every", "accumulate")
         _not_negative(self, "momentum", "weight_decay", "pad", "seed")
         if self.warmup_epochs is not None:
             _not_negative(self, "warmup_epochs")
@@ -110,6 +112,7 @@ class RunConfig:
 
     @property
     def batch_size(self) -> int:
+        """Images that a process passes through the network at once."""
         return self.identities_per_batch * self.images_per_identity
 
     @property

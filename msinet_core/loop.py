@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import json
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LinearLR, LRScheduler, MultiStepLR
 from tqdm.auto import tqdm
 
+from msinet_core import guards
 from msinet_core.config import PAPER_WARMUP, RunConfig
 from msinet_core.data.augment import Augmentation
 from msinet_core.data.batches import TrainBatches
@@ -27,17 +28,21 @@ from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.runs import RunFolder
+from msinet_core.processes import ALONE, Processes
+from msinet_core.runs import STATE, WEIGHTS, Checkpoint, Onlooker, RunFolder
 
 STEP_LINES_PER_EPOCH = 20
+SAME_REQUEST = 1.0  # seconds; a launcher hands on a Ctrl-C that its processes already had
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU if there is one; `ReidError` for a GPU that is not there."""
+def choose_device(name: str, processes: Processes = ALONE) -> torch.device:
+    """`auto` takes a GPU if there is one, of several processes each its own; `ReidError` for a GPU that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
         raise ReidError("no usable GPU was found (--device cuda); use --device cpu or auto")
+    if processes.device is not None:
+        return processes.device
     return torch.device(name)
 
 
@@ -103,11 +108,18 @@ def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
 
 
 def training_batches(
-    table: pd.DataFrame, root: Any, config: RunConfig, device: torch.device, *, seed: int, progress: bool
+    table: pd.DataFrame,
+    root: Any,
+    config: RunConfig,
+    device: torch.device,
+    *,
+    seed: int,
+    progress: bool,
+    processes: Processes = ALONE,
 ) -> TrainBatches:
-    """Augmented P x K batches of the images in `table`, labelled 0.. by sorted identity."""
+    """This process's augmented P x K batches of the images in `table`, labelled 0.. by sorted identity."""
     reader = open_images(
-        table, root, config.height, config.width, cache=config.cache, cache_dir=config.cache_dir,
+        table, root, config.height, config.width, cache=cache_of(config, processes), cache_dir=config.cache_dir,
         on_bad_image=config.on_bad_image, workers=worker_threads(config, device), progress=progress,
     )  # fmt: skip
     labels, _ = pd.factorize(reader.table["identity"], sort=True)
@@ -115,11 +127,30 @@ def training_batches(
     sampler = IdentitySampler(
         labels, config.identities_per_batch, config.images_per_identity, seed,
         cameras=cameras if config.different_cameras and cameras.nunique() > 1 else None,
+        rank=processes.rank, world_size=processes.size,
     )  # fmt: skip
+    if len(sampler) < config.accumulate:
+        raise ReidError(
+            f"a step accumulates {config.accumulate} batches, but an epoch has {len(sampler)} for each process; "
+            "lower --accumulate or the size of a batch"
+        )
     return TrainBatches(
         reader, labels, sampler, augmentation_of(config), device=device, seed=seed,
         workers=worker_threads(config, device),
     )
+
+
+def cache_of(config: RunConfig, processes: Processes) -> str:
+    """Several processes share one file of decoded images instead of each filling the memory."""
+    return "disk" if config.cache == "auto" and processes.size > 1 else config.cache
+
+
+def step_paths(batches: TrainBatches, epoch: int, step: int, accumulate: int) -> list[str]:
+    """Paths of the images of all processes' batches in one step."""
+    sampler, paths = batches.sampler, batches.reader.table["path"].to_numpy()
+    first = step * accumulate * sampler.world_size
+    chosen = sampler.everyones(epoch)[first : first + accumulate * sampler.world_size]
+    return [str(path) for rows in chosen for path in paths[rows]]
 
 
 def worker_threads(config: RunConfig, device: torch.device) -> int:
@@ -138,22 +169,6 @@ def augmentation_of(config: RunConfig) -> Augmentation:
     return Augmentation(pad=config.pad, erase=0.0, brightness=0.4, contrast=0.4, saturation=0.3)
 
 
-def fingerprint(*tables: pd.DataFrame) -> str:
-    """Changes when the rows of any of the tables do: paths, identities, cameras or their order."""
-    digest = hashlib.sha256()
-    for table in tables:
-        digest.update(table[["path", "identity", "camera"]].to_csv(index=False).encode())
-    return digest.hexdigest()
-
-
-def check_fingerprint(saved: str, now: str, run: RunFolder) -> None:
-    if saved != now:
-        raise ReidError(
-            f"the data changed since {str(run.path)!r} was begun (other images, identities or cameras); "
-            "restore the data, or start a new run with --run"
-        )
-
-
 @contextmanager
 def autocast(config: RunConfig, device: torch.device) -> Iterator[None]:
     """bf16 arithmetic where the configuration asks for it."""
@@ -166,10 +181,11 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._asked = 0.0
         self.reason = ""
 
     def stop(self, reason: str = "asked to stop") -> None:
-        self.reason = reason
+        self.reason, self._asked = reason, time.monotonic()
         self._event.set()
 
     def __bool__(self) -> bool:
@@ -177,13 +193,15 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take the signals while inside; a second Ctrl-C interrupts at once."""
+        """Take the signals while inside; a second Ctrl-C, a second later or more, interrupts at once."""
         if threading.current_thread() is not threading.main_thread():
             yield self  # only the main thread may set handlers
             return
 
         def handle(number: int, frame: Any) -> None:
-            if self:
+            if self._event.is_set():
+                if time.monotonic() - self._asked < SAME_REQUEST:
+                    return
                 raise KeyboardInterrupt
             self.stop(signal.Signals(number).name)
 
@@ -247,16 +265,64 @@ class Progress:
         self.bar.close()
 
 
+@contextmanager
+def claimed(run: RunFolder, config: RunConfig, resume: bool, processes: Processes) -> Iterator[RunFolder]:
+    """The run folder, claimed by the first process; the others get one that writes nothing."""
+    with ExitStack() as stack:
+
+        def claim() -> None:
+            stack.enter_context(run.writing(config, resume))
+
+        processes.lead(claim)
+        yield run if processes.first else Onlooker(run.path)
+
+
 def begin(worker: Any, run: RunFolder, resume: bool) -> None:
     """Bring `worker` and the history to the folder's last checkpoint, or to a clean start."""
-    if resume and run.has_checkpoint():
-        checkpoint = run.checkpoint()
-        worker.load(checkpoint)
-        run.rewind_history(checkpoint.state["history_bytes"])
-        run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
-    else:
-        run.rewind_history(0)
+    checkpoint = shared_checkpoint(run, worker.processes) if resume else None
+    if checkpoint is None:
+        worker.processes.lead(lambda: run.rewind_history(0))
         run.log("started")
+        return
+    guards.check_same_processes(checkpoint, worker.processes, run)
+    guards.check_same_data(checkpoint.state, worker.data, run)
+    try:
+        worker.load(checkpoint)
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        raise ReidError(
+            f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core "
+            f"({str(error).splitlines()[0]}); resume it with that version, or start a new run"
+        ) from error
+    worker.processes.lead(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
+    run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
+
+
+def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None:
+    """The folder's last checkpoint, as the first process reads it, on all; None if there is none."""
+    found: list[Checkpoint] = []
+
+    def read() -> None:
+        if run.has_checkpoint():
+            found.append(run.checkpoint())
+
+    processes.lead(read)
+    if processes.size == 1:
+        return found[0] if found else None
+    files = found[0].files() if found else {}
+    if not json.loads(processes.share(json.dumps(bool(files)).encode())):
+        return None
+    return Checkpoint.from_files({n: processes.share(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path))
+
+
+def save(worker: Any, run: RunFolder, *, finished: bool = False) -> None:
+    """Write a checkpoint, once it is known to be sound and the same on all processes."""
+    weights, state = worker.state()
+    guards.require_finite_weights(weights)
+    processes: Processes = worker.processes
+    if processes.size > 1:
+        processes.require_equal(guards.digest(weights, *worker.memory_rows()), "weights or memories")
+    state["processes"] = processes.size
+    processes.lead(lambda: run.save(weights, state, finished=finished))
 
 
 def run_epochs(
@@ -264,30 +330,41 @@ def run_epochs(
 ) -> None:
     """Drive `worker` (a search or a training) from where it stands to its last epoch, saving as it goes.
 
-    The worker has `epoch`, `step`, `steps`, `run_step()`, `finish_epoch(seconds)` and `state()`.
-    Raises `Stopped` after saving when `stop` is set.
+    The worker has `epoch`, `step`, `steps`, `run_step()`, `finish_epoch(seconds)` and `state()`, and what
+    `guards.break_down` needs. Raises `Stopped` after saving when `stop` is set on any process, and
+    `ReidError` without saving when a loss is not finite.
     """
+    progress = progress and worker.processes.first
     bar = Progress(config.epochs, worker.steps, worker.epoch * worker.steps + worker.step, progress, config.KIND)
-    every = max(1, worker.steps // STEP_LINES_PER_EPOCH)
     try:
         while worker.epoch < config.epochs:
-            batches = worker.batches()
-            while worker.step < worker.steps:
-                values = worker.run_step(batches)
-                bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
-                if worker.step % every == 0:
-                    run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
-                if stop and not (worker.epoch + 1 == config.epochs and worker.step == worker.steps):
-                    run.save(*worker.state())
-                    run.log(f"stopped ({stop.reason}) in epoch {worker.epoch + 1} after step {worker.step}")
-                    raise Stopped(stop.reason)
+            _run_epoch(worker, run, config, stop, bar)
             worker.finish_epoch(bar.restart_clock())
             after_epoch(worker.epoch)
             last = worker.epoch == config.epochs
             if last or worker.epoch % config.save_every == 0:
-                run.save(*worker.state(), finished=last)
+                save(worker, run, finished=last)
+    except guards.NotFinite as error:
+        raise guards.break_down(worker, run, error) from error
     finally:
         bar.close()
+
+
+def _run_epoch(worker: Any, run: RunFolder, config: RunConfig, stop: Stop, bar: Progress) -> None:
+    """The steps that are left of the current epoch."""
+    every = max(1, worker.steps // STEP_LINES_PER_EPOCH)
+    batches = worker.batches()
+    while worker.step < worker.steps:
+        values = worker.run_step(batches)
+        bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
+        if worker.step % every == 0:
+            run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
+        asked = worker.processes.any(bool(stop))
+        if asked and not (worker.epoch + 1 == config.epochs and worker.step == worker.steps):
+            save(worker, run)
+            reason = stop.reason or "another process was asked to"
+            run.log(f"stopped ({reason}) in epoch {worker.epoch + 1} after step {worker.step}")
+            raise Stopped(reason)
 
 
 def memory_format(model: nn.Module) -> nn.Module:

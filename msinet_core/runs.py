@@ -6,6 +6,7 @@
     metrics.json     the last evaluation
     checkpoints/     `last`: weights.safetensors, state.pt, and checkpoint.json with their hashes
     log.txt          what the terminal said
+    failure.json     what a run that broke down was doing: step, rates, batch, norms
     pid              the process that writes; locked while it does
 
 Everything is written beside its place and renamed, so that a kill leaves what was there before.
@@ -15,26 +16,32 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
 from torch import Tensor
 
 from msinet_core.config import RunConfig, config_from_dict
 from msinet_core.errors import ReidError
+from msinet_core.files import flush_folder, mount_point, write_all, write_file
 from msinet_core.space import Genotype
 
 FORMAT = 1  # of the folder; raised when an older one can no longer be read
+WEIGHTS, STATE = "weights.safetensors", "state.pt"
+PATIENCE = 0.2  # seconds; a reader that asks who writes holds the lock for less
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,32 @@ class Checkpoint:
     weights: dict[str, Tensor]
     state: dict[str, Any]
 
+    def files(self) -> dict[str, bytes]:
+        """As the two files of a checkpoint folder, by name."""
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
+        state = io.BytesIO()
+        torch.save(self.state, state)
+        return {WEIGHTS: safetensors.save(weights), STATE: state.getvalue()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], source: str) -> Checkpoint:
+        """The inverse; `ReidError` naming `source` for a file that holds more than tensors and plain values."""
+        try:
+            state = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
+            return cls(safetensors.load(files[WEIGHTS]), state)
+        except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+            raise ReidError(
+                f"the checkpoint in {source!r} holds more than tensors and plain values, or is no checkpoint; it "
+                "was not opened, because that could run foreign code. Start the run anew"
+            ) from error
+
 
 class RunFolder:
     """A folder at `path`. Reading needs nothing more; writing happens inside `with run.writing():`."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._history: IO[bytes] | None = None
+        self._history: io.FileIO | None = None
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -106,9 +132,9 @@ class RunFolder:
     def writer_pid(self) -> int | None:
         """The process that writes into the folder now, or None."""
         try:
-            with (self.path / "pid").open("r+") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (self.path / "pid").open("r") as file:
+                try:  # shared, so that readers do not meet each other here
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return int(file.read().strip() or 0) or None
                 return None
@@ -129,16 +155,19 @@ class RunFolder:
         folder = self._checkpoint_path()
         if folder is None:
             raise ReidError(f"run folder {str(self.path)!r} has no checkpoint yet")
-        sums = json.loads((folder / "checkpoint.json").read_text())["sha256"]
+        about = self._read_json(f"checkpoints/{folder.name}/checkpoint.json")
+        sums = about.get("sha256") if isinstance(about, dict) else None
+        if not isinstance(sums, dict) or sums.keys() != {WEIGHTS, STATE}:
+            raise ReidError(_altered(folder / "checkpoint.json"))
+        files = {}
         for name, expected in sums.items():
-            if not (folder / name).is_file() or _sha256(folder / name) != expected:
-                raise ReidError(
-                    f"{str(folder / name)!r} is truncated or was altered since it was saved; "
-                    "restore the folder from a copy, or start the run anew"
-                )
-        weights = load_file(folder / "weights.safetensors")
-        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        return Checkpoint(weights, state)
+            try:
+                files[name] = (folder / name).read_bytes()
+            except FileNotFoundError as error:
+                raise ReidError(_altered(folder / name)) from error
+            if hashlib.sha256(files[name]).hexdigest() != expected:
+                raise ReidError(_altered(folder / name))
+        return Checkpoint.from_files(files, str(folder))
 
     def _checkpoint_path(self) -> Path | None:
         # A kill between the two renames of `save` leaves only `previous`.
@@ -172,17 +201,13 @@ class RunFolder:
         except OSError as error:
             raise ReidError(f"cannot write into {str(self.path)!r}: {error.strerror}") from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ReidError(
-                    f"run folder {str(self.path)!r} is in use by process {self.writer_pid()}; "
-                    "stop that process, or choose another folder with --run"
-                ) from None
+            self._lock(file)
             self._check_claim(config, resume)  # again, now that nobody else can
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            self._clear_leftovers()
+            with self._guard("pid"):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
             self.write_json("config.json", {"format": FORMAT, **config.to_dict()})
             try:
                 yield self
@@ -190,6 +215,26 @@ class RunFolder:
                 if self._history is not None:
                     self._history.close()
                     self._history = None
+
+    def _lock(self, file: Any) -> None:
+        """Lock the open `pid` file for writing; `ReidError` where another process has it for longer than a look."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    break
+            time.sleep(0.01)
+        raise ReidError(
+            f"run folder {str(self.path)!r} is in use by process {self.writer_pid()}; "
+            "stop that process, or choose another folder with --run"
+        )
+
+    def _clear_leftovers(self) -> None:
+        """Remove what a killed process was just writing, and the report of a failure that is now tried again."""
+        for path in (*self.path.glob(".*.json.[0-9]*"), self.path / "failure.json"):
+            path.unlink(missing_ok=True)
 
     def _check_claim(self, config: RunConfig, resume: bool) -> None:
         if not resume:
@@ -210,9 +255,13 @@ class RunFolder:
         line = json.dumps({"kind": kind, "time": round(time.time(), 3), **values}, allow_nan=True)
         with self._guard("history.jsonl"):
             if self._history is None:
-                self._history = (self.path / "history.jsonl").open("ab")
-            self._history.write(line.encode() + b"\n")
-            self._history.flush()
+                self._history = io.FileIO(self.path / "history.jsonl", "ab")
+            length = os.fstat(self._history.fileno()).st_size
+            try:
+                write_all(self._history, line.encode() + b"\n")
+            except OSError:
+                self._history.truncate(length)  # no half line
+                raise
 
     def log(self, text: str) -> None:
         with self._guard("log.txt"), (self.path / "log.txt").open("a") as file:
@@ -233,22 +282,25 @@ class RunFolder:
         folder = self.path / "checkpoints"
         fresh, last, previous = (folder / name for name in ("writing", "last", "previous"))
         with self._guard("checkpoints"):
+            if self._history is not None:  # else a power cut could leave it shorter than the checkpoint says
+                os.fsync(self._history.fileno())
+            files = Checkpoint(dict(weights), {**state, "history_bytes": self._history_bytes()}).files()
+            sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            files["checkpoint.json"] = json.dumps({"sha256": sums, "finished": finished}).encode()
             folder.mkdir(exist_ok=True)
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
-            save_file(
-                {name: value.detach().cpu().contiguous() for name, value in weights.items()},
-                fresh / "weights.safetensors",
-            )
-            torch.save({**state, "history_bytes": self._history_bytes()}, fresh / "state.pt")
-            sums = {name: _sha256(fresh / name) for name in ("weights.safetensors", "state.pt")}
-            (fresh / "checkpoint.json").write_text(json.dumps({"sha256": sums, "finished": finished}))
-            for name in (*sums, "checkpoint.json"):
-                _flush_to_disk(fresh / name)
+            try:
+                for name, content in files.items():
+                    write_file(fresh / name, content)
+            except OSError:
+                shutil.rmtree(fresh, ignore_errors=True)  # a full disk gets its room back
+                raise
             if last.is_dir():
                 shutil.rmtree(previous, ignore_errors=True)
                 last.rename(previous)
             fresh.rename(last)
+            flush_folder(folder)
             shutil.rmtree(previous, ignore_errors=True)
 
     def rewind_history(self, length: int) -> None:
@@ -266,22 +318,23 @@ class RunFolder:
     def _write(self, name: str, text: str) -> None:
         with self._guard(name):
             beside = self.path / f".{name}.{os.getpid()}"
-            beside.write_text(text)
-            _flush_to_disk(beside)
-            beside.replace(self.path / name)
+            try:
+                write_file(beside, text.encode())
+                beside.replace(self.path / name)
+            finally:
+                beside.unlink(missing_ok=True)
 
     @contextmanager
     def _guard(self, name: str) -> Iterator[None]:
         """Turn a full or read-only disk into an error that names it; what was saved stays."""
         try:
             yield
-        except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
-            if isinstance(error, RuntimeError) and "write" not in str(error):
-                raise
+        except OSError as error:
             free = shutil.disk_usage(self.path).free / 1e6
             raise ReidError(
-                f"cannot write {str(self.path / name)!r} ({error}); {free:.0f} MB are free there. "
-                "The previous checkpoint is whole: make room and continue with --resume"
+                f"cannot write {str(self.path / name)!r} ({error.strerror}); {free:.1f} MB are free on the disk "
+                f"mounted at {str(mount_point(self.path))!r}. What was saved before is whole: make room and continue "
+                "with --resume"
             ) from error
 
     def __repr__(self) -> str:
@@ -293,11 +346,27 @@ class RunFolder:
         return f"RunFolder {str(self.path)!r}: {config.KIND}, {done} of {config.epochs} epochs, {state}"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class Onlooker(RunFolder):
+    """The folder of a run on several processes as all but the first have it: they write nothing."""
+
+    def append(self, kind: str, **values: Any) -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        pass
+
+    def save(self, weights: Mapping[str, Tensor], state: Mapping[str, Any], *, finished: bool = False) -> None:
+        pass
+
+    def rewind_history(self, length: int) -> None:
+        pass
+
+    def _write(self, name: str, text: str) -> None:
+        pass
 
 
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _altered(path: Path) -> str:
+    return (
+        f"{str(path)!r} is truncated or was altered since it was saved; "
+        "restore the folder from a copy, or start the run anew"
+    )

@@ -72,18 +72,19 @@ class TrainBatches:
 
 
 def iterate_images(
-    reader: ImageReader, batch_size: int, device: torch.device | str = "cpu", *, workers: int = 0
-) -> Iterator[Tensor]:
-    """All images of `reader`, in order, as normalised float32 batches (the last may be smaller)."""
+    reader: ImageReader, batch_size: int, device: torch.device | str = "cpu", *, workers: int = 0,
+    rows: range | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
+    """All images of `reader` (or those of `rows`), in order, as normalised float32 batches (the last may be smaller)."""
     if batch_size < 1:
         raise ReidError(f"batch_size is {batch_size}; it must be at least 1")
-    target = torch.device(device)
+    target, wanted = torch.device(device), range(len(reader)) if rows is None else rows
 
     def make(start: int) -> Tensor:
-        rows = np.arange(start, min(start + batch_size, len(reader)))
-        return normalise(to_device(reader.read(rows), target))
+        chosen = np.arange(start, min(start + batch_size, wanted.stop))
+        return normalise(to_device(reader.read(chosen), target))
 
-    return ahead(make, range(0, len(reader), batch_size), workers)
+    return ahead(make, range(wanted.start, wanted.stop, batch_size), workers)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

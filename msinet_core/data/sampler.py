@@ -75,6 +75,10 @@ class IdentitySampler:
         """Batch `step` (from 0) of `epoch`."""
         return self.epoch(epoch)[step]
 
+    def everyones(self, epoch: int) -> list[np.ndarray]:
+        """All processes' batches of an epoch; batch `step` of process `rank` is at step * world_size + rank."""
+        return self._plan(epoch)
+
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """All processes' batches of an epoch."""
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, epoch))))

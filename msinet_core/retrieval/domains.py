@@ -11,6 +11,7 @@ from torch import nn
 
 from msinet_core.data import Protocol, ReidDataset
 from msinet_core.errors import ReidError
+from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.evaluate import evaluate
 from msinet_core.retrieval.result import RetrievalResult
 
@@ -73,6 +74,7 @@ def evaluate_across(
     device: torch.device | str | None = None,
     workers: int = 0,
     progress: bool = False,
+    processes: Processes = ALONE,
 ) -> DomainResults:
     """Score one model on the test images of every data set, each by its own protocol.
 
@@ -90,7 +92,7 @@ def evaluate_across(
     for dataset, protocol in zip(datasets, chosen, strict=True):
         result = evaluate(
             model, dataset, height, width, protocol=protocol, after_necks=after_necks, flip=flip,
-            batch_size=batch_size, device=device, workers=workers, progress=progress,
+            batch_size=batch_size, device=device, workers=workers, progress=progress, processes=processes,
         )  # fmt: skip
         results[_unused(dataset.name, results)] = result
     return DomainResults(results)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from msinet_core.data import ImageReader, iterate_images
 from msinet_core.errors import ReidError
+from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.fast import fast as fast_form
 from msinet_core.retrieval.onnx_model import OnnxModel
 
@@ -30,6 +31,7 @@ def embed(
     device: torch.device | str | None = None,
     workers: int = 0,
     progress: bool = False,
+    processes: Processes = ALONE,
 ) -> np.ndarray:
     """Retrieval features of images by a model in evaluation mode: N x D, float32, in order.
 
@@ -39,17 +41,32 @@ def embed(
     `MSINet` with its batch norms folded away: the same features to about 1e-6, in half the time.
     `precision="bfloat16"` is faster still where the device computes in it, and a few times slower
     where it does not. The model itself is left as it is, in its mode and precision, but moves to
-    `device` if one is given.
+    `device` if one is given. Of several `processes` each embeds its share of an `ImageReader`, and all get
+    all features, the same as one process would.
     """
+    rows = None
+    if processes.size > 1:
+        if not isinstance(images, ImageReader):
+            raise ReidError("several processes can only share the images of an ImageReader; made by open_images")
+        rows = share_of(len(images), batch_size, processes)
     parts = list(
         embed_batches(
             model, images, after_necks=after_necks, flip=flip, fast=fast, precision=precision,
-            batch_size=batch_size, device=device, workers=workers, progress=progress,
+            batch_size=batch_size, device=device, workers=workers, progress=progress and processes.first, rows=rows,
         )
     )  # fmt: skip
-    if not parts:
+    mine = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+    features = processes.stack_parts(mine)
+    if not len(features):
         raise ReidError("there are no images to embed")
-    return np.concatenate(parts)
+    return features
+
+
+def share_of(count: int, batch_size: int, processes: Processes) -> range:
+    """This process's rows of `count`: whole batches side by side, so that batches are those of a process alone."""
+    batches = -(-count // batch_size)
+    first, end = (batches * rank // processes.size for rank in (processes.rank, processes.rank + 1))
+    return range(min(first * batch_size, count), min(end * batch_size, count))
 
 
 def embed_batches(
@@ -64,11 +81,12 @@ def embed_batches(
     device: torch.device | str | None = None,
     workers: int = 0,
     progress: bool = False,
+    rows: range | None = None,
 ) -> Iterator[np.ndarray]:
-    """`embed`, one batch of features (B x D) at a time."""
+    """`embed`, one batch of features (B x D) at a time; of these `rows` only, if given."""
     if isinstance(model, OnnxModel):
         _check_onnx(model, after_necks, precision, device)
-        for batch in _batches(images, batch_size, torch.device("cpu"), workers, progress):
+        for batch in _batches(images, batch_size, torch.device("cpu"), workers, progress, rows):
             features = model.run(batch)
             yield (features + model.run(batch.flip(3))) / 2 if flip else features
         return
@@ -77,7 +95,7 @@ def embed_batches(
     model.eval().to(target)
     try:
         network = fast_form(model, precision) if fast or precision != "float32" else model
-        for batch in _batches(images, batch_size, target, workers, progress):
+        for batch in _batches(images, batch_size, target, workers, progress, rows):
             with torch.inference_mode():
                 result = _forward(network, batch.to(target), after_necks, flip)
             yield result.float().cpu().numpy()
@@ -99,12 +117,13 @@ def _device_of(model: nn.Module) -> torch.device:
 
 
 def _batches(
-    images: ImageReader | Iterable[Tensor], batch_size: int, device: torch.device, workers: int, progress: bool
-) -> Iterator[Tensor]:
+    images: ImageReader | Iterable[Tensor], batch_size: int, device: torch.device, workers: int, progress: bool,
+    rows: range | None,
+) -> Iterator[Tensor]:  # fmt: skip
     count = None
     if isinstance(images, ImageReader):
-        count = -(-len(images) // batch_size)
-        images = iterate_images(images, batch_size, device, workers=workers)
+        count = -(-len(range(len(images)) if rows is None else rows) // batch_size)
+        images = iterate_images(images, batch_size, device, workers=workers, rows=rows)
     return iter(tqdm(images, total=count, desc="embed", unit="batch", disable=not progress))
 
 

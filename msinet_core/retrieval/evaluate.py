@@ -12,6 +12,7 @@ from torch import nn
 from msinet_core.data import Protocol, ReidDataset, open_images, protocol_for
 from msinet_core.data.protocol import draw_gallery
 from msinet_core.errors import ReidError
+from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.embedding import embed
 from msinet_core.retrieval.result import RetrievalResult
 
@@ -32,13 +33,20 @@ def evaluate(
     root: str | Path | None = None,
     workers: int = 0,
     progress: bool = False,
+    processes: Processes = ALONE,
 ) -> RetrievalResult:
-    """Embeds the test images of a data set and scores them by its protocol (see `embed` for the options)."""
+    """Embeds the test images of a data set and scores them by its protocol (see `embed` for the options).
+
+    Of several `processes` each reads and embeds its share; all get the whole result.
+    """
     table = dataset.table[dataset.table["split"] != "train"].reset_index(drop=True)
-    reader = open_images(table, root or dataset.root, height, width, workers=workers, progress=progress)
+    reader = open_images(
+        table, root or dataset.root, height, width, workers=workers, progress=progress and processes.first,
+        cache="auto" if processes.size == 1 else "none",  # each needs a part of the images, once
+    )  # fmt: skip
     features = embed(
         model, reader, after_necks=after_necks, flip=flip, fast=fast, precision=precision,
-        batch_size=batch_size, device=device, workers=workers, progress=progress,
+        batch_size=batch_size, device=device, workers=workers, progress=progress, processes=processes,
     )  # fmt: skip
     return score_table(features, reader.table, protocol or protocol_for(dataset))
 

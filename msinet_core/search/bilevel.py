@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from msinet_core import loop
+from msinet_core import guards, loop
 from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
 from msinet_core.models.supernet import Supernet
+from msinet_core.processes import ALONE, Processes, join
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.search.memory import ContrastiveMemory
 
@@ -41,10 +43,11 @@ def bilevel_step(
     alpha_optimizer: Optimizer,
     train_memory: ContrastiveMemory,
     validation_memory: ContrastiveMemory,
-    train: Batch,
-    validation: Batch | None,
+    train: Batch | list[Batch],
+    validation: Batch | list[Batch] | None,
     *,
     leak_validation_gradient: bool = False,
+    processes: Processes = ALONE,
 ) -> StepReport:
     """One first-order step: alpha on the validation twin, then the weights on the train twin.
 
@@ -52,34 +55,65 @@ def bilevel_step(
     respect to the weights only, so that validation identities never train the weights. With
     `leak_validation_gradient` the validation loss's gradient is added to the weights' one, as the
     authors' code does. Without a validation batch only the weights move (first step of an epoch).
+
+    Of a list of batches, and of the batches of several `processes`, gradients are averaged; the
+    memories take in all of them afterwards, in order. A loss that is not finite raises
+    `guards.NotFinite` before it has moved anything.
     """
     weights = supernet.weights()
     validation_loss = alpha_gradient = None
     leaked: Sequence[Tensor | None] = [None] * len(weights)
     if validation is not None:
-        images, labels = validation
-        features = supernet(images)
-        loss = validation_memory.loss(features, labels)
         wanted = [supernet.alphas, *weights] if leak_validation_gradient else [supernet.alphas]
-        gradient, *rest = torch.autograd.grad(loss, wanted, allow_unused=True)
+        validation_loss, (gradient, *rest), seen = _gradients(supernet, validation_memory, validation, wanted)
+        assert gradient is not None
+        processes.average([gradient])
         supernet.alphas.grad = gradient
         alpha_gradient = float(gradient.norm())
+        checked = processes.mean({"validation_loss": validation_loss, "alpha_gradient": alpha_gradient})
+        guards.require_finite(checked)
+        validation_loss = checked["validation_loss"]
         alpha_optimizer.step()
         supernet.alphas.grad = None
-        validation_memory.update(features, labels)
-        validation_loss = float(loss.detach())
+        _remember(validation_memory, seen, processes)
         leaked = rest or leaked
-    images, labels = train
-    features = supernet(images)
-    loss = train_memory.loss(features, labels)
-    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    train_loss, gradients, seen = _gradients(supernet, train_memory, train, weights)
     for weight, own, other in zip(weights, gradients, leaked, strict=True):
         weight.grad = own if other is None or own is None else own + other
-    weight_gradient = float(nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None]))
+    moved = [w.grad for w in weights if w.grad is not None]
+    processes.average([*moved, *(buffer for buffer in supernet.buffers() if buffer.is_floating_point())])
+    weight_gradient = float(nn.utils.get_total_norm(moved))
+    train_loss = processes.mean({"train_loss": train_loss})["train_loss"]
+    report = StepReport(train_loss, validation_loss, alpha_gradient, weight_gradient)
+    guards.require_finite(report.values())
     weight_optimizer.step()
     weight_optimizer.zero_grad()
-    train_memory.update(features, labels)
-    return StepReport(float(loss.detach()), validation_loss, alpha_gradient, weight_gradient)
+    _remember(train_memory, seen, processes)
+    return report
+
+
+def _gradients(
+    supernet: Supernet, memory: ContrastiveMemory, batches: Batch | list[Batch], wanted: Sequence[Tensor]
+) -> tuple[float, list[Tensor | None], list[Batch]]:
+    """Mean loss of the batches, its gradient by each tensor wanted, and each batch's features and labels."""
+    batches = batches if isinstance(batches, list) else [batches]
+    losses: list[Tensor] = []
+    total: list[Tensor | None] = [None] * len(wanted)
+    seen: list[Batch] = []
+    for images, labels in batches:
+        features = supernet(images)
+        loss = memory.loss(features, labels)
+        part = torch.autograd.grad(loss if len(batches) == 1 else loss / len(batches), wanted, allow_unused=True)
+        total = [new if old is None else old if new is None else old + new for old, new in zip(total, part, strict=True)]
+        losses.append(loss.detach())
+        seen.append((features.detach(), labels))
+    return float(losses[0] if len(losses) == 1 else torch.stack(losses).mean()), total, seen
+
+
+def _remember(memory: ContrastiveMemory, seen: list[Batch], processes: Processes) -> None:
+    """Move the memory by all processes' features, in the order of ranks."""
+    for features, labels in seen:
+        memory.update(processes.stack(features), processes.stack(labels))
 
 
 class TwinSearch:
@@ -89,17 +123,26 @@ class TwinSearch:
     that place, so a checkpoint needs nothing else of the data.
     """
 
-    def __init__(self, config: SearchConfig, dataset: ReidDataset, run: RunFolder, progress: bool = False) -> None:
-        self.config, self.run = config, run
-        self.device = loop.choose_device(config.device)
+    def __init__(
+        self,
+        config: SearchConfig,
+        dataset: ReidDataset,
+        run: RunFolder,
+        progress: bool = False,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.run, self.processes = config, run, processes
+        self.device = loop.choose_device(config.device, processes)
         self.split = split_for(config, dataset)
         self.train_batches, self.validation_batches = (
             loop.training_batches(
-                side, dataset.root, config, self.device, seed=2 * config.seed + place, progress=progress
+                side, dataset.root, config, self.device, seed=2 * config.seed + place, progress=progress,
+                processes=processes,
             )
             for place, side in enumerate((self.split.train, self.split.validation))
         )
-        self.fingerprint = loop.fingerprint(self.split.train, self.split.validation)
+        halves = self.split.train, self.split.validation
+        self.data = {"data": guards.fingerprint(*halves), "files": guards.file_sizes(dataset.root, *halves)}
         torch.manual_seed(config.seed)
         self.supernet = Supernet(config.channels, config.cell_width).to(self.device).train()
         loop.memory_format(self.supernet)
@@ -123,13 +166,20 @@ class TwinSearch:
         ]  # fmt: skip
         self.averages = loop.Averages()
         self.epoch = self.step = 0
-        self.steps = len(self.train_batches)
+        self.steps = len(self.train_batches) // config.accumulate
 
-    def batches(self) -> Iterator[tuple[Batch, Batch | None]]:
-        """The rest of the current epoch: a train batch and, but for the first, a validation batch."""
-        validation = self._validation_from(self.epoch * (self.steps - 1) + max(0, self.step - 1))
-        for step, (images, labels, _) in enumerate(self.train_batches.epoch(self.epoch, self.step), self.step):
-            yield (images, labels), None if step == 0 else next(validation)
+    def batches(self) -> Iterator[tuple[list[Batch], list[Batch] | None]]:
+        """For each step left of the current epoch: train batches and, but for the first, validation batches."""
+        count = self.config.accumulate
+        validation = self._validation_from(self._validation_steps(self.step) * count)
+        train = self.train_batches.epoch(self.epoch, self.step * count)
+        for step in range(self.step, self.steps):
+            own = [(images, labels) for images, labels, _ in islice(train, count)]
+            yield own, None if step == 0 else list(islice(validation, count))
+
+    def _validation_steps(self, step: int) -> int:
+        """Steps with a validation half before step `step` of the current epoch, of all epochs."""
+        return self.epoch * (self.steps - 1) + max(0, step - 1)
 
     def _validation_from(self, count: int) -> Iterator[Batch]:
         """Validation batches in endless epochs, entered after `count` of them."""
@@ -139,23 +189,51 @@ class TwinSearch:
                 yield images, labels
             epoch, start = epoch + 1, 0
 
-    def run_step(self, batches: Iterator[tuple[Batch, Batch | None]]) -> dict[str, float]:
+    def run_step(self, batches: Iterator[tuple[list[Batch], list[Batch] | None]]) -> dict[str, float]:
         train, validation = next(batches)
         for schedule in self.schedules:
             schedule.move_to(self.epoch + self.step / self.steps)
         with loop.autocast(self.config, self.device):
             report = bilevel_step(
                 self.supernet, *self.optimizers, self.memories[0], self.memories[1], train, validation,
-                leak_validation_gradient=self.config.leak_validation_gradient,
+                leak_validation_gradient=self.config.leak_validation_gradient, processes=self.processes,
             )  # fmt: skip
         self.step += 1
         values = report.values()
         self.averages.add(**values)
         return values
 
+    @property
+    def model(self) -> Supernet:
+        return self.supernet
+
+    @property
+    def step_images(self) -> int:
+        """Images in one half of a step, of all processes."""
+        return self.config.batch_size * self.config.accumulate * self.processes.size
+
+    def rates(self) -> list[float]:
+        return [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+
+    def batch_paths(self) -> dict[str, list[str]]:
+        """The images of the step that is next or under way, of all processes."""
+        count = self.config.accumulate
+        paths = {"train": loop.step_paths(self.train_batches, self.epoch, self.step, count)}
+        if self.step:
+            place = self._validation_steps(self.step) * count
+            paths["validation"] = [
+                path
+                for at in range(place, place + count)
+                for path in loop.step_paths(self.validation_batches, *divmod(at, len(self.validation_batches)), 1)
+            ]
+        return paths
+
+    def memory_rows(self) -> list[Tensor]:
+        return [memory.rows for memory in self.memories]
+
     def finish_epoch(self, seconds: float) -> None:
         """Record alpha and genotype as they are now, after the epoch's last step; move the rates."""
-        supernet, rates = self.supernet, [o.param_groups[0]["lr"] for o in self.optimizers]
+        supernet, rates = self.supernet, self.rates()
         self.run.append(
             "epoch",
             epoch=self.epoch + 1,
@@ -166,7 +244,7 @@ class TwinSearch:
             learning_rate=rates[0],
             alpha_learning_rate=rates[1],
             seconds=round(seconds, 3),
-            images_per_second=round(2 * self.steps * self.config.batch_size / seconds, 2),
+            images_per_second=round(2 * self.steps * self.step_images / seconds, 2),
         )
         self.run.write_genotype(supernet.genotype())
         self.averages = loop.Averages()
@@ -182,13 +260,12 @@ class TwinSearch:
             "memories": [memory.state_dict() for memory in self.memories],
             "averages": self.averages.state_dict(),
             "random": torch.get_rng_state(),
-            "data": self.fingerprint,
+            **self.data,
         }
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration and data."""
         state = checkpoint.state
-        loop.check_fingerprint(state["data"], self.fingerprint, self.run)
         self.supernet.load_state_dict(checkpoint.weights)
         for name in ("optimizers", "schedules", "memories"):
             for mine, saved in zip(getattr(self, name), state[name], strict=True):
@@ -229,14 +306,15 @@ def search(
     `resume` goes on where the folder's last checkpoint stands (a finished run is left as it is).
     Ctrl-C, SIGTERM or `stop` save and raise `loop.Stopped`.
     """
+    processes = join(config.device == "cpu")
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     dataset = dataset or loop.open_dataset(config)
     stop = loop.Stop() if stop is None else stop  # one that is not set is false
-    with run.writing(config, resume), stop.listening():
-        worker = TwinSearch(config, dataset, run, progress)
-        loop.begin(worker, run, resume)
-        loop.run_epochs(worker, run, config, stop, progress, lambda epoch: None)
-        run.log(f"search finished: {run.genotype()}")
+    with loop.claimed(run, config, resume, processes) as mine, stop.listening():
+        worker = TwinSearch(config, dataset, mine, progress and processes.first, processes)
+        loop.begin(worker, mine, resume)
+        loop.run_epochs(worker, mine, config, stop, progress, lambda epoch: None)
+        mine.log(f"search finished: {run.genotype()}")
     return run
 
 

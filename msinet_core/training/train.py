@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from msinet_core import loop
+from msinet_core import guards, loop
 from msinet_core.config import TrainConfig
 from msinet_core.data import open_images, protocol_for
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.models import reference
 from msinet_core.models.msinet import MSINet
+from msinet_core.processes import ALONE, Processes, join
 from msinet_core.retrieval import RetrievalResult, embed, score_table
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.training.losses import training_loss
@@ -28,16 +29,25 @@ CLASSIFIERS = ("classifier.", "part_classifier.")
 class Training:
     """A training in progress: network, optimiser, schedule, and its place (see `TwinSearch`)."""
 
-    def __init__(self, config: TrainConfig, dataset: ReidDataset, run: RunFolder, progress: bool = False) -> None:
-        self.config, self.run, self.dataset = config, run, dataset
-        self.device = loop.choose_device(config.device)
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: ReidDataset,
+        run: RunFolder,
+        progress: bool = False,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.run, self.dataset, self.processes = config, run, dataset, processes
+        self.device = loop.choose_device(config.device, processes)
         self.genotype = config.resolved_genotype()
         table = loop.usable_identities(dataset.train, config)
         self.train_batches = loop.training_batches(
-            table, dataset.root, config, self.device, seed=config.seed, progress=progress
-        )
+            table, dataset.root, config, self.device, seed=config.seed, progress=progress,
+            processes=processes,
+        )  # fmt: skip
         self.test_reader = self._open_test(progress)
-        self.fingerprint = loop.fingerprint(self.train_batches.reader.table)
+        rows = self.train_batches.reader.table
+        self.data = {"data": guards.fingerprint(rows), "files": guards.file_sizes(dataset.root, rows)}
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
         self.model = MSINet(self.genotype, num_identities, config.channels, config.alignment != "none")
@@ -54,7 +64,7 @@ class Training:
         )  # fmt: skip
         self.averages = loop.Averages()
         self.epoch = self.step = 0
-        self.steps = len(self.train_batches)
+        self.steps = len(self.train_batches) // config.accumulate
 
     def _open_test(self, progress: bool) -> Any:
         config, table = self.config, self.dataset.table
@@ -62,34 +72,62 @@ class Training:
         if table.empty:
             return None
         return open_images(
-            table, self.dataset.root, config.height, config.width, cache=config.cache,
+            table, self.dataset.root, config.height, config.width, cache=loop.cache_of(config, self.processes),
             cache_dir=config.cache_dir, on_bad_image=config.on_bad_image,
             workers=loop.worker_threads(config, self.device),
             progress=progress,
         )  # fmt: skip
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        return self.train_batches.epoch(self.epoch, self.step)
+        return self.train_batches.epoch(self.epoch, self.step * self.config.accumulate)
 
     def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
-        images, labels, _ = next(batches)
-        config = self.config
+        """One step over `accumulate` batches of every process; its mean losses, checked before anything moves."""
+        count = self.config.accumulate
         self.schedule.move_to(self.epoch + self.step / self.steps)
+        self.optimizer.zero_grad()
+        means = loop.Averages()
+        for _ in range(count):
+            images, labels, _ = next(batches)
+            means.add(**self._add_gradient(images, labels, 1 / count))
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.processes.average([*gradients, *float_buffers(self.model)])
+        values = self.processes.mean(means.means())
+        guards.require_finite(values)
+        self.optimizer.step()
+        self.step += 1
+        self.averages.add(**values)
+        return values
+
+    def _add_gradient(self, images: Tensor, labels: Tensor, share: float) -> dict[str, float]:
+        """Add `share` of one batch's gradient to what the parameters have; gives the losses."""
+        config = self.config
         with loop.autocast(config, self.device):
             output = self.model(images.contiguous(memory_format=torch.channels_last))
             parts = training_loss(
                 output, labels, margin=config.margin, label_smoothing=config.label_smoothing,
                 alignment=config.alignment, alignment_weight=config.alignment_weight,
             )  # fmt: skip
-        self.optimizer.zero_grad()
-        parts.total.backward()
-        self.optimizer.step()
-        self.step += 1
+        (parts.total if share == 1 else parts.total * share).backward()
         values = parts.values()
         values["loss"] = values.pop("total")
         values["accuracy"] = float((output.global_logits.argmax(1) == labels).float().mean())
-        self.averages.add(**values)
         return values
+
+    @property
+    def step_images(self) -> int:
+        """Images in a step, of all processes."""
+        return self.config.batch_size * self.config.accumulate * self.processes.size
+
+    def rates(self) -> list[float]:
+        return [self.optimizer.param_groups[0]["lr"]]
+
+    def batch_paths(self) -> dict[str, list[str]]:
+        """The images of the step that is next or under way, of all processes."""
+        return {"train": loop.step_paths(self.train_batches, self.epoch, self.step, self.config.accumulate)}
+
+    def memory_rows(self) -> list[Tensor]:
+        return []
 
     def finish_epoch(self, seconds: float) -> None:
         self.run.append(
@@ -98,7 +136,7 @@ class Training:
             **self.averages.means(),
             learning_rate=self.optimizer.param_groups[0]["lr"],
             seconds=round(seconds, 3),
-            images_per_second=round(self.steps * self.config.batch_size / seconds, 2),
+            images_per_second=round(self.steps * self.step_images / seconds, 2),
         )
         self.averages = loop.Averages()
         self.epoch, self.step = self.epoch + 1, 0
@@ -110,9 +148,11 @@ class Training:
         if due and self.test_reader is not None:
             self.evaluate(epoch)
 
-    def evaluate(self, epoch: int) -> RetrievalResult:
-        """Score the network on the test set; into the history and metrics.json."""
-        features = embed(self.model, self.test_reader, device=self.device)
+    def evaluate(self, epoch: int) -> RetrievalResult | None:
+        """Score the network on the test set, into the history and metrics.json; the first process gets the result."""
+        features = embed(self.model, self.test_reader, device=self.device, processes=self.processes)
+        if not self.processes.first:
+            return None
         result = score_table(features, self.test_reader.table, protocol_for(self.dataset))
         metrics = result.metrics()
         self.run.append("evaluation", epoch=epoch, **metrics)
@@ -127,14 +167,13 @@ class Training:
             "schedule": self.schedule.state_dict(),
             "averages": self.averages.state_dict(),
             "random": torch.get_rng_state(),
-            "data": self.fingerprint,
+            **self.data,
             "genotype": list(self.genotype.slots),
             "num_identities": self.model.num_identities,
         }
 
     def load(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
-        loop.check_fingerprint(state["data"], self.fingerprint, self.run)
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -157,17 +196,23 @@ def train(
     The test set is checked before training starts and scored every `evaluate_every` epochs and at
     the end; data without one trains all the same. Stopping and resuming are as in `search`.
     """
+    processes = join(config.device == "cpu")
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     dataset = dataset or loop.open_dataset(config)
     check_test_set(dataset)
     stop = loop.Stop() if stop is None else stop  # one that is not set is false
-    with run.writing(config, resume), stop.listening():
-        worker = Training(config, dataset, run, progress)
-        run.write_genotype(worker.genotype)
-        loop.begin(worker, run, resume)
-        loop.run_epochs(worker, run, config, stop, progress, worker.evaluate_if_due)
-        run.log(f"training finished: {run.metrics()}")
+    with loop.claimed(run, config, resume, processes) as mine, stop.listening():
+        worker = Training(config, dataset, mine, progress and processes.first, processes)
+        mine.write_genotype(worker.genotype)
+        loop.begin(worker, mine, resume)
+        loop.run_epochs(worker, mine, config, stop, progress, worker.evaluate_if_due)
+        mine.log(f"training finished: {run.metrics()}")
     return run
+
+
+def float_buffers(model: MSINet) -> list[Tensor]:
+    """The running statistics of the batch norms: averages stay averages when they are averaged."""
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
 
 
 def check_test_set(dataset: ReidDataset) -> None:
