@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test browser lint lab bench figures clean
+.PHONY: help setup demo test browser kill soak supply lint lab bench figures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,6 +31,18 @@ test: $(STAMP) lint ## lint, types and all tests (those in a browser are skipped
 
 browser: $(STAMP) ## only the tests that drive the panels in JupyterLab with Chromium
 	$(BIN)/python -m pytest -m browser
+
+kill: $(STAMP) ## kill -9 a search and a training 20 times each, resume, compare bit by bit
+	$(BIN)/python -m benchmarks.kill --kills 20
+
+soak: $(STAMP) ## ten minutes of search with a panel on its folder: memory and open files must not grow
+	$(BIN)/python -m benchmarks.soak --minutes 10
+
+supply: $(STAMP) ## look the installed packages up in the advisory database, where pip-audit can be had
+	@$(PYTHON) -m venv $(VENV)/audit
+	@if $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; \
+	then $(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python*/site-packages; \
+	else echo 'supply: pip-audit cannot be installed from here; nothing was checked'; fi
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

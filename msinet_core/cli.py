@@ -264,24 +264,26 @@ def embed(
     """
     from msinet_core.data import load_dataset
     from msinet_core.loop import choose_device
+    from msinet_core.processes import join
     from msinet_core.retrieval import OnnxModel, embed_dataset
     from msinet_core.runs import RunFolder
     from msinet_core.training import load_network
 
-    dataset = load_dataset(data, root, **parse_options(options))
+    dataset, processes = load_dataset(data, root, **parse_options(options)), join(device == "cpu")
     network: Any
     if model.suffix == ".onnx":
         network, target = OnnxModel(model), None
         height, width = network.size
     else:
         config = RunFolder(model).config()
-        network, target = load_network(model), choose_device(device)
+        network, target = load_network(model), choose_device(device, processes)
         height, width = config.height, config.width
     store = embed_dataset(
         network, dataset, to, height, width, after_necks=after_necks, flip=flip, batch_size=batch_size,
-        device=target, workers=workers, progress=True,
+        device=target, workers=workers, progress=True, processes=processes,
     )  # fmt: skip
-    print(store)
+    if processes.first:
+        print(store)
 
 
 def export(*, run: Run, to: Path, after_necks: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from msinet_core.data.layouts import Root, identities, integers_or_text
-from msinet_core.data.roots import listing, shown
+from msinet_core.data.roots import listing, refuse_escapes, shown
 from msinet_core.data.table import COLUMNS, SPLITS, ReidDataset
 from msinet_core.errors import ReidError
 
@@ -30,7 +30,7 @@ def manifest(
     """A CSV `path,identity,camera,split` and any further columns, in the CSV's own order.
 
     root: the folder that holds the CSV `file`, or the CSV itself. Paths are relative to its
-    folder, or absolute. `camera` may be left out. Identities and cameras are integers where all of
+    folder, or absolute, and lie below it. `camera` may be left out. Identities and cameras are integers where all of
     them are written as such, else text. title: the data set's name;
     "manifest" and the folder's by default.
     """
@@ -54,6 +54,7 @@ def manifest(
             f"{path}: split is {table['split'][unknown[0]]!r} in line {_lines(unknown)}; "
             f"write one of {', '.join(SPLITS)}"
         )
+    refuse_escapes(table["path"], path, path.parent)
     table["identity"] = integers_or_text(table["identity"], padded=False)
     name = title or f"manifest {path.absolute().parent.name}"
     junk, distractors = identities(junk_identities), identities(distractor_identities)

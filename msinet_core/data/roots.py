@@ -61,6 +61,22 @@ def image_files(folder: Path, root: Path) -> list[str]:
     return sorted(found)
 
 
+def refuse_escapes(paths: Iterable[str], source: Path, root: Path) -> None:
+    """`ReidError` for a path, as the file `source` gives it, that is not below `root` by its name.
+
+    Links below the root may lead anywhere: who made them could read the files anyway. A manifest may
+    come from a stranger.
+    """
+    inside = _absolute(root)
+    for path in paths:
+        suspect = ".." in path or os.path.isabs(path) or "\0" in path  # most paths need no closer look
+        if suspect and ("\0" in path or not _absolute(inside / path).is_relative_to(inside)):
+            raise ReidError(
+                f"{source} names {path!r}, which lies outside of {inside}; put the images below that folder "
+                "(a link in it will do), and name them relative to it"
+            )
+
+
 def read_lines(file: Path) -> list[str]:
     """The lines of a text file that are not blank, stripped."""
     try:
@@ -72,7 +88,7 @@ def read_lines(file: Path) -> list[str]:
 
 def read_list(file: Path) -> list[tuple[str, int | None]]:
     """`path label` a line, the label being optional: paths with forward slashes (`.jpg` where a path
-    has no suffix), and labels.
+    has no suffix), and labels. Paths are relative, to a folder that they do not leave.
     """
     entries = []
     for line in read_lines(file):
@@ -80,6 +96,7 @@ def read_list(file: Path) -> list[tuple[str, int | None]]:
         path = (match[1] if match else line).replace("\\", "/")
         path = path if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES else path + ".jpg"
         entries.append((path, int(match[2]) if match else None))
+    refuse_escapes((path for path, _ in entries), file, file.parent)
     return entries
 
 

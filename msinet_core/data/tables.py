@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from msinet_core.data.layouts import Root, integers_or_text
-from msinet_core.data.roots import counted, listing, shown
+from msinet_core.data.roots import counted, listing, refuse_escapes, shown
 from msinet_core.data.table import SPLITS, ReidDataset
 from msinet_core.errors import ReidError
 
@@ -40,6 +40,8 @@ def table(
         held = listing(path.parent) if path.parent.is_dir() else "nothing: it does not exist"
         raise ReidError(f"there is no {path.name} in {path.parent} (it holds {held}); name it with file=")
     rows = pd.read_csv(path, dtype={"path": "str", "identity": "str"}, encoding="utf-8-sig")
+    if "path" in rows.columns:
+        refuse_escapes(rows["path"].dropna(), path, path.parent)
     if "identity" in rows.columns:
         rows["identity"] = integers_or_text(rows["identity"], padded=False)
     return from_table(

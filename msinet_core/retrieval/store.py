@@ -27,8 +27,9 @@ from torch import nn
 
 from msinet_core.data import ReidDataset, open_images
 from msinet_core.errors import ReidError
+from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.checks import usable_threads
-from msinet_core.retrieval.embedding import Model, embed_batches
+from msinet_core.retrieval.embedding import Model, embed, embed_batches
 from msinet_core.retrieval.tables import read_table, whole_folder, write_table
 
 FORMAT = 1
@@ -186,12 +187,14 @@ def embed_dataset(
     shard_rows: int = SHARD_ROWS,
     progress: bool = False,
     rebuild: bool = False,
+    processes: Processes = ALONE,
 ) -> EmbeddingStore:
     """Features of all images of a data set, in a store; an up-to-date one in `folder` is reused.
 
     `model` is a module or an `OnnxModel`. Up to date: same weights, size and options, same table,
     and image files with the same content (by size and time; where these differ, by hash). `rebuild`
-    embeds in any case. For the other arguments see `embed` and `open_images`.
+    embeds in any case. Of several `processes` the first writes what each embeds of its share. For the other
+    arguments see `embed` and `open_images`.
     """
     made_from = {
         "weights": weights_hash(model), "table": _hash(dataset.table.to_json(orient="split").encode()),
@@ -199,12 +202,24 @@ def embed_dataset(
     }  # fmt: skip
     before = None if rebuild else _files_before(Path(folder), made_from)
     files = file_facts(dataset, before)
-    if before is not None and files["hash"].equals(before["hash"]):
+    current = before is not None and files["hash"].equals(before["hash"])
+    if processes.share(bytes([current])) == b"\1":
         return open_store(folder)
     reader = open_images(
         dataset.table, dataset.root, height, width, cache="none", on_bad_image=on_bad_image, workers=workers,
-        progress=progress,
+        progress=progress and processes.first,
     )  # fmt: skip
+    if processes.size > 1:
+        everyones = embed(
+            model, reader, after_necks=after_necks, flip=flip, precision=precision, batch_size=batch_size, device=device,
+            workers=min(workers, 2), progress=progress, processes=processes,
+        )  # fmt: skip
+
+        def write() -> None:
+            write_store(folder, reader.table, iter([everyones]), made_from, files, shard_rows)
+
+        processes.lead(write)
+        return open_store(folder)
     features = embed_batches(
         model, reader, after_necks=after_necks, flip=flip, precision=precision, batch_size=batch_size, device=device,
         workers=min(workers, 2), progress=progress,
