@@ -318,7 +318,7 @@ def test_spoilt_weights_are_not_saved(tiny_settings, tmp_path):
         worker.append(self)
 
     def spoil():
-        next(worker[0].model.parameters()).data.flatten()[0] = float("inf")
+        next(worker[0].model.parameters()).data.mul_(float("inf"))
         return True
 
     training_room.Training.__init__ = init
@@ -335,12 +335,12 @@ def test_spoilt_weights_are_not_saved(tiny_settings, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 2 MB, and a function that fills it, leaving some bytes free."""
+    """A disk of 4 MB, and a function that fills it, leaving some bytes free."""
     place = tmp_path / "disk"
     place.mkdir()
     try:
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
         pytest.skip("there is no mount command to make a small disk with")
@@ -401,7 +401,7 @@ def test_a_training_that_fills_the_disk_goes_on_after_making_room(small_disk, ti
         return asked
 
     with pytest.raises(ReidError, match="No space left"):
-        small_training(tiny_settings, place / "run", stop=AfterSteps(6, trouble))
+        small_training(tiny_settings, place / "run", stop=AfterSteps(12, trouble))
     run = RunFolder(place / "run")
     assert run.checkpoint().state["epoch"] == 1
     (place / "ballast").unlink()
