@@ -126,7 +126,7 @@ def check_same_processes(checkpoint: Checkpoint, processes: Processes, run: RunF
     before = checkpoint.state.get("processes", 1)
     if before != processes.size:
         remedy = (
-            f"resume it with `accelerate launch --num_processes {before} -m msinet_core.cli ...`"
+            f"resume it with `accelerate launch --multi_gpu --num_processes {before} -m msinet_core.cli ...`"
             if before > 1
             else "resume it with a plain `msinet ...`"
         )

@@ -180,7 +180,7 @@ def test_accelerate_launch(tiny_root, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
         "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port), "-m", "msinet_core.cli",
         "train", "--root", str(tiny_root), "--run", str(tmp_path / "run"), "--height", "32", "--width", "32", "--channels",
         "16", "16", "16", "16", "--epochs", "1", "--identities-per-batch", "4", "--images-per-identity", "4", "--device",

@@ -79,12 +79,6 @@ def test_struck_at_random_moments_and_resumed_gives_the_same_bits(number):
     assert done.stdout.count("all bits equal") == 2
 
 
-@pytest.mark.slow
-def test_struck_twenty_times():
-    words = [sys.executable, "-m", "benchmarks.kill", "--kills", "20"]
-    subprocess.run(words, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, timeout=3600, check=True)
-
-
 def test_a_signal_handed_on_by_a_launcher_is_one_request(monkeypatch):
     stop = Stop()
     with stop.listening():
