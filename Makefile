@@ -40,9 +40,12 @@ soak: $(STAMP) ## ten minutes of search with a panel on its folder: memory and o
 
 supply: $(STAMP) ## look the installed packages up in the advisory database, where pip-audit can be had
 	@$(PYTHON) -m venv $(VENV)/audit
-	@if $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; \
-	then $(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python*/site-packages; \
-	else echo 'supply: pip-audit cannot be installed from here; nothing was checked'; fi
+	@if ! $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; \
+	then echo 'supply: pip-audit cannot be installed from here; nothing was checked'; exit 0; fi; \
+	$(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python*/site-packages > $(VENV)/audit/report.txt 2>&1; \
+	status=$$?; unknown=$$(grep -c 'could not be audited' $(VENV)/audit/report.txt); cat $(VENV)/audit/report.txt; \
+	if [ $$unknown -gt 5 ]; then echo "supply: $$unknown packages could not be looked up, so this says little; is the advisory database reachable?"; exit 1; fi; \
+	exit $$status
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

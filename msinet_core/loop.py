@@ -291,7 +291,7 @@ def begin(worker: Any, run: RunFolder, resume: bool) -> None:
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
         raise ReidError(
             f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core "
-            f"({str(error).splitlines()[0]}); resume it with that version, or start a new run"
+            f"({(str(error) or type(error).__name__).splitlines()[0]}); resume it with that version, or start a new run"
         ) from error
     worker.processes.lead(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
     run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
