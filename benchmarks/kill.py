@@ -103,7 +103,7 @@ def strike(child: int, number: int, after: float) -> bool:
         time.sleep(0.001)
     os.kill(child, number)
     _, status = os.waitpid(child, 0)
-    if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+    if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == number):  # SIGTERM, too, while it is still starting
         _require_success(status)
     return True
 
