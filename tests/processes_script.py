@@ -28,7 +28,7 @@ from msinet_core.training import train
 from msinet_core.training.train import Training
 
 assert accelerate.PartialState._shared_state == {}
-STEPS = 2
+STEPS = {"search": 4, "train": 2}  # at most; of a search the third is the first to move alpha
 SETTINGS = {
     "height": 32, "width": 32, "channels": (16, 16, 16, 16), "epochs": 2, "identities_per_batch": 2,
     "images_per_identity": 2, "device": "cpu", "workers": 0, "cache": "memory", "augmentation": "none",
@@ -58,7 +58,7 @@ def steps(kind, root, folder, rank, **changes):
         config = TrainConfig(**SETTINGS, root=str(root), alignment="pos", **changes)
         worker = Training(config, dataset, run, processes=processes)
     batches = worker.batches()
-    values = [worker.run_step(batches) for _ in range(STEPS)]
+    values = [worker.run_step(batches) for _ in range(min(STEPS[kind], worker.steps))]
     weights, state = worker.state()
     return {
         "weights": weights, "state": state, "values": values, "rows": [torch.tensor(b) for b in worker.train_batches.sampler.epoch(0)],
