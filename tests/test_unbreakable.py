@@ -175,8 +175,8 @@ def test_of_two_that_start_together_one_writes(run):
         status = 3
         try:
             with run.writing(CONFIG):
+                time.sleep(1.0)  # nothing is written yet that the other could see
                 run.append("step", loss=1.0)
-                time.sleep(1.0)
             status = 0
         except ReidError:
             status = 2
