@@ -10,6 +10,7 @@ from msinet_core.panels.space import SearchSpacePanel
 from msinet_core.panels.splits import TwinSplitPanel
 from msinet_core.panels.start import StartPanel, notebook_map, open_data
 from msinet_core.panels.train import TrainPanel
+from msinet_core.panels.what_if import WhatIfPanel
 
 __all__ = [
     "ArchitecturePanel",
@@ -22,6 +23,7 @@ __all__ = [
     "StartPanel",
     "TrainPanel",
     "TwinSplitPanel",
+    "WhatIfPanel",
     "notebook_map",
     "open_data",
     "show",

@@ -27,6 +27,7 @@ from msinet_core.search.diagnostics.statistics import (
 )
 from msinet_core.search.diagnostics.trajectory import Trajectory, trajectory
 from msinet_core.search.diagnostics.unseen import unseen_protocol, unseen_split
+from msinet_core.search.diagnostics.what_if import WhatIf
 
 __all__ = [
     "Agreement",
@@ -38,6 +39,7 @@ __all__ = [
     "Place",
     "Trajectory",
     "Trust",
+    "WhatIf",
     "agreement",
     "baselines",
     "chance_distance",
