@@ -5,12 +5,19 @@ Each is called with both branches, N x C x H x W, and gives both back in the sam
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 
-from msinet_core.space import operation_name
+from msinet_core.errors import ReidError
+from msinet_core.space import OPERATIONS, operation_name
 
 Branches = tuple[Tensor, Tensor]
+Maker = Callable[[int], nn.Module]  # from the number of channels of a branch
+Registered = TypeVar("Registered", bound=Callable)
 
 
 class NoInteraction(nn.Module):
@@ -88,9 +95,54 @@ def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
     return (rows @ matrix.transpose(1, 2)).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
+class FunctionInteraction(nn.Module):
+    """A function (a, b) -> (a, b) without parameters, as a module."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Branches]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        return self.function(a, b)
+
+
+_MAKERS: dict[str, Maker] = {}  # of registered operations
+
+
+def register_operation(name: str) -> Callable[[Registered], Registered]:
+    """Decorator: an operation of your own, from then on part of the search space.
+
+    For a function `(a, b) -> (a, b)` on branches of N x C x H x W, or for a module class made with the
+    number of channels whose `forward` does that. Supernets made afterwards have a column for it; runs
+    made with it need it registered when they are read. It must not change its inputs in place.
+
+        @register_operation("average")
+        def average(a, b):
+            return (a + b) / 2, (a + b) / 2
+    """
+
+    def register(operation: Registered) -> Registered:
+        if not callable(operation):
+            raise ReidError(f"operation {name!r} is neither a function of both branches nor a module class")
+        OPERATIONS.add(name)
+        made = cast(Maker, operation if inspect.isclass(operation) else lambda channels: FunctionInteraction(operation))
+        _MAKERS[name] = made
+        return operation
+
+    return register
+
+
+def forget_operation(name: str) -> None:
+    """Undo `register_operation`; `ReidError` for the four that belong to the method."""
+    OPERATIONS.remove(name)
+    del _MAKERS[name]
+
+
 def make_interaction(operation: str, channels: int) -> nn.Module:
     """The module of an operation for branches of `channels` channels."""
     name = operation_name(operation)
+    if name in _MAKERS:
+        return _MAKERS[name](channels)
     if name == "channel_gate":
         return ChannelGate(channels)
     if name == "cross_attention":

@@ -15,9 +15,11 @@ from msinet_core import loop
 from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
+from msinet_core.errors import ReidError
 from msinet_core.models.supernet import Supernet
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.space import OPERATIONS
 
 Batch = tuple[Tensor, Tensor]  # images N x 3 x H x W, labels N
 
@@ -245,5 +247,11 @@ def load_supernet(run: RunFolder) -> Supernet:
     config = run.config()
     assert isinstance(config, SearchConfig)
     supernet = Supernet(config.channels, config.cell_width)
-    supernet.load_state_dict(run.checkpoint().weights)
+    weights = run.checkpoint().weights
+    if weights["alphas"].shape != supernet.alphas.shape:
+        raise ReidError(
+            f"{str(run.path)!r} was searched with {weights['alphas'].shape[1]} operations, but {len(OPERATIONS)} are known "
+            "here; register its own operations first (register_operation)"
+        )
+    supernet.load_state_dict(weights)
     return supernet.eval()
