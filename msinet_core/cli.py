@@ -1,4 +1,4 @@
-"""The command line: `msinet data | search | train | evaluate | embed | export | describe | demo`.
+"""The command line: `msinet data | search | train | evaluate | embed | export | trust | describe | demo`.
 
 Each command is one typed function whose parameters tyro turns into flags. Heavy imports happen
 inside, so that `--help` is immediate.
@@ -371,6 +371,50 @@ def data_generate(
     print(f"{folder}\nread it with: --data {'market1501' if kind == 'people' else 'veri776'} --root {folder}")
 
 
+def trust(
+    *,
+    run: Run,
+    seeds: tuple[Path, ...] = (),
+    random: int = 30,
+    trainings: int = 0,
+    max_identities: int = 60,
+    root: Path | None = None,
+    to: Path | None = None,
+) -> None:
+    """Is a search to be trusted? Better than random, stable over seeds, what its operations really do.
+
+    Everything is measured on identities of the search that trained no weight, never on test images.
+
+    Args:
+        run: The search's run folder, finished or not; it is only read.
+        seeds: Runs of the same search with other seeds, to see whether they agree.
+        random: Random genotypes to compare with.
+        trainings: Short trainings from scratch to check the supernet's ranking (8 or more; 0 for none).
+        max_identities: Of those that trained no weight, how many to retrieve among.
+        root: Where the data is, if it was moved.
+        to: Folder for tables and pictures; default `trust` in the run folder.
+    """
+    from dataclasses import replace
+
+    from msinet_core import loop
+    from msinet_core.figures.style import save
+    from msinet_core.figures.trust import trust_figures
+    from msinet_core.runs import RunFolder
+    from msinet_core.search.diagnostics import diagnose
+
+    folder = RunFolder(run)
+    config, place = folder.config(), to or run / "trust"
+    dataset = loop.open_dataset(replace(config, root=str(root)) if root else config)
+    found = diagnose(
+        folder, dataset=dataset, others=seeds, random=random, trainings=trainings, max_identities=max_identities,
+        folder=place / "trainings",
+    )  # fmt: skip
+    found.save(place)
+    for name, figure in trust_figures(found).items():
+        save(figure, place / f"{name}.png")
+    print(f"{found}\n\ntables and pictures: {place}")
+
+
 def demo(*, run: Run = Path("runs/demo"), seed: int = 0, device: Device = "auto") -> None:
     """The whole method in minutes: generate, search, derive, train, evaluate, first pictures.
 
@@ -392,6 +436,7 @@ COMMANDS: dict[str, tuple[Callable[[str, list[str]], None], str]] = {
     "evaluate": (_plain(evaluate), "score a trained network, also on other data sets"),
     "embed": (_plain(embed), "features of a data set, in a store on disk"),
     "export": (_plain(export), "write a network as ONNX or as the authors' checkpoint"),
+    "trust": (_plain(trust), "is a search to be trusted? numbers and pictures"),
     "describe": (_plain(describe), "parameters and multiply-adds by stage"),
     "demo": (_plain(demo), "the whole method in minutes, on generated data"),
 }

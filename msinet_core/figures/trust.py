@@ -5,13 +5,14 @@ Shapes: E epochs, 12 slots, K operations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from msinet_core.figures.architecture import SLOTS_PER_STAGE, WEIGHTS_MAP
 from msinet_core.figures.style import (
@@ -25,7 +26,6 @@ from msinet_core.figures.style import (
     new_figure,
     operation_colour,
     operation_label,
-    operation_legend,
     whole_numbers,
 )
 from msinet_core.space import NUM_SLOTS, OPERATIONS, SLOTS_PER_CELL
@@ -38,6 +38,12 @@ def say_good(figure: Figure, text: str) -> Figure:
     """One line along the lower edge: what a search to be trusted would show here."""
     figure.supxlabel(f"good: {text}", fontsize=9.5, color=GOOD, x=0.01, ha="left")
     return figure
+
+
+def _legend(figure: Figure, operations: Sequence[str]) -> None:
+    """The operations' colours in a column at the right, clear of the title and of the line below."""
+    handles = [Patch(color=operation_colour(name), label=operation_label(name)) for name in operations]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=9, frameon=False, labelcolor=INK)
 
 
 def short_slot(slot: int) -> str:
@@ -57,7 +63,7 @@ def trajectory_figure(told: Any) -> Figure:
     _winners(axes[2], told)
     _grid(figure, axes[3], told.identity_mass.T, epochs, "weight that does nothing", WEIGHTS_MAP, 0, 1)
     axes[0].set_yticks(range(NUM_SLOTS), [short_slot(slot) for slot in range(NUM_SLOTS)])
-    operation_legend(figure, told.operations, "outside upper center")
+    _legend(figure, told.operations)
     return say_good(figure, "entropy falls and margins grow to the right; winners stop changing; no slot ends with nearly all weight on doing nothing.")
 
 
@@ -108,7 +114,7 @@ def effect_figure(effect: Any) -> Figure:
     axes.set_xticks(range(NUM_SLOTS), [short_slot(slot) for slot in range(NUM_SLOTS)])
     axes.set_xlim(-0.6, NUM_SLOTS - 0.4)
     axes.set_ylim(-0.06, None)
-    operation_legend(figure, names, "outside upper center")
+    _legend(figure, names)
     return say_good(figure, "the ringed winner stands well above the dotted line (5 %), unless it is none; a red ring is an identity in disguise.")
 
 
@@ -151,7 +157,7 @@ def gap_figure(gap: Any) -> Figure:
         right.plot(place, 100 * line.difference, marker="o", markersize=9, color=colour, markeredgecolor=INK, zorder=3)
     right.axhline(0, color=INK, linewidth=1)
     right.set_xticks(range(NUM_SLOTS), [short_slot(slot) for slot in range(NUM_SLOTS)], rotation=35, ha="right")
-    operation_legend(figure, OPERATIONS, "outside upper center")
+    _legend(figure, OPERATIONS)
     return say_good(figure, "blue and orange bars of the same norms end together; every interval on the right touches or exceeds 0.")
 
 
@@ -191,11 +197,11 @@ def baseline_figure(against: Any) -> Figure:
         colour = operation_colour(name.removeprefix("all ")) if name != "paper" else SERIES[3]
         axes.scatter(100 * score, 1, s=110, color=colour, edgecolors=INK, linewidths=0.8, zorder=3, label=operation_label(name),
                      marker="^" if name == "paper" else "s", alpha=0.95)
-    axes.axvline(100 * against.place.score, color=SERIES[5], linewidth=2.4, label="found by this search", zorder=2)
+    axes.axvline(100 * against.place.score, color=INK, linewidth=2.6, label="found by this search", zorder=2)
     axes.set_yticks([0, 1], ["random", "uniform, paper's"])
     axes.set_ylim(-0.6, 1.6)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9, frameon=False, labelcolor=INK)
-    return say_good(figure, "the orange line lies right of nearly all grey dots (p below 0.05) and of the squares.")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9, frameon=False, labelcolor=INK)
+    return say_good(figure, "the dark line lies right of nearly all grey dots (p below 0.05) and of the squares.")
 
 
 def correlation_figure(correlation: Any) -> Figure:
