@@ -60,17 +60,21 @@ class CrossAttention(nn.Module):
 
     attention_a = softmax(rowmax(E) - E) with E = A B^T over channels, which is softmax(-E): the
     *least* similar channel gets the largest weight, as in the authors' implementation. `gamma`
-    starts at 0, so that the interaction begins as `none`.
+    starts at 0, so that the interaction begins as `none`. With `scaled` (not in the paper) E is divided
+    by the root of the number of positions.
     """
+
+    scaled = False
 
     def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    @staticmethod
-    def attention(a: Tensor, b: Tensor) -> Branches:
+    def attention(self, a: Tensor, b: Tensor) -> Branches:
         """Both attentions, N x C x C, rows summing to 1."""
         energy = a.flatten(2) @ b.flatten(2).transpose(1, 2)  # N x C x C; branch b's is its transpose
+        if self.scaled:
+            energy = energy / (a.shape[2] * a.shape[3]) ** 0.5
         return torch.softmax(-energy, dim=-1), torch.softmax(-energy.transpose(1, 2), dim=-1)
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
@@ -93,6 +97,13 @@ def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
     count, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(count, height * width, channels)  # a view
     return (rows @ matrix.transpose(1, 2)).view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def scale_attention(model: nn.Module) -> None:
+    """Let every cross attention of a network divide its energies by the root of the number of positions."""
+    for module in model.modules():
+        if isinstance(module, CrossAttention):
+            module.scaled = True
 
 
 class FunctionInteraction(nn.Module):

@@ -255,7 +255,8 @@ class FastMSINet(_Fixed):
 def _has_fast_form(model: MSINet) -> bool:
     """Whether every slot holds one of the method's own interactions; others are computed as they are."""
     known = (ChannelGate, CrossAttention, Exchange, NoInteraction)
-    return all(type(slot) in known for cell in model.trunk.cells for slot in cell.slots)  # type: ignore[union-attr]
+    slots = [slot for cell in model.trunk.cells for slot in cell.slots]  # type: ignore[union-attr]
+    return all(type(slot) in known and not getattr(slot, "scaled", False) for slot in slots)
 
 
 def fast(model: nn.Module, precision: str = "float32") -> nn.Module:

@@ -17,6 +17,7 @@ from msinet_core.data import open_images, protocol_for
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.models import reference
+from msinet_core.models.interactions import scale_attention
 from msinet_core.models.msinet import MSINet
 from msinet_core.retrieval import RetrievalResult, embed, score_table
 from msinet_core.runs import Checkpoint, RunFolder
@@ -41,6 +42,8 @@ class Training:
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
         self.model = MSINet(self.genotype, num_identities, config.channels, config.alignment != "none")
+        if config.scaled_attention:
+            scale_attention(self.model)
         if config.weights:
             start_from(self.model, config.weights)
         loop.memory_format(self.model.to(self.device)).train()
@@ -226,5 +229,7 @@ def load_network(run: RunFolder | str | Path) -> MSINet:
     model = MSINet(
         genotype, checkpoint.state["num_identities"], config.channels, config.alignment != "none"
     )
+    if config.scaled_attention:
+        scale_attention(model)
     model.load_state_dict(checkpoint.weights)
     return model.eval()

@@ -63,7 +63,7 @@ def one_hot(genotype: Genotype) -> np.ndarray:
 
 def soft_mix(supernet: Supernet) -> np.ndarray:
     """12 x K: the weights that the supernet mixes with."""
-    return torch.softmax(supernet.alphas.detach().double(), dim=1).cpu().numpy()
+    return torch.softmax(supernet.logits().detach().double(), dim=1).cpu().numpy()
 
 
 class MixScorer:
