@@ -219,6 +219,8 @@ class TrainConfig(RunConfig):
 
     genotype: str = "paper"
     """`paper`, a genotype's text, a genotype.json, or a search run folder."""
+    backbone: Literal["msinet", "resnet18", "resnet50"] = "msinet"
+    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison)."""
     learning_rate: float = 0.065
     """Learning rate (SGD)."""
     label_smoothing: float = 0.1

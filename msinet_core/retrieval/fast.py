@@ -263,7 +263,7 @@ def fast(model: nn.Module, precision: str = "float32") -> nn.Module:
     """The model's fast form for embedding, at `float32` or `bfloat16`; models other than MSINet as they are."""
     if precision not in ("float32", "bfloat16"):
         raise ReidError(f"precision is float32 or bfloat16, not {precision!r}")
-    if isinstance(model, MSINet) and _has_fast_form(model):
+    if type(model) is MSINet and _has_fast_form(model):
         model = FastMSINet(model)
     elif precision == "bfloat16" and not isinstance(model, FastMSINet):
         raise ReidError(f"bfloat16 is offered for MSINet only; embed {type(model).__name__} in float32")
