@@ -161,7 +161,7 @@ class TwinSearch:
         return values
 
     def finish_epoch(self, seconds: float) -> None:
-        """Record alpha and genotype as they are now, after the epoch's last step; move the rates."""
+        """Record alpha (over its temperature, as the softmax takes it) and genotype after the epoch's last step."""
         self.steadying.end_epoch(self.epoch + 1)
         supernet, rates = self.supernet, [o.param_groups[0]["lr"] for o in self.optimizers]
         self.run.append(
