@@ -24,10 +24,10 @@ TITLES = {
     "d": "MSINet and ResNets from scratch",
 }
 GOOD = {
-    "a": "the twins split stands above the usual one on every data set, by more than the seeds spread.",
-    "b": "the searched genotype stands above random and uniform ones by more than the seeds spread.",
-    "c": "the alignment losses stand above none, by more than the seeds spread.",
-    "d": "MSINet stands level with networks of ten times its size, or above.",
+    "a": "the twins split lies right of the usual one on every data set, by more than the seeds spread (band: one deviation).",
+    "b": "the searched genotype lies right of random and uniform ones, by more than the seeds spread (band: one deviation).",
+    "c": "the alignment losses lie right of none, by more than the seeds spread.",
+    "d": "MSINet lies level with networks of ten times its size, or to the right.",
 }
 COLOURS = dict(zip(VERDICTS, ("#00795A", "#B3261E", "#8A9099"), strict=True))
 
