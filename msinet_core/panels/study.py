@@ -14,7 +14,7 @@ from msinet_core.search.study import Study, StudySize, summary, verdicts
 
 ALL = "verdicts"
 TRIAL = StudySize(train_identities=12, test_identities=8, images_per_identity=12, tall=(32, 32), square=(32, 32),
-                  channels=(16, 64, 64, 64), train_epochs=2, identities_per_batch=4)
+                  channels=(16, 64, 64, 64), train_epochs=1, identities_per_batch=4)
 
 
 class StudyPanel(Panel):

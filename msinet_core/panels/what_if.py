@@ -35,8 +35,8 @@ class WhatIfPanel(Panel):
     k: gallery images shown. height, width: of a tile, pixels.
     """
 
-    def __init__(self, run: RunFolder | str | Path, dataset: ReidDataset | None = None, *, k: int = 10, height: int = 96,
-                 width: int = 48, max_identities: int = 40, saves_to: str | Path = "figures") -> None:
+    def __init__(self, run: RunFolder | str | Path, dataset: ReidDataset | None = None, *, k: int = 10, height: int = 128,
+                 width: int = 64, max_identities: int = 40, saves_to: str | Path = "figures") -> None:
         super().__init__("what-if", saves_to)
         run = run if isinstance(run, RunFolder) else RunFolder(run)
         scorer, unseen = open_scorer(run, dataset, max_identities=max_identities)
@@ -59,7 +59,7 @@ class WhatIfPanel(Panel):
                       for slot, name in enumerate(self.found.slots)]
         order = np.argsort(np.nan_to_num(self.before.ranking.average_precision, nan=2.0), kind="stable")
         self.order = order.tolist()  # hardest query first
-        self.query = self.tag(slider("query, hardest first", 0, 0, len(self.order) - 1), "query")
+        self.query = self.tag(slider("query, hardest first", len(self.order) // 2, 0, len(self.order) - 1), "query")
         self.back = self.tag(widgets.Button(description="As found", icon="undo"), "back")
         self.words = self.tag(widgets.HTML(), "words")
         self.picture("network")

@@ -80,5 +80,7 @@ def test_the_command(tiny_settings, tmp_path, capsys):
     assert "seeds agree" in told
     made = {path.name for path in (run.path / "trust").iterdir()}
     assert {"trajectory.png", "gap.png", "seeds.png", "verdicts.json", "baselines.csv"} <= made
+    assert main(["trust", "--run", str(run.path), "--trainings", "3"]) == 2
+    assert "8 or more" in capsys.readouterr().err
     assert main(["trust", "--run", str(tmp_path)]) == 2
     assert "not a run folder" in capsys.readouterr().err

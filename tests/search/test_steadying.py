@@ -181,6 +181,8 @@ class TestDropping:
         assert (second[first == 0] == 0).all()
         assert (third[second == 0] == 0).all()  # weight decay and momentum do not bring one back
         assert torch.isfinite(third).all()
+        kept = run.checkpoint().weights["alphas"]
+        assert (kept[second == 0] == DROPPED).all()  # not a step nearer, however many there are
         np.testing.assert_allclose(soft_mix(load_supernet(run)), third, atol=1e-6)
 
 

@@ -26,7 +26,12 @@ from msinet_core.search.diagnostics.gap import (
 from msinet_core.search.diagnostics.probe import OperationEffect, operation_effect
 from msinet_core.search.diagnostics.scorer import MixScorer, scorer_for, soft_mix
 from msinet_core.search.diagnostics.seeds import Agreement, agreement
-from msinet_core.search.diagnostics.short import RankCorrelation, rank_correlation, short_trainings
+from msinet_core.search.diagnostics.short import (
+    FEWEST,
+    RankCorrelation,
+    rank_correlation,
+    short_trainings,
+)
 from msinet_core.search.diagnostics.trajectory import Trajectory, trajectory
 
 
@@ -110,6 +115,8 @@ def diagnose(
     8 and more), their run folders below `folder`. The run's own folder is only read.
     """
     run = run if isinstance(run, RunFolder) else RunFolder(run)
+    if 0 < trainings < FEWEST:
+        raise ReidError(f"{trainings} short trainings rank nothing; take {FEWEST} or more, or 0 for none")
     scorer, unseen = open_scorer(run, dataset, max_identities=max_identities)
     found = run.genotype()
     assert found is not None

@@ -156,14 +156,19 @@ class Study:
                 yield row | {"parameters": parameters, "multiply_adds": multiply_adds}
 
     def carry_out(self, parts: Sequence[str] = PARTS, to: Path | None = None) -> pd.DataFrame:
-        """All rows of these parts; `to` is written anew after each, and its verdicts and circumstances beside it."""
-        found: list[dict[str, Any]] = []
+        """The table: all rows of these parts, and of others those that `to` holds already.
+
+        `to` is written anew after each row, and its verdicts and circumstances beside it at the end.
+        """
         to = to or self.folder / "study.csv"
         to.parent.mkdir(parents=True, exist_ok=True)
+        before = pd.read_csv(to, keep_default_na=False, na_values={"parameters": "", "multiply_adds": ""}) if to.is_file() else None
+        found: list[Any] = [] if before is None else before[~before["part"].isin(list(parts))].to_dict("records")
         for row in self.rows(parts):
             found.append(row)
             _replace(to, pd.DataFrame(found).to_csv(index=False))
-        table = pd.DataFrame(found)
+        table = pd.DataFrame(found).sort_values("part", kind="stable").reset_index(drop=True)
+        _replace(to, table.to_csv(index=False))
         _replace(to.with_name(f"{to.stem}_verdicts.csv"), verdicts(table).to_csv(index=False))
         _replace(to.with_suffix(".json"), json.dumps(self._circumstances(parts), indent=1))
         return table

@@ -76,7 +76,7 @@ def test_gap_and_strength_against_whole_passes(supernet, scorer):
     mix, genotype = soft_mix(supernet), supernet.genotype()
     gap, strength = gap_and_strength(scorer, mix, genotype)
     base = scorer.score(mix).ranking.mean_average_precision
-    for slot in (0, 3, 11):
+    for slot in (0, 11):
         hard = mix.copy()
         hard[slot] = one_hot(genotype)[slot]
         alone = scorer.score(hard).ranking.mean_average_precision

@@ -155,6 +155,15 @@ def test_it_goes_on_where_it_stood(tiny_study):
     assert {path for path in before if before[path] != after[path]} == {gone / "checkpoints/last/weights.safetensors"}
 
 
+def test_parts_may_be_carried_out_one_by_one(tiny_study, tmp_path):
+    study, rows = tiny_study
+    part_b = study.carry_out(("b",), tmp_path / "table.csv")
+    assert set(part_b["part"]) == {"b"}
+    both = study.carry_out(("c",), tmp_path / "table.csv")
+    assert list(both["mAP"]) == list(rows["mAP"])
+    assert list(pd.read_csv(tmp_path / "table.csv")["setting"]) == list(rows["setting"])
+
+
 def test_the_same_network_is_trained_once(tiny_study):
     _, rows = tiny_study
     part_b = rows[rows["part"] == "b"]
