@@ -1,4 +1,4 @@
-"""The command line: `msinet data | search | train | evaluate | embed | export | describe | demo`.
+"""The command line: `msinet data | search | train | evaluate | embed | export | trust | study | describe | demo`.
 
 Each command is one typed function whose parameters tyro turns into flags. Heavy imports happen
 inside, so that `--help` is immediate.
@@ -146,9 +146,10 @@ def _train(name: str, words: list[str]) -> None:
 
 
 def _carry_out(start: Callable[..., RunFolder], config: RunConfig, run: Path, resume: bool, quiet: bool) -> None:
-    from msinet_core.loop import Stopped
+    from msinet_core.loop import Stopped, keep_freed_memory
     from msinet_core.processes import join
 
+    keep_freed_memory()
     processes = join(config.device == "cpu")
     try:
         done = start(config, run, resume=resume, progress=not quiet)
@@ -386,6 +387,97 @@ def data_generate(
     print(f"{folder}\nread it with: --data {'market1501' if kind == 'people' else 'veri776'} --root {folder}")
 
 
+def trust(
+    *,
+    run: Run,
+    seeds: tuple[Path, ...] = (),
+    random: int = 30,
+    trainings: int = 0,
+    max_identities: int = 60,
+    root: Path | None = None,
+    to: Path | None = None,
+) -> None:
+    """Is a search to be trusted? Better than random, stable over seeds, what its operations really do.
+
+    Everything is measured on identities of the search that trained no weight, never on test images.
+
+    Args:
+        run: The search's run folder, finished or not; it is only read.
+        seeds: Runs of the same search with other seeds, to see whether they agree.
+        random: Random genotypes to compare with.
+        trainings: Short trainings from scratch to check the supernet's ranking (8 or more; 0 for none).
+        max_identities: Of those that trained no weight, how many to retrieve among.
+        root: Where the data is, if it was moved.
+        to: Folder for tables and pictures; default `trust` in the run folder.
+    """
+    from dataclasses import replace
+
+    from msinet_core import loop
+    from msinet_core.figures.style import save
+    from msinet_core.figures.trust import trust_figures
+    from msinet_core.runs import RunFolder
+    from msinet_core.search.diagnostics import diagnose
+
+    folder = RunFolder(run)
+    config, place = folder.config(), to or run / "trust"
+    dataset = loop.open_dataset(replace(config, root=str(root)) if root else config)
+    found = diagnose(
+        folder, dataset=dataset, others=seeds, random=random, trainings=trainings, max_identities=max_identities,
+        folder=place / "trainings",
+    )  # fmt: skip
+    found.save(place)
+    for name, figure in trust_figures(found).items():
+        save(figure, place / f"{name}.png")
+    print(f"{found}\n\ntables and pictures: {place}")
+
+
+def study(
+    *,
+    folder: Path = Path("runs/study"),
+    parts: tuple[Literal["a", "b", "c", "d"], ...] = ("a", "b", "c", "d"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    kinds: tuple[Literal["people", "vehicles"], ...] = ("people", "vehicles"),
+    turntable: Path | None = None,
+    to: Path | None = None,
+    search_steps: int = 48,
+    train_epochs: int = 7,
+    train_identities: int = 40,
+    random: int = 2,
+    device: Device = "auto",
+) -> None:
+    """Put the paper's claims to the test on small data: a table, a verdict for each, stop and go on at will.
+
+    At its default size all four parts take about 35 minutes of one processor core.
+
+    Args:
+        folder: For the data and a run folder for every cell; finished cells are taken as they are.
+        parts: a twins split, b searched against random and the paper's, c alignment across domains, d ResNets.
+        seeds: One search and training of everything for each.
+        kinds: Generated data to use.
+        turntable: Folder of a data set of your own with a manifest, to use as well.
+        to: The table, ending in .csv; verdicts and circumstances go beside it. Default: study.csv in the folder.
+        search_steps: Of every search.
+        train_epochs: Of every training.
+        train_identities: Generated for training; as many again for tests.
+        random: Random genotypes for each seed.
+        device: Where to compute; auto takes a GPU if there is one.
+    """
+    from msinet_core.figures.style import save
+    from msinet_core.figures.trust_study import study_figures
+    from msinet_core.search.study import Study, StudySize, summary, verdicts
+
+    size = StudySize(
+        train_identities=train_identities, test_identities=train_identities, search_steps=search_steps,
+        train_epochs=train_epochs, random=random, device=device,
+    )  # fmt: skip
+    place = to or folder / "study.csv"
+    rows = Study(folder, size, seeds, kinds, turntable).carry_out(parts, place)
+    for name, figure in study_figures(rows).items():
+        save(figure, place.with_name(f"{place.stem}_{name}.png"))
+    print(summary(rows).round(4).to_string(index=False))
+    print(verdicts(rows).round(4).to_string(index=False), f"table: {place}", sep="\n\n")
+
+
 def demo(*, run: Run = Path("runs/demo"), seed: int = 0, device: Device = "auto") -> None:
     """The whole method in minutes: generate, search, derive, train, evaluate, first pictures.
 
@@ -407,6 +499,8 @@ COMMANDS: dict[str, tuple[Callable[[str, list[str]], None], str]] = {
     "evaluate": (_plain(evaluate), "score a trained network, also on other data sets"),
     "embed": (_plain(embed), "features of a data set, in a store on disk"),
     "export": (_plain(export), "write a network as ONNX or as the authors' checkpoint"),
+    "trust": (_plain(trust), "is a search to be trusted? numbers and pictures"),
+    "study": (_plain(study), "the paper's claims put to the test on small data"),
     "describe": (_plain(describe), "parameters and multiply-adds by stage"),
     "demo": (_plain(demo), "the whole method in minutes, on generated data"),
 }

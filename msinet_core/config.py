@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -70,6 +70,8 @@ class RunConfig:
     """Flip, crop and erasing (within a domain) or flip, crop and colour jitter (across domains)."""
     pad: int = 10
     """Pixels of padding before the random crop."""
+    scaled_attention: bool = False
+    """Divide cross attention's energies by the root of the number of positions, so that maps of any size give soft weights."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the networks; bf16 needs a processor or GPU that has it."""
     seed: int = 0
@@ -175,14 +177,41 @@ class SearchConfig(RunConfig):
     """Temperature of the contrastive loss."""
     leak_validation_gradient: bool = False
     """Let validation batches train the weights too, as the authors' code does (for comparison)."""
+    alpha_warmup_epochs: int = 0
+    """First epochs in which only the weights move, so that no operation wins for training fastest."""
+    alpha_every: int = 1
+    """Steps of the weights for one of alpha."""
+    alpha_identities_per_batch: int | None = None
+    """Identities in a validation batch, where alpha is to see another number than the weights do."""
+    alpha_temperature: float = 1.0
+    """Divides alpha before the softmax: above 1 evens the operations out, below 1 sharpens the choice."""
+    alpha_temperature_end: float | None = None
+    """Temperature of the last epoch, reached geometrically; by default it does not change."""
+    entropy_penalty: float = 0.0
+    """Weight of the mean entropy of the slots' weights in alpha's loss: positive makes slots decide, negative keeps them open."""
+    entropy_schedule: Literal["constant", "linear"] = "constant"
+    """The penalty's weight over the epochs: constant, or rising from 0 after the warm-up to the last epoch."""
+    initial_gamma: float = 0.0
+    """Where cross attention's gamma starts; at 0 it begins as no interaction at all."""
+    drop_milestones: tuple[int, ...] = ()
+    """After these epochs every slot loses its weakest operation for good."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _not_negative(self, "learning_rate", "alpha_learning_rate", "alpha_weight_decay")
-        _positive(self, "temperature")
+        _not_negative(self, "learning_rate", "alpha_learning_rate", "alpha_weight_decay", "alpha_warmup_epochs")
+        _positive(self, "temperature", "alpha_every", "alpha_temperature")
+        for optional in ("alpha_identities_per_batch", "alpha_temperature_end"):
+            if getattr(self, optional) is not None:
+                _positive(self, optional)
+        if list(self.drop_milestones) != sorted(set(self.drop_milestones)):
+            raise ReidError(f"drop_milestones must rise; got {self.drop_milestones}")
         for name in ("overlap", "memory_momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ReidError(f"{name} lies between 0 and 1; got {getattr(self, name)}")
+
+    def for_validation(self) -> SearchConfig:
+        """The same with the batches of the validation side, those that alpha sees."""
+        return replace(self, identities_per_batch=self.alpha_identities_per_batch or self.identities_per_batch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +222,8 @@ class TrainConfig(RunConfig):
 
     genotype: str = "paper"
     """`paper`, a genotype's text, a genotype.json, or a search run folder."""
+    backbone: Literal["msinet", "resnet18", "resnet50"] = "msinet"
+    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison)."""
     learning_rate: float = 0.065
     """Learning rate (SGD)."""
     label_smoothing: float = 0.1

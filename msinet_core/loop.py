@@ -28,6 +28,7 @@ from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
+from msinet_core.models.compiling import compile_network
 from msinet_core.processes import ALONE, Processes
 from msinet_core.runs import STATE, WEIGHTS, Checkpoint, Onlooker, RunFolder
 
@@ -370,6 +371,14 @@ def _run_epoch(worker: Any, run: RunFolder, config: RunConfig, stop: Stop, bar: 
 def memory_format(model: nn.Module) -> nn.Module:
     """Channels last: what convolutions on CPUs and GPUs are fastest with."""
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def compile_if_asked(model: nn.Module, config: RunConfig, device: torch.device) -> None:
+    """Compile the network for the batches that this run will bring, where `config.compile` asks for it."""
+    if config.compile:
+        images = torch.zeros(config.batch_size, 3, config.height, config.width, device=device)
+        with autocast(config, device):
+            compile_network(model, images.contiguous(memory_format=torch.channels_last))
 
 
 def keep_freed_memory() -> bool:

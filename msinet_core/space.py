@@ -9,7 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from msinet_core.errors import ReidError
 
@@ -17,8 +20,50 @@ NUM_STAGES, CELLS_PER_STAGE, SLOTS_PER_CELL = 3, 2, 2
 NUM_CELLS = NUM_STAGES * CELLS_PER_STAGE
 NUM_SLOTS = NUM_CELLS * SLOTS_PER_CELL
 
+
+class Operations(Sequence[str]):
+    """Names of the operations in the order of alpha's columns; those a user registers come last.
+
+    The one list that search, figures and panels read, so that an operation of your own appears in all
+    of them (`models.interactions.register_operation`). Equal to a tuple of the same names.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names, self._own = list(names), len(names)
+
+    def add(self, name: str) -> None:
+        """Take in a further name: lower-case letters, digits and underscores, not used before."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ReidError(f"an operation's name is lower-case letters, digits and underscores; got {name!r}")
+        if name in self._names or name in ALIASES:
+            raise ReidError(f"there is an operation {name!r} already; choose another name")
+        self._names.append(name)
+
+    def remove(self, name: str) -> None:
+        """Take a registered name out again."""
+        if name not in self._names[self._own :]:
+            raise ReidError(f"{name!r} is not a registered operation; those are {self._names[self._own :]}")
+        self._names.remove(name)
+
+    def __getitem__(self, place: Any) -> Any:
+        found = self._names[place]
+        return tuple(found) if isinstance(place, slice) else found
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Operations | tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self._names))
+
+
 # The order of the columns of alpha, here and in the authors' files.
-OPERATIONS: tuple[str, ...] = ("none", "channel_gate", "cross_attention", "exchange")
+OPERATIONS = Operations("none", "channel_gate", "cross_attention", "exchange")
 
 # Names under which the same four are met elsewhere.
 ALIASES = {

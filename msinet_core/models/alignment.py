@@ -39,7 +39,7 @@ class _BestMatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         features, where = ctx.saved_tensors
-        count, positions, channels = features.shape
+        count, _, channels = features.shape
         everywhere, total = features.reshape(-1, channels), torch.zeros_like(features)
         flat = total.view(-1, channels)
         for image, weight in enumerate(grad.reshape(count, -1, 1)):

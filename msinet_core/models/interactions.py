@@ -5,12 +5,19 @@ Each is called with both branches, N x C x H x W, and gives both back in the sam
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 
-from msinet_core.space import operation_name
+from msinet_core.errors import ReidError
+from msinet_core.space import OPERATIONS, operation_name
 
 Branches = tuple[Tensor, Tensor]
+Maker = Callable[[int], nn.Module]  # from the number of channels of a branch
+Registered = TypeVar("Registered", bound=Callable)
 
 
 class NoInteraction(nn.Module):
@@ -53,17 +60,21 @@ class CrossAttention(nn.Module):
 
     attention_a = softmax(rowmax(E) - E) with E = A B^T over channels, which is softmax(-E): the
     *least* similar channel gets the largest weight, as in the authors' implementation. `gamma`
-    starts at 0, so that the interaction begins as `none`.
+    starts at 0, so that the interaction begins as `none`. With `scaled` (not in the paper) E is divided
+    by the root of the number of positions.
     """
+
+    scaled = False
 
     def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    @staticmethod
-    def attention(a: Tensor, b: Tensor) -> Branches:
+    def attention(self, a: Tensor, b: Tensor) -> Branches:
         """Both attentions, N x C x C, rows summing to 1."""
         energy = a.flatten(2) @ b.flatten(2).transpose(1, 2)  # N x C x C; branch b's is its transpose
+        if self.scaled:
+            energy = energy / (a.shape[2] * a.shape[3]) ** 0.5
         return torch.softmax(-energy, dim=-1), torch.softmax(-energy.transpose(1, 2), dim=-1)
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
@@ -88,9 +99,61 @@ def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
     return (rows @ matrix.transpose(1, 2)).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
+def scale_attention(model: nn.Module) -> None:
+    """Let every cross attention of a network divide its energies by the root of the number of positions."""
+    for module in model.modules():
+        if isinstance(module, CrossAttention):
+            module.scaled = True
+
+
+class FunctionInteraction(nn.Module):
+    """A function (a, b) -> (a, b) without parameters, as a module."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Branches]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, a: Tensor, b: Tensor) -> Branches:
+        return self.function(a, b)
+
+
+_MAKERS: dict[str, Maker] = {}  # of registered operations
+
+
+def register_operation(name: str) -> Callable[[Registered], Registered]:
+    """Decorator: an operation of your own, from then on part of the search space.
+
+    For a function `(a, b) -> (a, b)` on branches of N x C x H x W, or for a module class made with the
+    number of channels whose `forward` does that. Supernets made afterwards have a column for it; runs
+    made with it need it registered when they are read. It must not change its inputs in place.
+
+        @register_operation("average")
+        def average(a, b):
+            return (a + b) / 2, (a + b) / 2
+    """
+
+    def register(operation: Registered) -> Registered:
+        if not callable(operation):
+            raise ReidError(f"operation {name!r} is neither a function of both branches nor a module class")
+        OPERATIONS.add(name)
+        made = cast(Maker, operation if inspect.isclass(operation) else lambda channels: FunctionInteraction(operation))
+        _MAKERS[name] = made
+        return operation
+
+    return register
+
+
+def forget_operation(name: str) -> None:
+    """Undo `register_operation`; `ReidError` for the four that belong to the method."""
+    OPERATIONS.remove(name)
+    del _MAKERS[name]
+
+
 def make_interaction(operation: str, channels: int) -> nn.Module:
     """The module of an operation for branches of `channels` channels."""
     name = operation_name(operation)
+    if name in _MAKERS:
+        return _MAKERS[name](channels)
     if name == "channel_gate":
         return ChannelGate(channels)
     if name == "cross_attention":

@@ -34,7 +34,11 @@ class MixedSlot(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         assert self.mix is not None
         if channels_last(a, b):
-            return self._at_once(a, b, *self.mix)
+            one, two = self._at_once(a, b, *self.mix[:4])
+            for weight, operation in zip(self.mix[4:], list(self.operations)[4:], strict=True):  # registered ones
+                own = operation(a, b)
+                one, two = one + weight * own[0], two + weight * own[1]
+            return one, two
         outputs = [operation(a, b) for operation in self.operations]
         return (
             sum(weight * out[0] for weight, out in zip(self.mix, outputs, strict=True)),
@@ -66,6 +70,7 @@ class Supernet(nn.Module):
         self.trunk = Trunk(channels, lambda slot, width: MixedSlot(width), cell_width)
         initialise(self, linear_std=0.001)
         self.alphas = nn.Parameter(1e-3 * torch.randn(NUM_SLOTS, len(OPERATIONS)))
+        self.temperature = 1.0  # of the softmax over alpha
         # What the authors' files hold beyond this network, kept for writing them again.
         self.reference_extras: dict[str, Tensor] = {}
 
@@ -86,13 +91,17 @@ class Supernet(nn.Module):
         attentions = [cast(CrossAttention, slot.operations[column]) for slot in self.slots()]
         return [float(attention.gamma.detach()) for attention in attentions]
 
+    def logits(self) -> Tensor:
+        """12 x K: what the softmax is taken of, alpha over the temperature."""
+        return self.alphas if self.temperature == 1 else self.alphas / self.temperature
+
     def genotype(self) -> Genotype:
         """Each slot's operation of largest alpha."""
         best = self.alphas.detach().argmax(dim=1).tolist()
         return Genotype(tuple(OPERATIONS[column] for column in best))
 
     def forward(self, images: Tensor) -> Tensor:
-        mix = torch.softmax(self.alphas, dim=1)
+        mix = torch.softmax(self.logits(), dim=1)
         for slot, row in zip(self.slots(), mix, strict=True):
             slot.mix = row
         return self.trunk(images).final.mean(dim=(2, 3))

@@ -9,7 +9,9 @@ from msinet_core.panels.run import RunPanel
 from msinet_core.panels.space import SearchSpacePanel
 from msinet_core.panels.splits import TwinSplitPanel
 from msinet_core.panels.start import StartPanel, notebook_map, open_data
+from msinet_core.panels.study import StudyPanel, read_study
 from msinet_core.panels.train import TrainPanel
+from msinet_core.panels.what_if import WhatIfPanel
 
 __all__ = [
     "ArchitecturePanel",
@@ -20,9 +22,12 @@ __all__ = [
     "RunPanel",
     "SearchSpacePanel",
     "StartPanel",
+    "StudyPanel",
     "TrainPanel",
     "TwinSplitPanel",
+    "WhatIfPanel",
     "notebook_map",
     "open_data",
+    "read_study",
     "show",
 ]

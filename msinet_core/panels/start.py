@@ -33,6 +33,8 @@ NOTEBOOKS = {
     "07_retrieve_rank_lists": "Page through galleries",
     "08_evaluate_and_compare": "Curves, distances, cameras",
     "09_bring_your_own_data": "A CSV or folder of yours",
+    "10_trust_the_search": "Better than random? Stable?",
+    "11_reproduce_claims": "The paper's claims, tested",
 }
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.blocks import Cell, ConvNorm, Light3x3
-from msinet_core.models.interactions import ChannelGate, CrossAttention, Exchange
+from msinet_core.models.interactions import ChannelGate, CrossAttention, Exchange, NoInteraction
 from msinet_core.models.msinet import NUM_PARTS, Neck
 from msinet_core.space import CELLS_PER_STAGE
 
@@ -252,11 +252,18 @@ class FastMSINet(_Fixed):
         return torch.cat((whole, parts), dim=1)
 
 
+def _has_fast_form(model: MSINet) -> bool:
+    """Whether every slot holds one of the method's own interactions; others are computed as they are."""
+    known = (ChannelGate, CrossAttention, Exchange, NoInteraction)
+    slots = [slot for cell in model.trunk.cells for slot in cell.slots]  # type: ignore[union-attr]
+    return all(type(slot) in known and not getattr(slot, "scaled", False) for slot in slots)
+
+
 def fast(model: nn.Module, precision: str = "float32") -> nn.Module:
     """The model's fast form for embedding, at `float32` or `bfloat16`; models other than MSINet as they are."""
     if precision not in ("float32", "bfloat16"):
         raise ReidError(f"precision is float32 or bfloat16, not {precision!r}")
-    if isinstance(model, MSINet):
+    if type(model) is MSINet and _has_fast_form(model):
         model = FastMSINet(model)
     elif precision == "bfloat16" and not isinstance(model, FastMSINet):
         raise ReidError(f"bfloat16 is offered for MSINet only; embed {type(model).__name__} in float32")

@@ -16,10 +16,13 @@ from msinet_core import guards, loop
 from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
+from msinet_core.errors import ReidError
 from msinet_core.models.supernet import Supernet
 from msinet_core.processes import ALONE, Processes, join
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.search.steadying import Steadying, prepare, temperature_at
+from msinet_core.space import OPERATIONS
 
 Batch = tuple[Tensor, Tensor]  # images N x 3 x H x W, labels N
 
@@ -136,16 +139,17 @@ class TwinSearch:
         self.split = split_for(config, dataset)
         self.train_batches, self.validation_batches = (
             loop.training_batches(
-                side, dataset.root, config, self.device, seed=2 * config.seed + place, progress=progress,
-                processes=processes,
+                side, dataset.root, config.for_validation() if place else config, self.device,
+                seed=2 * config.seed + place, progress=progress, processes=processes,
             )
             for place, side in enumerate((self.split.train, self.split.validation))
         )
         halves = self.split.train, self.split.validation
         self.data = {"data": guards.fingerprint(*halves), "files": guards.file_sizes(dataset.root, *halves)}
         torch.manual_seed(config.seed)
-        self.supernet = Supernet(config.channels, config.cell_width).to(self.device).train()
+        self.supernet = prepare(Supernet(config.channels, config.cell_width), config).to(self.device).train()
         loop.memory_format(self.supernet)
+        loop.compile_if_asked(self.supernet, config, self.device)
         self.memories = [
             ContrastiveMemory(
                 int(batches.labels.max()) + 1, self.supernet.feature_length,
@@ -164,6 +168,7 @@ class TwinSearch:
                 config.ticks_per_epoch,
             ),
         ]  # fmt: skip
+        self.steadying = Steadying(config, self.supernet, alpha_optimizer)
         self.averages = loop.Averages()
         self.epoch = self.step = 0
         self.steps = len(self.train_batches) // config.accumulate
@@ -191,6 +196,8 @@ class TwinSearch:
 
     def run_step(self, batches: Iterator[tuple[list[Batch], list[Batch] | None]]) -> dict[str, float]:
         train, validation = next(batches)
+        if not self.steadying.begin_step(self.epoch, self.step):
+            validation = None
         for schedule in self.schedules:
             schedule.move_to(self.epoch + self.step / self.steps)
         with loop.autocast(self.config, self.device):
@@ -232,12 +239,13 @@ class TwinSearch:
         return [memory.rows for memory in self.memories]
 
     def finish_epoch(self, seconds: float) -> None:
-        """Record alpha and genotype as they are now, after the epoch's last step; move the rates."""
+        """Record alpha (over its temperature, as the softmax takes it) and genotype after the epoch's last step."""
+        self.steadying.end_epoch(self.epoch + 1)
         supernet, rates = self.supernet, self.rates()
         self.run.append(
             "epoch",
             epoch=self.epoch + 1,
-            alphas=supernet.alphas.detach().cpu().tolist(),
+            alphas=supernet.logits().detach().cpu().tolist(),
             genotype=str(supernet.genotype()),
             gammas=supernet.gammas(),
             **self.averages.means(),
@@ -322,6 +330,14 @@ def load_supernet(run: RunFolder) -> Supernet:
     """The supernet of a search run as its last checkpoint has it, in evaluation mode."""
     config = run.config()
     assert isinstance(config, SearchConfig)
-    supernet = Supernet(config.channels, config.cell_width)
-    supernet.load_state_dict(run.checkpoint().weights)
+    supernet = prepare(Supernet(config.channels, config.cell_width), config)
+    checkpoint = run.checkpoint()
+    weights = checkpoint.weights
+    if weights["alphas"].shape != supernet.alphas.shape:
+        raise ReidError(
+            f"{str(run.path)!r} was searched with {weights['alphas'].shape[1]} operations, but {len(OPERATIONS)} are known "
+            "here; register its own operations first (register_operation)"
+        )
+    supernet.load_state_dict(weights)
+    supernet.temperature = temperature_at(config, max(0, checkpoint.state["epoch"] - 1))
     return supernet.eval()

@@ -17,10 +17,13 @@ from msinet_core.data import open_images, protocol_for
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.models import reference
+from msinet_core.models.interactions import scale_attention
 from msinet_core.models.msinet import MSINet
+from msinet_core.models.resnet import ResNetReid
 from msinet_core.processes import ALONE, Processes, join
 from msinet_core.retrieval import RetrievalResult, embed, score_table
 from msinet_core.runs import Checkpoint, RunFolder
+from msinet_core.space import Genotype
 from msinet_core.training.losses import training_loss
 
 CLASSIFIERS = ("classifier.", "part_classifier.")
@@ -50,10 +53,11 @@ class Training:
         self.data = {"data": guards.fingerprint(rows), "files": guards.file_sizes(dataset.root, rows)}
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
-        self.model = MSINet(self.genotype, num_identities, config.channels, config.alignment != "none")
+        self.model = make_network(config, self.genotype, num_identities)
         if config.weights:
             start_from(self.model, config.weights)
         loop.memory_format(self.model.to(self.device)).train()
+        loop.compile_if_asked(self.model, config, self.device)
         self.optimizer = SGD(
             (p for p in self.model.parameters() if p.requires_grad), config.learning_rate,
             config.momentum, weight_decay=config.weight_decay,
@@ -260,6 +264,16 @@ def start_from(model: MSINet, source: str) -> None:
         warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)
 
 
+def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -> MSINet:
+    """The network that a configuration asks for, initialised at random."""
+    if config.backbone != "msinet":
+        return ResNetReid(config.backbone, num_identities, config.alignment != "none")
+    model = MSINet(genotype, num_identities, config.channels, config.alignment != "none")
+    if config.scaled_attention:
+        scale_attention(model)
+    return model
+
+
 def load_network(run: RunFolder | str | Path) -> MSINet:
     """The network of a training run as its last checkpoint has it, in evaluation mode."""
     run = run if isinstance(run, RunFolder) else RunFolder(run)
@@ -268,8 +282,6 @@ def load_network(run: RunFolder | str | Path) -> MSINet:
         raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
     checkpoint = run.checkpoint()
     genotype = run.genotype() or config.resolved_genotype()
-    model = MSINet(
-        genotype, checkpoint.state["num_identities"], config.channels, config.alignment != "none"
-    )
+    model = make_network(config, genotype, checkpoint.state["num_identities"])
     model.load_state_dict(checkpoint.weights)
     return model.eval()

@@ -21,7 +21,7 @@ def cells(path, kind):
     return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
 
 
-def test_all_ten_are_there():
+def test_all_are_there():
     from msinet_core.panels.start import NOTEBOOKS as known
 
     assert [path.stem for path in NOTEBOOKS] == list(known)

@@ -1,0 +1,27 @@
+"""The paper's claims put to the test at a size of one's own."""
+
+from msinet_core.search.study.size import StudySize
+from msinet_core.search.study.verdicts import (
+    CLAIMS,
+    VERDICTS,
+    differences,
+    summary,
+    verdict,
+    verdicts,
+)
+from msinet_core.search.study.work import PARTS, Study, cost, other_test, thinned
+
+__all__ = [
+    "CLAIMS",
+    "PARTS",
+    "VERDICTS",
+    "Study",
+    "StudySize",
+    "cost",
+    "differences",
+    "other_test",
+    "summary",
+    "thinned",
+    "verdict",
+    "verdicts",
+]
