@@ -17,6 +17,9 @@ from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 GOLDEN = Path(__file__).parent / "golden"
 TINY_CHANNELS = (16, 64, 64, 64)
 
+# One thread: nothing here is large, and two that wait for each other are slow where a third process is busy.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def golden():

@@ -110,12 +110,19 @@ def run_table(folder: str | Path) -> pd.DataFrame:
 
 
 def example_manifest(dataset: ReidDataset, path: str | Path) -> Path:
-    """A manifest CSV of a data set's images, without cameras: what data of your own may look like."""
+    """A manifest CSV of a data set's images, without cameras: what data of your own may look like.
+
+    The images stay where they are; a link `images` beside the manifest leads to them.
+    """
     table = dataset.table[["path", "identity", "split"]].copy()
     known = ~table["identity"].isin([*dataset.junk_identities, *dataset.distractor_identities])
-    table["path"] = [str((dataset.root / name).resolve()) for name in table["path"]]
+    table["path"] = [f"images/{name}" for name in table["path"]]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    link = path.parent / "images"
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(dataset.root.resolve(), target_is_directory=True)
     table[known].to_csv(path, index=False)
     return path
 

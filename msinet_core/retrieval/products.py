@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 BLOCKS = 512, 8192  # rows and columns: 16 MB of float32
+SQUARE = 2048  # rows and columns of a block that is used both ways: as much
 
 
 def product_blocks(
@@ -23,6 +24,26 @@ def product_blocks(
             block = buffer[: len(rows) * len(columns)].view(len(rows), len(columns))
             torch.mm(rows, columns.T, out=block)
             yield i, j, block.numpy()
+
+
+def symmetric_blocks(rows: np.ndarray, size: int = SQUARE) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Blocks of rows @ rows.T with their first row and column, in two reused buffers.
+
+    Each product off the diagonal is computed once and given twice, the second time transposed.
+    """
+    whole = torch.from_numpy(rows)
+    size = min(size, len(rows))
+    buffers = torch.empty(size * size), torch.empty(size * size)
+    for i in range(0, len(rows), size):
+        for j in range(i, len(rows), size):
+            one, two = whole[i : i + size], whole[j : j + size]
+            block, mirror = (buffer[: len(one) * len(two)] for buffer in buffers)
+            block = block.view(len(one), len(two))
+            torch.mm(one, two.T, out=block)
+            yield i, j, block.numpy()
+            if j > i:
+                mirror = mirror.view(len(two), len(one))
+                yield j, i, mirror.copy_(block.T).numpy()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from msinet_core.retrieval.checks import (
     unit_rows,
 )
 from msinet_core.retrieval.matches import JUNK, Matches, find_matches
-from msinet_core.retrieval.products import BLOCKS, full_precision_products, product_blocks
+from msinet_core.retrieval.products import BLOCKS, full_precision_products, symmetric_blocks
 from msinet_core.retrieval.ranking import (
     Ranking,
     RankList,
@@ -171,7 +171,7 @@ def nearest_rows(unit: np.ndarray, half: np.ndarray, k: int) -> tuple[np.ndarray
     least = np.full(count, np.inf, np.float32)
     margin = product_error(unit.shape[1]) + float(np.abs(2 * half - 1).max())
     with full_precision_products():
-        for i, j, block in product_blocks(unit, unit):
+        for i, j, block in symmetric_blocks(unit):
             in_parts(len(block), partial(_merge, block, unit, half, (i, j), margin, key, index, least))
     farthest = 2 * (half + 0.5 - least)  # a far row is a half long but for rounding
     return index, np.maximum(farthest, 1e-12)

@@ -16,7 +16,7 @@ def test_start_here(lab):
     lab.run_all()
     lab.until_text("msinet-start-status", "loaded")
     assert "good" in lab.text("msinet-start-checks")
-    assert lab.page.locator(".msinet-map a").count() == 10
+    assert lab.page.locator(".msinet-map a").count() == 12
     lab.shot("00_start_here", "msinet-start")
 
 
@@ -168,6 +168,33 @@ def test_own_data(lab):
     lab.slide("msinet-gallery-query")
     lab.changed("msinet-gallery-picture", before)
     lab.shot("09_bring_your_own_data", "msinet-gallery")
+
+
+def test_what_if(lab):
+    lab.open("10_trust_the_search")
+    lab.run_all()
+    lab.until_text("msinet-what-if-status", "ms")
+    words, network = lab.text("msinet-what-if-words"), lab.pixels("msinet-what-if-network")
+    assert lab.same("msinet-what-if-network", network)  # nothing changed, nothing moves
+    slot = lab.page.locator(".msinet-what-if-slot-3 select")
+    slot.select_option(index=(slot.evaluate("e => e.selectedIndex") + 1) % 4)
+    lab.changed("msinet-what-if-network", network)
+    lab.settle()
+    assert lab.text("msinet-what-if-words") != words
+    lab.page.locator(".msinet-what-if-back").click()
+    lab.settle()
+    assert lab.text("msinet-what-if-words") == words
+    lab.shot("10_trust_the_search", "msinet-what-if")
+
+
+def test_study(lab):
+    lab.open("11_reproduce_claims")
+    lab.run_all()
+    before = lab.pixels("msinet-study-picture")
+    assert lab.same("msinet-study-picture", before)
+    lab.page.locator(".msinet-study-part select").select_option(index=1)
+    lab.changed("msinet-study-picture", before)
+    lab.shot("11_reproduce_claims", "msinet-study")
 
 
 BIG = """

@@ -71,9 +71,9 @@ def test_alpha_has_a_batch_of_its_own(tiny_settings, tiny_dataset, tmp_path):
 
     config = SearchConfig(**{**tiny_settings, "alpha_identities_per_batch": 4})
     worker = TwinSearch(config, tiny_dataset, RunFolder(tmp_path / "run"))
-    (train_images, _), _ = next(worker.batches())
+    [(train_images, _)], _ = next(worker.batches())
     worker.step = 1
-    _, (validation_images, labels) = next(worker.batches())
+    _, [(validation_images, labels)] = next(worker.batches())
     assert len(train_images) == 2 * 2
     assert (len(validation_images), len(labels.unique())) == (4 * 2, 4)
 
