@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks._rows import Row, row, seconds
+from benchmarks._rows import Row, peak, resident, row, seconds
 
 LENGTH = 768
 MARKET = {"queries": 3_368, "gallery": 15_913, "identities": 751, "cameras": 6}
@@ -41,19 +40,6 @@ def crowd(queries: int, gallery: int, identities: int, cameras: int, seed: int =
 
     who = [rng.integers(0, identities, count) for count in (queries, gallery)]
     return around(who[0]), around(who[1]), [*who, *(rng.integers(0, cameras, count) for count in (queries, gallery))]
-
-
-def resident() -> float:
-    """The memory that this process holds now, GB (Linux; 0 elsewhere)."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e9
-    except OSError:
-        return 0.0
-
-
-def peak() -> float:
-    """The most memory that this process has held, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 # -- ranking -------------------------------------------------------------------------------------

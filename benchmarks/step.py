@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._plain import plain
-from benchmarks._rows import Row, row, seconds
+from benchmarks._rows import Row, peak, row, seconds
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig
 from msinet_core.loop import keep_freed_memory, memory_format
@@ -174,11 +173,6 @@ def whole_tensor_map(feature_map: Tensor) -> Tensor:
     """U as METHOD writes it, through all N x N x M x M products."""
     rows = feature_map.flatten(2)  # N x C x M
     return torch.einsum("gcn,pcm->gpnm", rows, rows).amax(dim=2)
-
-
-def peak() -> float:
-    """The most memory that this process has held, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def alignment_once(form: str) -> None:

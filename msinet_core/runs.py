@@ -248,7 +248,10 @@ class RunFolder:
         differing = self.config().differences(config)
         if differing:
             listed = "; ".join(f"{name} was {old!r}, now {new!r}" for name, (old, new) in differing.items())
-            raise ReidError(f"cannot resume {str(self.path)!r} with another configuration: {listed}")
+            raise ReidError(
+                f"cannot resume {str(self.path)!r} with another configuration: {listed}; "
+                "give the same options, or begin a new run in another folder"
+            )
 
     def append(self, kind: str, **values: Any) -> None:
         """Add a line to the history, at once visible to readers."""
