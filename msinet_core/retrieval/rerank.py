@@ -65,11 +65,15 @@ class Reranking:
     def num_gallery(self) -> int:
         return len(self.unit) - self.num_queries
 
-    def rows(self, first: int, last: int) -> np.ndarray:
-        """Distances of queries first..last to the whole gallery: (last - first) x G, float32, 0 to 1."""
+    def rows(self, first: int, last: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Distances of queries first..last to the whole gallery: (last - first) x G, float32, 0 to 1.
+
+        `out`, of that shape, takes them instead of a new array.
+        """
         unit = torch.from_numpy(self.unit)
+        block = np.empty((last - first, self.num_gallery), np.float32) if out is None else out
         with full_precision_products():
-            block = (unit[first:last] @ unit[self.num_queries :].T).numpy()
+            torch.mm(unit[first:last], unit[self.num_queries :].T, out=torch.from_numpy(block))
         sparse = self.encodings
 
         def work(a: int, b: int) -> None:
@@ -86,9 +90,11 @@ class Reranking:
         return order_given(self.rows(index, index + 1)[0], matches, index, k)
 
     def blocks(self, size: int = BLOCKS[0]) -> Iterator[tuple[int, np.ndarray]]:
-        """All queries in order, `size` at a time: first query and distances."""
+        """All queries in order, `size` at a time: first query and distances, which the next ones overwrite."""
+        buffer = np.empty((min(size, self.num_queries), self.num_gallery), np.float32)
         for first in range(0, self.num_queries, size):
-            yield first, self.rows(first, min(first + size, self.num_queries))
+            last = min(first + size, self.num_queries)
+            yield first, self.rows(first, last, buffer[: last - first])
 
 
 def reranking(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Reranking:
@@ -123,8 +129,9 @@ def rerank(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: fl
     """
     prepared = reranking(query, gallery, k1, k2, lambda_value)
     result = np.empty((prepared.num_queries, prepared.num_gallery), np.float32)
-    for first, block in prepared.blocks():
-        result[first : first + len(block)] = block
+    for first in range(0, len(result), BLOCKS[0]):
+        last = min(first + BLOCKS[0], len(result))
+        prepared.rows(first, last, result[first:last])
     return result
 
 
