@@ -55,6 +55,47 @@ def nearest(similarity, unit, half, first_row, first_column, first, last, margin
                     _insert(dot(unit[i], unit[j]) - half[j], j, key[i], index[i])
 
 
+@njit(nogil=True, cache=True, locals={"found": types.uint32})
+def _count_over_each(values, low):  # type: ignore[no-untyped-def]
+    found = 0
+    for i in range(values.shape[0]):
+        if values[i] > low[i]:
+            found += 1
+    return int(found)
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nnan", "nsz"})
+def _lower_each(values, least):  # type: ignore[no-untyped-def]
+    for i in range(values.shape[0]):
+        least[i] = min(least[i], values[i])
+
+
+@njit(nogil=True, cache=True)
+def nearest_down(similarity, unit, half, first_row, first_column, first, last, margin, key, index, least):  # type: ignore[no-untyped-def]
+    """`nearest` for the columns of a block, first..last of them: the block read as its own transpose.
+
+    Row by row, so that memory is read as it lies, with a threshold for each column.
+    """
+    worst = key.shape[1] - 1
+    low = np.empty(CHUNK, np.float32)
+    for start in range(first, last, CHUNK):
+        stop = min(start + CHUNK, last)
+        here = first_column + start
+        for c in range(stop - start):
+            low[c] = np.float32(key[here + c, worst] + 0.5 - margin)
+        for r in range(similarity.shape[0]):
+            row = similarity[r]
+            chunk = row[start:stop]
+            _lower_each(chunk, least[here : here + stop - start])
+            if _count_over_each(chunk, low[: stop - start]) == 0:
+                continue
+            i = first_row + r
+            for c in range(stop - start):
+                if chunk[c] > key[here + c, worst] + 0.5 - margin:
+                    _insert(dot(unit[here + c], unit[i]) - half[i], i, key[here + c], index[here + c])
+                    low[c] = np.float32(key[here + c, worst] + 0.5 - margin)
+
+
 @njit(nogil=True, cache=True)
 def _insert(value, j, key, index):  # type: ignore[no-untyped-def]
     place = key.shape[0] - 1

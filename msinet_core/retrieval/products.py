@@ -27,23 +27,16 @@ def product_blocks(
 
 
 def symmetric_blocks(rows: np.ndarray, size: int = SQUARE) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Blocks of rows @ rows.T with their first row and column, in two reused buffers.
-
-    Each product off the diagonal is computed once and given twice, the second time transposed.
-    """
+    """Blocks of rows @ rows.T on and above the diagonal, with their first row and column, in a reused buffer."""
     whole = torch.from_numpy(rows)
     size = min(size, len(rows))
-    buffers = torch.empty(size * size), torch.empty(size * size)
+    buffer = torch.empty(size * size)
     for i in range(0, len(rows), size):
         for j in range(i, len(rows), size):
             one, two = whole[i : i + size], whole[j : j + size]
-            block, mirror = (buffer[: len(one) * len(two)] for buffer in buffers)
-            block = block.view(len(one), len(two))
+            block = buffer[: len(one) * len(two)].view(len(one), len(two))
             torch.mm(one, two.T, out=block)
             yield i, j, block.numpy()
-            if j > i:
-                mirror = mirror.view(len(two), len(one))
-                yield j, i, mirror.copy_(block.T).numpy()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ nothing is quadratic but the blocks of one matrix product that pass through the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from msinet_core.retrieval.checks import (
     unit_rows,
 )
 from msinet_core.retrieval.matches import JUNK, Matches, find_matches
-from msinet_core.retrieval.products import BLOCKS, full_precision_products, symmetric_blocks
+from msinet_core.retrieval.products import BLOCKS, SQUARE, full_precision_products, symmetric_blocks
 from msinet_core.retrieval.ranking import (
     Ranking,
     RankList,
@@ -171,24 +171,27 @@ def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:
         )
 
 
-def nearest_rows(unit: np.ndarray, half: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_rows(unit: np.ndarray, half: np.ndarray, k: int, size: int = SQUARE) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of every row (itself included; N x k, int64) and the largest squared distances (N)."""
     count = len(unit)
     key, index = np.full((count, k), -np.inf), np.full((count, k), count, np.int64)
     least = np.full(count, np.inf, np.float32)
     margin = product_error(unit.shape[1]) + float(np.abs(2 * half - 1).max())
     with full_precision_products():
-        for i, j, block in symmetric_blocks(unit):
-            in_parts(len(block), partial(_merge, block, unit, half, (i, j), margin, key, index, least))
+        for i, j, block in symmetric_blocks(unit, size):
+            fields = block, unit, half, (i, j), margin, key, index, least
+            in_parts(len(block), partial(_merge, neighbours.nearest, *fields))
+            if j > i:  # each pair of images counts for both
+                in_parts(block.shape[1], partial(_merge, neighbours.nearest_down, *fields))
     farthest = 2 * (half + 0.5 - least)  # a far row is a half long but for rounding
     return index, np.maximum(farthest, 1e-12)
 
 
 def _merge(
-    block: np.ndarray, unit: np.ndarray, half: np.ndarray, place: tuple[int, int], margin: float,
-    key: np.ndarray, index: np.ndarray, least: np.ndarray, a: int, b: int,
+    loop: Callable[..., None], block: np.ndarray, unit: np.ndarray, half: np.ndarray, place: tuple[int, int],
+    margin: float, key: np.ndarray, index: np.ndarray, least: np.ndarray, a: int, b: int,
 ) -> None:  # fmt: skip
-    neighbours.nearest(block, unit, half, *place, a, b, margin, key, index, least)
+    loop(block, unit, half, *place, a, b, margin, key, index, least)
 
 
 def encode(

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import rank_distance, rank_reranked, rerank, reranking
+from msinet_core.retrieval import counting, rank_distance, rank_reranked, rerank, reranking
+from msinet_core.retrieval.checks import unit_rows
+from msinet_core.retrieval.rerank import nearest_rows
 
 
 def dense(query, gallery, k1, k2, share, whole_numbers):
@@ -111,3 +113,19 @@ def test_bad_features(crowd):
     case.gallery[17, 3] = np.nan
     with pytest.raises(ReidError, match="row 17 of the gallery features has NaN"):
         rerank(case.query, case.gallery)
+
+
+@pytest.mark.parametrize("size", [3, 16, 40, 64])
+def test_nearest_rows_whatever_the_blocks(size):
+    """Also with equal rows, where the order of rows decides."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 8))[rng.integers(0, 40, 47)]  # some rows twice
+    unit = unit_rows(features, "rows")
+    half = np.array([0.5 * counting.dot(row, row) for row in unit])
+    index, farthest = nearest_rows(unit, half, 6, size)
+    exact = np.array([[counting.dot(one, two) for two in unit] for one in unit])
+    squared = 2 * (half[:, None] + half[None, :] - exact)
+    for row, found in enumerate(index):
+        expected = np.lexsort((np.arange(len(unit)), -(exact[row] - half)))[:6]
+        assert found.tolist() == expected.tolist()
+    np.testing.assert_allclose(farthest, squared.max(axis=1), atol=1e-6)
