@@ -13,9 +13,10 @@ from msinet_core import PAPER_GENOTYPE, Genotype
 from msinet_core.data import open_images
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet, Supernet
+from msinet_core.models.blocks import ConvNorm
 from msinet_core.retrieval import embed
 from msinet_core.retrieval import fast as fast_module
-from msinet_core.retrieval.fast import FastMSINet
+from msinet_core.retrieval.fast import FastMSINet, folded
 
 CHANNELS = (16, 64, 80, 96)
 
@@ -53,6 +54,17 @@ def test_fast_form_computes_the_same(genotype, channels):
     for after_necks in (False, True):
         with torch.no_grad():
             close(FastMSINet(model).embed(images, after_necks).numpy(), plain(model, images, after_necks))
+
+
+def test_folding_counts_the_norms_epsilon():
+    """Which matters in channels that hardly move."""
+    torch.manual_seed(0)
+    layer = ConvNorm(4, 6, relu=False).eval()
+    layer.norm.running_var.uniform_(0, 2e-5)
+    weight, bias = folded(layer.conv.weight, layer.norm)
+    images = torch.randn(2, 4, 3, 3)
+    with torch.no_grad():
+        close(nn.functional.conv2d(images, weight, bias).numpy(), layer(images).numpy())
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 70), (33, 95), (64, 32), (96, 40)])
