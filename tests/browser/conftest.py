@@ -173,6 +173,15 @@ class Lab:
     def choose(self, part: str, label: str) -> None:
         self.page.locator(f".{part} select").first.select_option(label=label)
 
+    def deafen(self) -> None:
+        """Take every observer away in the kernel: what moves after this did not need the panel's code."""
+        code = "from ipywidgets.widgets import widget as w\nfor one in list(w._instances.values()): one.unobserve_all()"
+        self.page.evaluate(
+            "async (code) => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
+            " await kernel.requestExecute({code}).done; }",
+            code,
+        )
+
     def text(self, part: str) -> str:
         return self.page.locator(f".{part}").first.inner_text()
 

@@ -30,6 +30,10 @@ def test_twin_splits(lab):
     lab.page.locator(".msinet-splits-identities select").select_option(index=4)
     lab.changed("msinet-splits-sheet", sheet)
     lab.shot("01_explore_twin_splits", "msinet-splits")
+    before = lab.pixels("msinet-splits-matrix")
+    lab.deafen()
+    lab.slide("msinet-splits-overlap")
+    assert lab.same("msinet-splits-matrix", before)
 
 
 def test_search_space(lab):
@@ -40,6 +44,10 @@ def test_search_space(lab):
     lab.changed("msinet-space-network", network)
     lab.changed("msinet-space-maps", maps)
     lab.shot("02_inspect_search_space", "msinet-space")
+    network = lab.pixels("msinet-space-network")
+    lab.deafen()
+    lab.choose("msinet-space-operation", "none")
+    assert lab.same("msinet-space-network", network)
 
 
 def test_a_search_is_started_stopped_resumed_and_found_again(lab):
@@ -99,6 +107,10 @@ def test_architecture_weights(lab):
     lab.changed("msinet-architecture-heatmap", before)
     lab.choose("msinet-architecture-stage", "all stages")
     lab.shot("04_read_architecture_weights", "msinet-architecture")
+    before = lab.pixels("msinet-architecture-heatmap")
+    lab.deafen()
+    lab.slide("msinet-architecture-epoch", "ArrowLeft")
+    assert lab.same("msinet-architecture-heatmap", before)
 
 
 def test_training(lab):
@@ -112,6 +124,10 @@ def test_training(lab):
     lab.page.locator(".msinet-run-genotype select").select_option(index=0)
     lab.until_text("msinet-run-state", "finished")
     lab.shot("05_train_derived_network", "msinet-run")
+    before = lab.pixels("msinet-run-network")
+    lab.deafen()
+    lab.page.locator(".msinet-run-genotype select").select_option(index=1)
+    assert lab.same("msinet-run-network", before)
 
 
 def test_a_click_on_the_picture(lab):
@@ -129,6 +145,10 @@ def test_a_click_on_the_picture(lab):
     lab.choose("msinet-attention-layer", "stage 1")
     lab.changed("msinet-attention-maps", maps)
     lab.shot("06_see_spatial_alignment", "msinet-attention")
+    maps = lab.pixels("msinet-attention-maps")
+    lab.deafen()
+    picture.click(position={"x": 40, "y": 60})
+    assert lab.same("msinet-attention-maps", maps)
 
 
 def test_gallery(lab):
@@ -149,6 +169,10 @@ def test_gallery(lab):
         " return [e.naturalWidth / e.naturalHeight, e.clientWidth / e.clientHeight]; }"
     )
     assert box[0] == pytest.approx(box[1], rel=0.02)  # not stretched
+    before = lab.pixels("msinet-gallery-picture")
+    lab.deafen()
+    lab.slide("msinet-gallery-query")
+    assert lab.same("msinet-gallery-picture", before)
 
 
 def test_comparison(lab):
@@ -159,6 +183,10 @@ def test_comparison(lab):
         lab.choose("msinet-compare-view", view)
         lab.changed("msinet-compare-picture", before, 60)
     lab.shot("08_evaluate_and_compare", "msinet-compare")
+    before = lab.pixels("msinet-compare-picture")
+    lab.deafen()
+    lab.choose("msinet-compare-view", "ROC")
+    assert lab.same("msinet-compare-picture", before)
 
 
 def test_own_data(lab):
@@ -168,12 +196,16 @@ def test_own_data(lab):
     lab.slide("msinet-gallery-query")
     lab.changed("msinet-gallery-picture", before)
     lab.shot("09_bring_your_own_data", "msinet-gallery")
+    before = lab.pixels("msinet-gallery-picture")
+    lab.deafen()
+    lab.slide("msinet-gallery-query")
+    assert lab.same("msinet-gallery-picture", before)
 
 
 def test_what_if(lab):
     lab.open("10_trust_the_search")
     lab.run_all()
-    lab.until_text("msinet-what-if-status", "ms")
+    lab.until_text("msinet-what-if-words", "as found")
     words, network = lab.text("msinet-what-if-words"), lab.pixels("msinet-what-if-network")
     assert lab.same("msinet-what-if-network", network)  # nothing changed, nothing moves
     slot = lab.page.locator(".msinet-what-if-slot-3 select")
@@ -185,6 +217,10 @@ def test_what_if(lab):
     lab.settle()
     assert lab.text("msinet-what-if-words") == words
     lab.shot("10_trust_the_search", "msinet-what-if")
+    network = lab.pixels("msinet-what-if-network")
+    lab.deafen()
+    slot.select_option(index=(slot.evaluate("e => e.selectedIndex") + 1) % 4)
+    assert lab.same("msinet-what-if-network", network)
 
 
 def test_study(lab):
@@ -195,6 +231,10 @@ def test_study(lab):
     lab.page.locator(".msinet-study-part select").select_option(index=1)
     lab.changed("msinet-study-picture", before)
     lab.shot("11_reproduce_claims", "msinet-study")
+    before = lab.pixels("msinet-study-picture")
+    lab.deafen()
+    lab.page.locator(".msinet-study-part select").select_option(index=0)
+    assert lab.same("msinet-study-picture", before)
 
 
 BIG = """
