@@ -112,7 +112,7 @@ class Lab:
     def command(self, name: str) -> None:
         self.page.evaluate(f"() => {{ window.jupyterapp.commands.execute('{name}'); }}")
 
-    def run_all(self, seconds: float = 240) -> None:
+    def run_all(self, seconds: float = 480) -> None:
         """Run every cell; come back when the last code cell has its number, fail on an error in any."""
         self.command("notebook:run-all-cells")
         script = """() => {
