@@ -51,7 +51,7 @@ class Schedule:
     """A learning rate over time: ten stairs of linear warm-up from a hundredth, a tenth at every milestone.
 
     Time is counted in ticks, which are the paper's epochs: a shorter run passes several of them in one of
-    its own, so that its rates are the paper's, scaled. `warmup` and `milestones` are ticks.
+    its own, so that its rates are the paper's, scaled. `milestones` are ticks; a `warmup` takes ten.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Schedule:
         steps: list[LRScheduler] = [MultiStepLR(optimizer, list(milestones), gamma=0.1)]
         if warmup:
             steps.append(LinearLR(optimizer, start_factor=0.01, total_iters=PAPER_WARMUP))
-        self.optimizer, self.ticks_per_epoch = optimizer, ticks_per_epoch
+        self.ticks_per_epoch = ticks_per_epoch
         self.ticks, self.schedule = 0, ChainedScheduler(steps)
 
     def move_to(self, place: float) -> None:
