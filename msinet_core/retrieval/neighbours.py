@@ -5,24 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from msinet_core.retrieval.counting import CHUNK, before, dot
+from msinet_core.retrieval.counting import before, dot
 
-
-@njit(nogil=True, cache=True, locals={"found": types.uint32})
-def _count_over(values, low):  # type: ignore[no-untyped-def]
-    found = 0
-    for i in range(values.shape[0]):
-        if values[i] > low:
-            found += 1
-    return int(found)
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nnan", "nsz"})
-def _least(values):  # type: ignore[no-untyped-def]
-    least = values[0]
-    for i in range(1, values.shape[0]):
-        least = min(least, values[i])
-    return least
+PIECE = 64  # similarities looked at in one go: most hold nothing near, and those are left at once
 
 
 @njit(nogil=True, cache=True)
@@ -32,68 +17,99 @@ def half_squares(unit, first, last, half):  # type: ignore[no-untyped-def]
         half[n] = 0.5 * dot(unit[n], unit[n])
 
 
-@njit(nogil=True, cache=True)
-def nearest(similarity, unit, half, first_row, first_column, first, last, margin, key, index, least):  # type: ignore[no-untyped-def]
-    """Merges a block of similarities into the lists of nearest rows, exactly.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nnan", "nsz"})
+def _extremes(values):  # type: ignore[no-untyped-def]
+    least = most = values[0]
+    for i in range(1, values.shape[0]):
+        least, most = min(least, values[i]), max(most, values[i])
+    return least, most
 
-    Row r of the block belongs to row first_row + r of `unit`, column c to row first_column + c.
-    key and index (N x k, best first) are ordered by the exact key dot(a, b) - |b|^2 / 2, which falls
-    as the distance grows, and then by row. `least` (N) keeps the smallest similarity met.
+
+@njit(nogil=True, cache=True)
+def candidates(similarity, first_row, first_column, first, last, value, index, least):  # type: ignore[no-untyped-def]
+    """Merges rows first..last of a block of similarities into the lists of the most similar rows, as rounded.
+
+    Row r of the block belongs to row first_row + r of the features, column c to first_column + c.
+    value and index (N x K, best first) hold the K largest; `least` (N) keeps the smallest similarity met.
     """
-    worst = key.shape[1] - 1
     for r in range(first, last):
         i = first_row + r
         row = similarity[r]
-        for start in range(0, row.shape[0], CHUNK):
-            chunk = row[start : start + CHUNK]
-            least[i] = min(least[i], _least(chunk))
-            if _count_over(chunk, np.float32(key[i, worst] + 0.5 - margin)) == 0:
+        for start in range(0, row.shape[0], PIECE):
+            piece = row[start : start + PIECE]
+            smallest, largest = _extremes(piece)
+            least[i] = min(least[i], smallest)
+            if largest <= value[i, -1]:
                 continue
-            for c in range(chunk.shape[0]):
-                if chunk[c] > key[i, worst] + 0.5 - margin:
-                    j = first_column + start + c
-                    _insert(dot(unit[i], unit[j]) - half[j], j, key[i], index[i])
+            for c in range(piece.shape[0]):
+                if piece[c] > value[i, -1]:
+                    _keep(piece[c], first_column + start + c, value[i], index[i])
 
 
-@njit(nogil=True, cache=True, locals={"found": types.uint32})
-def _count_over_each(values, low):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, locals={"found": types.uint32}, fastmath={"reassoc", "nnan", "nsz"})
+def _lower_each(values, low, least):  # type: ignore[no-untyped-def]
+    """Lowers `least` to what is smaller, one by one; gives how many values exceed `low`."""
     found = 0
     for i in range(values.shape[0]):
+        least[i] = min(least[i], values[i])
         if values[i] > low[i]:
             found += 1
     return int(found)
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nnan", "nsz"})
-def _lower_each(values, least):  # type: ignore[no-untyped-def]
-    for i in range(values.shape[0]):
-        least[i] = min(least[i], values[i])
-
-
 @njit(nogil=True, cache=True)
-def nearest_down(similarity, unit, half, first_row, first_column, first, last, margin, key, index, least):  # type: ignore[no-untyped-def]
-    """`nearest` for the columns of a block, first..last of them: the block read as its own transpose.
+def candidates_down(similarity, first_row, first_column, first, last, value, index, least):  # type: ignore[no-untyped-def]
+    """`candidates` for the columns of a block, first..last of them: the block read as its own transpose.
 
     Row by row, so that memory is read as it lies, with a threshold for each column.
     """
-    worst = key.shape[1] - 1
-    low = np.empty(CHUNK, np.float32)
-    for start in range(first, last, CHUNK):
-        stop = min(start + CHUNK, last)
-        here = first_column + start
-        for c in range(stop - start):
-            low[c] = np.float32(key[here + c, worst] + 0.5 - margin)
-        for r in range(similarity.shape[0]):
-            row = similarity[r]
-            chunk = row[start:stop]
-            _lower_each(chunk, least[here : here + stop - start])
-            if _count_over_each(chunk, low[: stop - start]) == 0:
+    low = value[first_column + first : first_column + last, -1].copy()
+    for r in range(similarity.shape[0]):
+        row = similarity[r]
+        for start in range(first, last, PIECE):
+            stop = min(start + PIECE, last)
+            here, own = first_column + start, low[start - first : stop - first]
+            if _lower_each(row[start:stop], own, least[here : here + stop - start]) == 0:
                 continue
-            i = first_row + r
             for c in range(stop - start):
-                if chunk[c] > key[here + c, worst] + 0.5 - margin:
-                    _insert(dot(unit[here + c], unit[i]) - half[i], i, key[here + c], index[here + c])
-                    low[c] = np.float32(key[here + c, worst] + 0.5 - margin)
+                if row[start + c] > own[c]:
+                    _keep(row[start + c], first_row + r, value[here + c], index[here + c])
+                    own[c] = value[here + c, -1]
+
+
+@njit(nogil=True, cache=True)
+def _keep(similarity, j, value, index):  # type: ignore[no-untyped-def]
+    place = value.shape[0] - 1
+    while place > 0 and similarity > value[place - 1]:
+        value[place], index[place] = value[place - 1], index[place - 1]
+        place -= 1
+    value[place], index[place] = similarity, j
+
+
+@njit(nogil=True, cache=True)
+def settle(unit, half, value, candidate, first, last, margin, key, index, proven):  # type: ignore[no-untyped-def]
+    """The exact k nearest rows out of K candidates, and whether no other row can be among them.
+
+    key and index (N x k, best first) are ordered by the exact key dot(a, b) - |b|^2 / 2, which falls
+    as the distance grows, and then by row; a similarity minus a half is within `margin` of the key.
+    """
+    count = unit.shape[0]
+    for i in range(first, last):
+        for place in range(candidate.shape[1]):
+            j = candidate[i, place]
+            if j < count:  # else there are fewer rows than places
+                _insert(dot(unit[i], unit[j]) - half[j], j, key[i], index[i])
+        proven[i] = candidate[i, -1] == count or value[i, -1] - 0.5 + margin < key[i, -1]
+
+
+@njit(nogil=True, cache=True)
+def nearest(similarity, rows, unit, half, first, last, margin, key, index):  # type: ignore[no-untyped-def]
+    """The exact k nearest of rows[first:last] (numbers of rows) from their similarities to all rows, as `settle` has them."""
+    for r in range(first, last):
+        i = rows[r]
+        for j in range(similarity.shape[1]):
+            if similarity[r, j] > key[i, -1] + 0.5 - margin:
+                _insert(dot(unit[i], unit[j]) - half[j], j, key[i], index[i])
 
 
 @njit(nogil=True, cache=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 BLOCKS = 512, 8192  # rows and columns: 16 MB of float32
-SQUARE = 1600  # rows and columns of a block that is used both ways: as much
+SQUARE = 2048  # rows and columns of a block that is used both ways: as much
 
 
 def product_blocks(

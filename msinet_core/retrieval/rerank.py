@@ -7,7 +7,7 @@ nothing is quadratic but the blocks of one matrix product that pass through the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -20,12 +20,12 @@ from msinet_core.retrieval import neighbours
 from msinet_core.retrieval.checks import (
     feature_array,
     in_parts,
-    product_error,
     require_same_length,
     unit_rows,
 )
 from msinet_core.retrieval.matches import JUNK, Matches, find_matches
-from msinet_core.retrieval.products import BLOCKS, SQUARE, full_precision_products, symmetric_blocks
+from msinet_core.retrieval.nearest import nearest_rows
+from msinet_core.retrieval.products import BLOCKS, full_precision_products
 from msinet_core.retrieval.ranking import (
     Ranking,
     RankList,
@@ -74,6 +74,11 @@ class Reranking:
         block = np.empty((last - first, self.num_gallery), np.float32) if out is None else out
         with full_precision_products():
             torch.mm(unit[first:last], unit[self.num_queries :].T, out=torch.from_numpy(block))
+        self.mix(block, first)
+        return block
+
+    def mix(self, block: np.ndarray, first: int) -> None:
+        """Turn dot products of queries from `first` on with the whole gallery into distances, in place."""
         sparse = self.encodings
 
         def work(a: int, b: int) -> None:
@@ -83,7 +88,6 @@ class Reranking:
             )  # fmt: skip
 
         in_parts(len(block), work)
-        return block
 
     def rank_list(self, matches: Matches, index: int, k: int) -> RankList:
         """The head of one query's list."""
@@ -99,14 +103,25 @@ class Reranking:
 
 def reranking(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Reranking:
     """Everything about re-ranking that does not grow with Q x G; see `rerank` for the arguments."""
+    return _prepare(*_checked(query, gallery, k1, k2, lambda_value), k1, k2, lambda_value)
+
+
+def _checked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float) -> tuple[np.ndarray, np.ndarray]:
     query, gallery = feature_array(query, "query features"), feature_array(gallery, "gallery features")
     require_same_length(query, gallery)
+    _check(k1, k2, lambda_value, len(query) + len(gallery))
+    return query, gallery
+
+
+def _prepare(
+    query: np.ndarray, gallery: np.ndarray, k1: int, k2: int, lambda_value: float, similarity: np.ndarray | None = None
+) -> Reranking:
+    """`similarity` (Q x G) takes the dot products of queries and gallery, which come up on the way."""
     count = len(query) + len(gallery)
-    _check(k1, k2, lambda_value, count)
     unit = np.concatenate([unit_rows(query, "query"), unit_rows(gallery, "gallery")])
     half = np.empty(count)
     in_parts(count, lambda a, b: neighbours.half_squares(unit, a, b, half))
-    index, farthest = nearest_rows(unit, half, max(k1 + 1, k2))
+    index, farthest = nearest_rows(unit, half, max(k1 + 1, k2), similarity=similarity)
     encodings = encode(unit, half, farthest, index, k1, k2)
     first = encodings.starts[len(query)]
     columns = encodings.columns[first:]
@@ -127,11 +142,9 @@ def rerank(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: fl
     the result: about 2 KB an image. For results too large to hold, `rank_reranked` and `reranking`.
     Raises `ReidError` for features that cannot be ranked, and for k1 or k2 that the set is too small for.
     """
-    prepared = reranking(query, gallery, k1, k2, lambda_value)
-    result = np.empty((prepared.num_queries, prepared.num_gallery), np.float32)
-    for first in range(0, len(result), BLOCKS[0]):
-        last = min(first + BLOCKS[0], len(result))
-        prepared.rows(first, last, result[first:last])
+    query, gallery = _checked(query, gallery, k1, k2, lambda_value)
+    result = np.empty((len(query), len(gallery)), np.float32)
+    _prepare(query, gallery, k1, k2, lambda_value, result).mix(result, 0)
     return result
 
 
@@ -169,29 +182,6 @@ def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:
             f"re-ranking with k1 = {k1} and k2 = {k2} needs {max(k1 + 1, k2)} images, but queries and gallery "
             f"are {count} together; choose smaller ones"
         )
-
-
-def nearest_rows(unit: np.ndarray, half: np.ndarray, k: int, size: int = SQUARE) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of every row (itself included; N x k, int64) and the largest squared distances (N)."""
-    count = len(unit)
-    key, index = np.full((count, k), -np.inf), np.full((count, k), count, np.int64)
-    least = np.full(count, np.inf, np.float32)
-    margin = product_error(unit.shape[1]) + float(np.abs(2 * half - 1).max())
-    with full_precision_products():
-        for i, j, block in symmetric_blocks(unit, size):
-            fields = block, unit, half, (i, j), margin, key, index, least
-            in_parts(len(block), partial(_merge, neighbours.nearest, *fields))
-            if j > i:  # each pair of images counts for both
-                in_parts(block.shape[1], partial(_merge, neighbours.nearest_down, *fields))
-    farthest = 2 * (half + 0.5 - least)  # a far row is a half long but for rounding
-    return index, np.maximum(farthest, 1e-12)
-
-
-def _merge(
-    loop: Callable[..., None], block: np.ndarray, unit: np.ndarray, half: np.ndarray, place: tuple[int, int],
-    margin: float, key: np.ndarray, index: np.ndarray, least: np.ndarray, a: int, b: int,
-) -> None:  # fmt: skip
-    loop(block, unit, half, *place, a, b, margin, key, index, least)
 
 
 def encode(

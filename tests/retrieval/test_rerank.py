@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import counting, rank_distance, rank_reranked, rerank, reranking
 from msinet_core.retrieval.checks import unit_rows
-from msinet_core.retrieval.rerank import nearest_rows
+from msinet_core.retrieval.nearest import nearest_rows
 
 
 def dense(query, gallery, k1, k2, share, whole_numbers):
@@ -115,17 +115,31 @@ def test_bad_features(crowd):
         rerank(case.query, case.gallery)
 
 
+@pytest.mark.parametrize("spare", [0, 1, 11, 60])
 @pytest.mark.parametrize("size", [3, 16, 40, 64])
-def test_nearest_rows_whatever_the_blocks(size):
-    """Also with equal rows, where the order of rows decides."""
+def test_nearest_rows_whatever_the_blocks(size, spare):
+    """Also with equal rows, where the order of rows decides, and where candidates do not suffice."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 8))[rng.integers(0, 40, 47)]  # some rows twice
     unit = unit_rows(features, "rows")
     half = np.array([0.5 * counting.dot(row, row) for row in unit])
-    index, farthest = nearest_rows(unit, half, 6, size)
+    similarity = np.full((13, 34), np.nan, np.float32)
+    index, farthest = nearest_rows(unit, half, 6, size, spare=spare, similarity=similarity)
     exact = np.array([[counting.dot(one, two) for two in unit] for one in unit])
+    np.testing.assert_allclose(similarity, exact[:13, 13:], atol=1e-6)
     squared = 2 * (half[:, None] + half[None, :] - exact)
     for row, found in enumerate(index):
         expected = np.lexsort((np.arange(len(unit)), -(exact[row] - half)))[:6]
         assert found.tolist() == expected.tolist()
     np.testing.assert_allclose(farthest, squared.max(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("copies", [2, 15, 60])
+def test_copies_of_images_are_ordered_by_row(copies):
+    """More equal rows than candidates: the earliest ones are the nearest, as everywhere."""
+    rng = np.random.default_rng(1)
+    unit = unit_rows(np.repeat(rng.normal(size=(5, 16)), copies, axis=0), "rows")
+    half = np.array([0.5 * counting.dot(row, row) for row in unit])
+    index, _ = nearest_rows(unit, half, 2, size=32)
+    first = np.arange(len(unit)) // copies * copies
+    np.testing.assert_array_equal(index, first[:, None] + np.arange(2))
