@@ -226,6 +226,8 @@ class TrainConfig(RunConfig):
     """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison)."""
     learning_rate: float = 0.065
     """Learning rate (SGD)."""
+    max_gradient_norm: float | None = 10.0
+    """A gradient longer than this (of all weights together) is shortened to it; none leaves it, as the paper does."""
     label_smoothing: float = 0.1
     """Of the cross-entropy."""
     margin: float = 0.3
@@ -242,6 +244,8 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _not_negative(self, "learning_rate", "label_smoothing", "margin", "alignment_weight", "evaluate_every")
+        if self.max_gradient_norm is not None:
+            _positive(self, "max_gradient_norm")
 
     def resolved_genotype(self) -> Genotype:
         """The genotype that the text, file or run folder stands for."""

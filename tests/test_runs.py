@@ -38,6 +38,7 @@ def test_configurations_survive_json():
         ({"milestones": (5, 2)}, "milestones must rise"),
         ({"channels": (16, 64, 66, 64)}, "multiples of 4"),
         ({"learning_rate": -1.0}, "must not be negative"),
+        ({"max_gradient_norm": 0.0}, "max_gradient_norm must be positive"),
     ],
 )
 def test_configurations_are_checked_when_made(changes, message):

@@ -33,7 +33,7 @@ def small_search(dataset: ReidDataset, **changes: Any) -> SearchConfig:
 
 def small_training(dataset: ReidDataset, **changes: Any) -> TrainConfig:
     """The configuration of a training on `dataset` that takes seconds; `changes` are its fields."""
-    small = {"genotype": str(PAPER_GENOTYPE), "epochs": 12, "milestones": (100,), "learning_rate": 0.01, "augmentation": "none", "evaluate_every": 3}
+    small = {"genotype": str(PAPER_GENOTYPE), "epochs": 12, "milestones": (100,), "learning_rate": 0.01, "max_gradient_norm": None, "augmentation": "none", "evaluate_every": 3}
     return TrainConfig(data=source_of(dataset), root=str(dataset.root), **{**SMALL, **small, **changes})
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from msinet_core import guards, loop
@@ -96,12 +97,21 @@ class Training:
             means.add(**self._add_gradient(images, labels, 1 / count))
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         self.processes.average([*gradients, *float_buffers(self.model)])
-        values = self.processes.mean(means.means())
+        values = self.processes.mean(means.means()) | {"gradient_norm": float(self._shorten_gradient())}
         guards.require_finite(values)
         self.optimizer.step()
         self.step += 1
         self.averages.add(**values)
         return values
+
+    def _shorten_gradient(self) -> Tensor:
+        """Keep `max_gradient_norm`; gives the norm before.
+
+        Depthwise kernels start short, and the batch norms behind them make their gradients the longer. At
+        the full rate a few such steps lengthen the first cells' kernels so much that they hardly learn any more.
+        """
+        largest = self.config.max_gradient_norm
+        return nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if largest is None else largest)
 
     def _add_gradient(self, images: Tensor, labels: Tensor, share: float) -> dict[str, float]:
         """Add `share` of one batch's gradient to what the parameters have; gives the losses."""

@@ -11,6 +11,7 @@ from msinet_core.loop import Schedule, Stop, Stopped
 from msinet_core.models import MSINet, reference
 from msinet_core.runs import RunFolder
 from msinet_core.training import load_network, train
+from msinet_core.training.train import make_network
 
 
 class StopAfter(Stop):
@@ -58,6 +59,23 @@ def test_workers_and_cache_change_no_bit(tiny_settings, tmp_path):
     ]
     first, second = (run.checkpoint().weights for run in runs)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_long_gradients_are_shortened(tiny_settings, tmp_path):
+    """By a bound next to nothing the weights stay where they start; without one they leave; both tell the norm."""
+    moved = {}
+    for bound in (1e-7, None):
+        run = run_training(
+            tiny_settings, tmp_path / str(bound), epochs=1, weight_decay=0.0, max_gradient_norm=bound
+        )
+        model = load_network(run)
+        torch.manual_seed(run.config().seed)
+        start = make_network(run.config(), run.genotype(), model.num_identities)
+        pairs = zip(model.parameters(), start.parameters(), strict=True)
+        moved[bound] = max(float((one - two).detach().abs().max()) for one, two in pairs)
+        assert run.epochs()["gradient_norm"].iloc[0] > 1
+    assert moved[1e-7] < 1e-6
+    assert moved[None] > 1e-3
 
 
 def rates_of(config, rate, steps):

@@ -34,7 +34,7 @@ def short_config(config: SearchConfig, genotype: Genotype, epochs: int, seed: in
         channels=config.channels, epochs=epochs, identities_per_batch=config.identities_per_batch,
         images_per_identity=config.images_per_identity, min_images=config.min_images, milestones=(10 * epochs,),
         warmup_epochs=1, augmentation="none", pad=config.pad, device=config.device, workers=config.workers,
-        learning_rate=0.02, genotype=str(genotype), seed=seed, evaluate_every=0, save_every=epochs,
+        learning_rate=0.02, max_gradient_norm=None, genotype=str(genotype), seed=seed, evaluate_every=0, save_every=epochs,
     )  # fmt: skip
 
 

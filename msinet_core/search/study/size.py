@@ -59,6 +59,6 @@ class StudySize:
     def train(self, dataset: ReidDataset, seed: int, **changes: Any) -> TrainConfig:
         """A training from scratch; the last epoch at a tenth of the rate."""
         epochs = self.train_epochs
-        fields = {**self.common(dataset, seed), "epochs": epochs, "learning_rate": 0.02, "evaluate_every": 0,
+        fields = {**self.common(dataset, seed), "epochs": epochs, "learning_rate": 0.02, "max_gradient_norm": None, "evaluate_every": 0,
                   "milestones": (epochs - 1,) if epochs > 1 else (10,), **changes}  # fmt: skip
         return TrainConfig(**fields)
