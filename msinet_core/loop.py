@@ -27,7 +27,7 @@ from msinet_core.data.images import open_images
 from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
 from msinet_core.data.table import ReidDataset
-from msinet_core.errors import ReidError
+from msinet_core.errors import ReidError, Stopped
 from msinet_core.models.compiling import compile_network
 from msinet_core.processes import ALONE, Processes
 from msinet_core.runs import STATE, WEIGHTS, Checkpoint, Onlooker, RunFolder
@@ -212,10 +212,6 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class Stopped(Exception):
-    """The run was asked to stop and has saved itself; resume it to go on."""
 
 
 class Averages:
