@@ -1,4 +1,4 @@
-"""The one error that users are meant to read."""
+"""The one error that users are meant to read, and two ways to end that are none."""
 
 
 class ReidError(ValueError):
@@ -7,3 +7,11 @@ class ReidError(ValueError):
     The command line prints it as one line and exits with status 2; notebooks and scripts
     may catch it as a `ValueError`.
     """
+
+
+class Elsewhere(ReidError):
+    """What the first of several processes failed at, in the others; it has said so itself."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved itself; resume it to go on."""

@@ -1,11 +1,15 @@
-"""Writing files so that what is on disk is whole, or the caller hears that it is not."""
+"""Files whole on the disk, or the caller hears that they are not."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from msinet_core.errors import ReidError
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -20,6 +24,16 @@ def write_all(file: io.FileIO, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[file.write(left) or 0 :]
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, None where there is no file; `ReidError` where it is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise ReidError(f"{str(path)!r} is not JSON: {error}") from error
 
 
 def flush_folder(path: Path) -> None:

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from msinet_core.errors import ReidError
-from msinet_core.processes import Elsewhere, Processes
+from msinet_core.errors import Elsewhere, ReidError
+from msinet_core.processes import Processes
 from msinet_core.runs import Checkpoint, RunFolder
 
 LARGEST = 10  # norms that a report lists

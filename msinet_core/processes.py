@@ -16,14 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from msinet_core.errors import ReidError
+from msinet_core.errors import Elsewhere, ReidError
 
 TIMEOUT = "MSINET_TIMEOUT"  # environment: seconds to wait for the other processes
 DEFAULT_TIMEOUT = 600.0
-
-
-class Elsewhere(ReidError):
-    """What the first process failed at, in the other processes; it has said so itself."""
 
 
 @dataclass(frozen=True)

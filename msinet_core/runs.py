@@ -14,61 +14,27 @@ Everything is written beside its place and renamed, so that a kill leaves what w
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import io
 import json
 import os
-import pickle
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from safetensors import SafetensorError
-from safetensors import torch as safetensors
 from torch import Tensor
 
+from msinet_core.checkpoints import Checkpoint, last_checkpoint, read_checkpoint, replace_checkpoint
 from msinet_core.config import RunConfig, config_from_dict
 from msinet_core.errors import ReidError
-from msinet_core.files import flush_folder, mount_point, write_all, write_file
+from msinet_core.files import mount_point, read_json, write_all, write_file
+from msinet_core.locks import lock_for_writing, writer_of
 from msinet_core.space import Genotype
 
 FORMAT = 1  # of the folder; raised when an older one can no longer be read
-WEIGHTS, STATE = "weights.safetensors", "state.pt"
-PATIENCE = 0.2  # seconds; a reader that asks who writes holds the lock for less
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Weights by name, and whatever else the next step depends on."""
-
-    weights: dict[str, Tensor]
-    state: dict[str, Any]
-
-    def files(self) -> dict[str, bytes]:
-        """As the two files of a checkpoint folder, by name."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
-        state = io.BytesIO()
-        torch.save(self.state, state)
-        return {WEIGHTS: safetensors.save(weights), STATE: state.getvalue()}
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes], source: str) -> Checkpoint:
-        """The inverse; `ReidError` naming `source` for a file that holds more than tensors and plain values."""
-        try:
-            state = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
-            return cls(safetensors.load(files[WEIGHTS]), state)
-        except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-            raise ReidError(
-                f"the checkpoint in {source!r} holds more than tensors and plain values, or is no checkpoint; it "
-                "was not opened, because that could run foreign code. Start the run anew"
-            ) from error
 
 
 class RunFolder:
@@ -131,15 +97,7 @@ class RunFolder:
 
     def writer_pid(self) -> int | None:
         """The process that writes into the folder now, or None."""
-        try:
-            with (self.path / "pid").open("r") as file:
-                try:  # shared, so that readers do not meet each other here
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return int(file.read().strip() or 0) or None
-                return None
-        except (FileNotFoundError, PermissionError):
-            return None
+        return writer_of(self.path / "pid")
 
     @property
     def finished(self) -> bool:
@@ -155,35 +113,13 @@ class RunFolder:
         folder = self._checkpoint_path()
         if folder is None:
             raise ReidError(f"run folder {str(self.path)!r} has no checkpoint yet")
-        about = self._read_json(f"checkpoints/{folder.name}/checkpoint.json")
-        sums = about.get("sha256") if isinstance(about, dict) else None
-        if not isinstance(sums, dict) or sums.keys() != {WEIGHTS, STATE}:
-            raise ReidError(_altered(folder / "checkpoint.json"))
-        files = {}
-        for name, expected in sums.items():
-            try:
-                files[name] = (folder / name).read_bytes()
-            except FileNotFoundError as error:
-                raise ReidError(_altered(folder / name)) from error
-            if hashlib.sha256(files[name]).hexdigest() != expected:
-                raise ReidError(_altered(folder / name))
-        return Checkpoint.from_files(files, str(folder))
+        return read_checkpoint(folder)
 
     def _checkpoint_path(self) -> Path | None:
-        # A kill between the two renames of `save` leaves only `previous`.
-        for name in ("last", "previous"):
-            folder = self.path / "checkpoints" / name
-            if (folder / "checkpoint.json").is_file():
-                return folder
-        return None
+        return last_checkpoint(self.path / "checkpoints")
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.path / name).read_text())
-        except FileNotFoundError:
-            return None
-        except json.JSONDecodeError as error:
-            raise ReidError(f"{str(self.path / name)!r} is not JSON: {error}") from error
+        return read_json(self.path / name)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -201,7 +137,11 @@ class RunFolder:
         except OSError as error:
             raise ReidError(f"cannot write into {str(self.path)!r}: {error.strerror}") from error
         with file:
-            self._lock(file)
+            if not lock_for_writing(file):
+                raise ReidError(
+                    f"run folder {str(self.path)!r} is in use by process {self.writer_pid()}; "
+                    "stop that process, or choose another folder with --run"
+                )
             self._check_claim(config, resume)  # again, now that nobody else can
             self._clear_leftovers()
             with self._guard("pid"):
@@ -215,21 +155,6 @@ class RunFolder:
                 if self._history is not None:
                     self._history.close()
                     self._history = None
-
-    def _lock(self, file: Any) -> None:
-        """Lock the open `pid` file for writing; `ReidError` where another process has it for longer than a look."""
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    break
-            time.sleep(0.01)
-        raise ReidError(
-            f"run folder {str(self.path)!r} is in use by process {self.writer_pid()}; "
-            "stop that process, or choose another folder with --run"
-        )
 
     def _clear_leftovers(self) -> None:
         """Remove what a killed process was just writing, and the report of a failure that is now tried again."""
@@ -282,29 +207,11 @@ class RunFolder:
         The length of the history goes with it: lines written after the checkpoint are dropped on
         resume, since their steps will be done again.
         """
-        folder = self.path / "checkpoints"
-        fresh, last, previous = (folder / name for name in ("writing", "last", "previous"))
         with self._guard("checkpoints"):
             if self._history is not None:  # else a power cut could leave it shorter than the checkpoint says
                 os.fsync(self._history.fileno())
-            files = Checkpoint(dict(weights), {**state, "history_bytes": self._history_bytes()}).files()
-            sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-            files["checkpoint.json"] = json.dumps({"sha256": sums, "finished": finished}).encode()
-            folder.mkdir(exist_ok=True)
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-            try:
-                for name, content in files.items():
-                    write_file(fresh / name, content)
-            except OSError:
-                shutil.rmtree(fresh, ignore_errors=True)  # a full disk gets its room back
-                raise
-            if last.is_dir():
-                shutil.rmtree(previous, ignore_errors=True)
-                last.rename(previous)
-            fresh.rename(last)
-            flush_folder(folder)
-            shutil.rmtree(previous, ignore_errors=True)
+            checkpoint = Checkpoint(dict(weights), {**state, "history_bytes": self._history_bytes()})
+            replace_checkpoint(self.path / "checkpoints", checkpoint, finished)
 
     def rewind_history(self, length: int) -> None:
         """Drop what was written to the history after its first `length` bytes."""
@@ -366,10 +273,3 @@ class Onlooker(RunFolder):
 
     def _write(self, name: str, text: str) -> None:
         pass
-
-
-def _altered(path: Path) -> str:
-    return (
-        f"{str(path)!r} is truncated or was altered since it was saved; "
-        "restore the folder from a copy, or start the run anew"
-    )

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import accelerate  # loaded before the forks
 import torch
+from common import StopAfter
 
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import load_dataset, open_images
-from msinet_core.loop import Stop, Stopped
+from msinet_core.loop import Stopped
 from msinet_core.models import MSINet
 from msinet_core.processes import ALONE, join, leave
 from msinet_core.retrieval import embed
@@ -33,18 +34,6 @@ SETTINGS = {
     "height": 32, "width": 32, "channels": (16, 16, 16, 16), "epochs": 2, "identities_per_batch": 2,
     "images_per_identity": 2, "device": "cpu", "workers": 0, "cache": "memory", "augmentation": "none",
 }  # fmt: skip
-
-
-class StopAfter(Stop):
-    """Asks for a stop when it was looked at a number of times."""
-
-    def __init__(self, looks):
-        super().__init__()
-        self.looks = looks
-
-    def __bool__(self):
-        self.looks -= 1
-        return self.looks <= 0
 
 
 def steps(kind, root, folder, rank, **changes):
@@ -108,14 +97,11 @@ def with_signal(number, at):
     """A training in which one process gets a signal from itself during its third step."""
 
     def scenario(root, folder, rank):
-        class Struck(Stop):
-            def __bool__(self):
-                self.looks = getattr(self, "looks", 0) + 1
-                if rank == at and self.looks == 3:
-                    os.kill(os.getpid(), number)
-                return False
+        def strike():
+            if rank == at:
+                os.kill(os.getpid(), number)
 
-        return whole_training(root, folder, rank, f"signal{number}-{at}", stop=Struck())
+        return whole_training(root, folder, rank, f"signal{number}-{at}", stop=StopAfter(3, strike))
 
     return scenario
 

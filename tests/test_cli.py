@@ -1,6 +1,5 @@
 """The command line: help, the main job, and one clear error for bad input."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import Attack
 from PIL import Image
 
 from msinet_core.cli import main
@@ -166,11 +166,6 @@ def test_bad_genotypes(manifest, tmp_path, capsys):
     assert "unknown operation 'gate'" in message
     message = failure(capsys, arguments("train", root, run, "--genotype", "-".join(["none"] * 11)))
     assert "11 were given" in message
-
-
-class Attack:
-    def __reduce__(self):
-        return os.mkdir, ("attacked",)
 
 
 def test_checkpoints_that_cannot_be_used(manifest, tmp_path, capsys, monkeypatch):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-import torch
+from common import save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import SearchConfig, TrainConfig, config_from_dict, read_genotype
@@ -18,10 +18,6 @@ CONFIG = TrainConfig(epochs=3)
 @pytest.fixture
 def run(tmp_path):
     return RunFolder(tmp_path / "run")
-
-
-def save(run, value, **options):
-    run.save({"w": torch.full((3,), float(value))}, {"epoch": value}, **options)
 
 
 def test_configurations_survive_json():

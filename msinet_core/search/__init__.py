@@ -1,6 +1,7 @@
 """The search: twin memories, the bilevel step, the loop."""
 
-from msinet_core.search.bilevel import TwinSearch, bilevel_step, load_supernet, search
+from msinet_core.search.bilevel import TwinSearch, load_supernet, search
 from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.search.step import bilevel_step
 
 __all__ = ["ContrastiveMemory", "TwinSearch", "bilevel_step", "load_supernet", "search"]

@@ -21,7 +21,7 @@ from msinet_core.models import reference
 from msinet_core.models.interactions import scale_attention
 from msinet_core.models.msinet import MSINet
 from msinet_core.models.resnet import ResNetReid
-from msinet_core.processes import ALONE, Processes, join
+from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval import RetrievalResult, embed, score_table
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.space import Genotype
@@ -30,8 +30,11 @@ from msinet_core.training.losses import training_loss
 CLASSIFIERS = ("classifier.", "part_classifier.")
 
 
-class Training:
-    """A training in progress: network, optimiser, schedule, and its place (see `TwinSearch`)."""
+class Training(loop.Worker):
+    """A training in progress: network, optimiser, schedule, and its place."""
+
+    config: TrainConfig
+    model: MSINet
 
     def __init__(
         self,
@@ -41,8 +44,7 @@ class Training:
         progress: bool = False,
         processes: Processes = ALONE,
     ) -> None:
-        self.config, self.run, self.dataset, self.processes = config, run, dataset, processes
-        self.device = loop.choose_device(config.device, processes)
+        super().__init__(config, dataset, run, progress, processes)
         self.genotype = config.resolved_genotype()
         table = loop.usable_identities(dataset.train, config)
         self.train_batches = loop.training_batches(
@@ -67,9 +69,8 @@ class Training:
             self.optimizer, config.milestone_ticks(config.milestones), config.ticks_per_epoch,
             warmup=config.scaled_warmup > 0,
         )  # fmt: skip
-        self.averages = loop.Averages()
-        self.epoch = self.step = 0
         self.steps = len(self.train_batches) // config.accumulate
+        run.write_genotype(self.genotype)
 
     def _open_test(self, progress: bool) -> Any:
         config, table = self.config, self.dataset.table
@@ -128,16 +129,10 @@ class Training:
         values["accuracy"] = float((output.global_logits.argmax(1) == labels).float().mean())
         return values
 
-    @property
-    def step_images(self) -> int:
-        """Images in a step, of all processes."""
-        return self.config.batch_size * self.config.accumulate * self.processes.size
-
     def rates(self) -> list[float]:
         return [self.optimizer.param_groups[0]["lr"]]
 
     def batch_paths(self) -> dict[str, list[str]]:
-        """The images of the step that is next or under way, of all processes."""
         return {"train": loop.step_paths(self.train_batches, self.epoch, self.step, self.config.accumulate)}
 
     def memory_rows(self) -> list[Tensor]:
@@ -154,10 +149,11 @@ class Training:
         )
         self.averages = loop.Averages()
         self.epoch, self.step = self.epoch + 1, 0
+        self._evaluate_if_due()
 
-    def evaluate_if_due(self, epoch: int) -> None:
+    def _evaluate_if_due(self) -> None:
         """After every `evaluate_every` epochs and after the last, if there is a test set."""
-        config = self.config
+        config, epoch = self.config, self.epoch
         due = epoch == config.epochs or (config.evaluate_every and epoch % config.evaluate_every == 0)
         if due and self.test_reader is not None:
             self.evaluate(epoch)
@@ -172,6 +168,9 @@ class Training:
         self.run.append("evaluation", epoch=epoch, **metrics)
         self.run.write_json("metrics.json", {"epoch": epoch, **metrics, "protocol": str(result.protocol)})
         return result
+
+    def result(self) -> str:
+        return f"training finished: {self.run.metrics()}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return self.model.state_dict(), {
@@ -210,18 +209,9 @@ def train(
     The test set is checked before training starts and scored every `evaluate_every` epochs and at
     the end; data without one trains all the same. Stopping and resuming are as in `search`.
     """
-    processes = join(config.device == "cpu")
-    run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     dataset = dataset or loop.open_dataset(config)
     check_test_set(dataset)
-    stop = loop.Stop() if stop is None else stop  # one that is not set is false
-    with loop.claimed(run, config, resume, processes) as mine, stop.listening():
-        worker = Training(config, dataset, mine, progress and processes.first, processes)
-        mine.write_genotype(worker.genotype)
-        loop.begin(worker, mine, resume)
-        loop.run_epochs(worker, mine, config, stop, progress, worker.evaluate_if_due)
-        mine.log(f"training finished: {run.metrics()}")
-    return run
+    return loop.carry_out(Training, config, folder, dataset, resume=resume, progress=progress, stop=stop)
 
 
 def float_buffers(model: MSINet) -> list[Tensor]:

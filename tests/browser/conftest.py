@@ -173,17 +173,35 @@ class Lab:
     def choose(self, part: str, label: str) -> None:
         self.page.locator(f".{part} select").first.select_option(label=label)
 
-    def deafen(self) -> None:
-        """Take every observer away in the kernel: what moves after this did not need the panel's code."""
-        code = "from ipywidgets.widgets import widget as w\nfor one in list(w._instances.values()): one.unobserve_all()"
-        self.page.evaluate(
+    def execute(self, code: str) -> None:
+        """Run code in the kernel, beside the cells."""
+        status = self.page.evaluate(
             "async (code) => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
-            " await kernel.requestExecute({code}).done; }",
+            " return (await kernel.requestExecute({code}).done).content.status; }",
             code,
+        )
+        assert status == "ok", code
+
+    def deafen(self) -> None:
+        """Take every observer and every button's action away in the kernel: what moves after this did not need the panel's code."""
+        self.execute(
+            "from ipywidgets.widgets import widget as w\n"
+            "for one in list(w._instances.values()):\n"
+            "    one.unobserve_all()\n"
+            "    getattr(one, '_click_handlers', w.CallbackDispatcher()).callbacks.clear()"
         )
 
     def text(self, part: str) -> str:
         return self.page.locator(f".{part}").first.inner_text()
+
+    def same_text(self, part: str, seconds: float = 1.5) -> bool:
+        """Whether words stay as they are for a while."""
+        before, end = self.text(part), time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            if self.text(part) != before:
+                return False
+            time.sleep(0.1)
+        return True
 
     def until_text(self, part: str, words: str, seconds: float = 180) -> None:
         self.page.wait_for_function(

@@ -1,8 +1,11 @@
 """Every notebook with a panel, opened and driven in a real browser; each with a control that must stay still."""
 
+import importlib.metadata
 import os
+import re
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +18,31 @@ def test_start_here(lab):
     lab.open("00_start_here")
     lab.run_all()
     lab.until_text("msinet-start-status", "loaded")
-    assert "good" in lab.text("msinet-start-checks")
+    checks = lab.text("msinet-start-checks")
+    assert "look" not in checks
+    assert f"torch\t{importlib.metadata.version('torch')}" in checks
     assert lab.page.locator(".msinet-map a").count() == 12
     lab.shot("00_start_here", "msinet-start")
+
+    lab.execute("import msinet_core.panels.start as room\nroom.PACKAGES += ('no-such-package',)")
+    lab.choose("msinet-start-source", "generated vehicles")
+    lab.page.locator(".msinet-start-load").click()
+    lab.until_text("msinet-start-status", "generated-vehicles")
+    count, folder = re.fullmatch(r"loaded (\d+) images from (.*)", lab.text("msinet-start-status").strip()).groups()
+    assert int(count) == len(list(Path(folder).rglob("*.jpg")))  # as many as are really there
+    assert "veri776" in lab.text("msinet-start-summary")
+    assert lab.text("msinet-start-checks").count("look") == 1
+
+    lab.choose("msinet-start-source", "market1501")  # which is not there
+    lab.page.locator(".msinet-start-load").click()
+    lab.until_text("msinet-start-status", "market1501")
+    assert "loaded" not in lab.text("msinet-start-status")
+    assert not lab.text("msinet-start-summary").strip()
+
+    lab.deafen()
+    lab.choose("msinet-start-source", "generated people")
+    lab.page.locator(".msinet-start-load").click()
+    assert lab.same_text("msinet-start-status")
 
 
 def test_twin_splits(lab):
@@ -282,9 +307,21 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
 
 
 def test_an_error_is_seen_in_the_page(lab):
-    name = lab.write("broken", "import numpy as np\nfrom msinet_core.panels import ArchitecturePanel\npanel = ArchitecturePanel({'a': np.zeros((3, 12, 4))})",
-                     "panel.histories['a'] = (panel.histories['a'][0], 'no array')\npanel")  # fmt: skip
+    """While something is wrong and no longer, in its own words, and not without the observers."""
+    name = lab.write("broken", "import numpy as np\nfrom msinet_core.panels import ArchitecturePanel\n"
+                     "panel = ArchitecturePanel({'a': np.zeros((4, 12, 4))})\nwhole = panel._network", "panel")  # fmt: skip
+    broken = "def broken(genotype):\n    raise RuntimeError('{}')\npanel._network = broken"
     lab.open(name)
     lab.run_all()
+    lab.until_text("msinet-architecture-status", "drawn in")
+    lab.execute(broken.format("network 4711 is lost"))
     lab.slide("msinet-architecture-epoch", "ArrowLeft")
-    lab.until_text("msinet-architecture-status", "Error")
+    lab.until_text("msinet-architecture-status", "RuntimeError: network 4711 is lost")
+    lab.execute("panel._network = whole")
+    lab.slide("msinet-architecture-epoch", "ArrowLeft")
+    lab.until_text("msinet-architecture-status", "drawn in")
+    assert "Error" not in lab.text("msinet-architecture-status")
+    lab.execute(broken.format("another one"))
+    lab.deafen()
+    lab.slide("msinet-architecture-epoch", "ArrowLeft")
+    assert lab.same_text("msinet-architecture-status")

@@ -71,7 +71,8 @@ def workplace(tmp_path_factory):
 def execute(path):
     """The executed notebook."""
     notebook = nbformat.read(path, 4)
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"), "OMP_WAIT_POLICY": "PASSIVE"}
+    # One thread, as everywhere in the tests: two that wait for each other passively take twice as long.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
     environment = {**os.environ, **threads, "PYTHONWARNINGS": "ignore"}
     client = NotebookClient(notebook, timeout=CELL_LIMIT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
     client.execute(env=environment)

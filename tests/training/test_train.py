@@ -3,25 +3,16 @@
 import pandas as pd
 import pytest
 import torch
+from common import StopAfter
 
 from msinet_core import PAPER_GENOTYPE, Genotype, ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
-from msinet_core.loop import Schedule, Stop, Stopped
+from msinet_core.loop import Schedule, Stopped
 from msinet_core.models import MSINet, reference
 from msinet_core.runs import RunFolder
 from msinet_core.training import load_network, train
 from msinet_core.training.train import make_network
-
-
-class StopAfter(Stop):
-    def __init__(self, looks):
-        super().__init__()
-        self.looks = looks
-
-    def __bool__(self):
-        self.looks -= 1
-        return self.looks <= 0
 
 
 def run_training(tiny_settings, folder, stop=None, **changes):

@@ -1,0 +1,53 @@
+"""What tests of several rooms share and no fixture could give; also for scripts that tests start."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from msinet_core.config import TrainConfig
+from msinet_core.loop import Stop
+from msinet_core.runs import RunFolder
+from msinet_core.training import train
+
+PROJECT = Path(__file__).parent.parent
+MEASURED = ("time", "seconds", "images_per_second")
+
+
+class StopAfter(Stop):
+    """Calls `action` at the end of a step, counted from 1; asks for a stop if that returns true."""
+
+    def __init__(self, step, action=lambda: True):
+        super().__init__()
+        self.left, self.action = step, action
+
+    def __bool__(self):
+        self.left -= 1
+        return self.left == 0 and bool(self.action())
+
+
+class Attack:
+    """Makes a folder where it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("attacked",)
+
+
+def save(run, value, size=3, **options):
+    """A checkpoint of a few numbers."""
+    run.save({"w": torch.full((size,), float(value))}, {"epoch": value}, **options)
+
+
+def small_training(settings, folder, stop=None, **changes):
+    """A training of seconds, begun or taken up again where its folder has a checkpoint."""
+    config = TrainConfig(**{**settings, "channels": (16, 16, 16, 16), "identities_per_batch": 4, **changes})
+    return train(config, folder, progress=False, stop=stop, resume=RunFolder(folder).has_checkpoint())
+
+
+def same_weights(one, other):
+    first, second = one.checkpoint().weights, other.checkpoint().weights
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def lines_without_clock(run):
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in run.lines()]
