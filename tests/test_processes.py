@@ -75,7 +75,8 @@ def test_two_processes_do_what_one_does_with_twice_the_batches(made, name, alone
     for key, weight in two["weights"].items():
         if not key.endswith(averaged):
             other = one["weights"][key]  # the order of sums differs; two steps from the start amplify that
-            torch.testing.assert_close(weight, other, rtol=0, atol=1e-3 * float(other.abs().max()) + 1e-7, msg=key)
+            # The floor is for biases born zero: some 1e-5 after two steps, as sums of terms rounded to 1e-7.
+            torch.testing.assert_close(weight, other, rtol=0, atol=1e-3 * float(other.abs().max()) + 5e-7, msg=key)
     for mine, theirs in zip(two["values"], one["values"], strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
     if name == "search-plain":
