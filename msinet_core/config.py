@@ -72,8 +72,8 @@ class RunConfig:
     """Pixels of padding before the random crop."""
     scaled_attention: bool = False
     """Divide cross attention's energies by the root of the number of positions, so that maps of any size give soft weights."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the networks; bf16 needs a processor or GPU that has it."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Arithmetic of the networks: tf32 lets a GPU round the factors of float32 products, bf16 needs a processor or GPU that has it."""
     seed: int = 0
     """Seed of everything random."""
     device: Device = "auto"

@@ -8,6 +8,7 @@ from msinet_core.loop.devices import (
     compile_if_asked,
     keep_freed_memory,
     memory_format,
+    rounded_products,
     worker_threads,
 )
 from msinet_core.loop.epochs import Progress, carry_out, run_epochs
@@ -42,6 +43,7 @@ __all__ = [
     "keep_freed_memory",
     "memory_format",
     "open_dataset",
+    "rounded_products",
     "run_epochs",
     "save",
     "shared_checkpoint",

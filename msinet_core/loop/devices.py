@@ -40,6 +40,18 @@ def autocast(config: RunConfig, device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def rounded_products(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """For the time of a run: float32 products with TF32 factors, where the configuration asks for it and a GPU computes."""
+    before = torch.get_float32_matmul_precision()
+    if config.precision == "tf32" and device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def memory_format(model: nn.Module) -> nn.Module:
     """Channels last: what convolutions on CPUs and GPUs are fastest with."""
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

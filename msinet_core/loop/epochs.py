@@ -11,6 +11,7 @@ from msinet_core import guards
 from msinet_core.config import RunConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Stopped
+from msinet_core.loop.devices import rounded_products
 from msinet_core.loop.resuming import begin, claimed, save
 from msinet_core.loop.stopping import Stop
 from msinet_core.loop.worker import Worker
@@ -66,7 +67,8 @@ def carry_out(
     with claimed(run, config, resume, processes) as mine, stop.listening():
         worker = kind(config, dataset, mine, progress and processes.first, processes)
         begin(worker, resume)
-        run_epochs(worker, stop)
+        with rounded_products(config, worker.device):
+            run_epochs(worker, stop)
         mine.log(worker.result())
     return run
 

@@ -8,7 +8,7 @@ from common import StopAfter
 from msinet_core import PAPER_GENOTYPE, Genotype, ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
-from msinet_core.loop import Schedule, Stopped
+from msinet_core.loop import Schedule, Stopped, rounded_products
 from msinet_core.models import MSINet, reference
 from msinet_core.runs import RunFolder
 from msinet_core.training import load_network, train
@@ -67,6 +67,23 @@ def test_long_gradients_are_shortened(tiny_settings, tmp_path):
         assert run.epochs()["gradient_norm"].iloc[0] > 1
     assert moved[1e-7] < 1e-6
     assert moved[None] > 1e-3
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_other_precisions_train_too(tiny_settings, tmp_path, precision):
+    run = run_training(tiny_settings, tmp_path / "run", epochs=1, precision=precision)
+    assert run.epochs()["loss"].notna().all()
+    assert all(w.dtype == torch.float32 for w in run.checkpoint().weights.values() if w.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "inside"),
+    [("tf32", "cuda", "high"), ("tf32", "cpu", "highest"), ("fp32", "cuda", "highest"), ("bf16", "cuda", "highest")],
+)
+def test_rounded_products_are_for_gpus_and_the_time_of_a_run(precision, device, inside):
+    with rounded_products(TrainConfig(precision=precision), torch.device(device)):
+        assert torch.get_float32_matmul_precision() == inside
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def rates_of(config, rate, steps):

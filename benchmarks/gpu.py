@@ -1,0 +1,206 @@
+"""Training and search at full size on a GPU, against the plain form, the input pipeline and the memory's bandwidth.
+
+Without a GPU it says so and measures nothing; `measure` runs on any device, small sizes on a CPU included.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks._plain import plain
+from benchmarks._rows import Row, row, seconds
+from msinet_core import PAPER_GENOTYPE
+from msinet_core.config import SearchConfig
+from msinet_core.data import (
+    Augmentation,
+    IdentitySampler,
+    TrainBatches,
+    generate,
+    load_dataset,
+    open_images,
+)
+from msinet_core.loop import memory_format
+from msinet_core.models import MSINet, Supernet
+from msinet_core.models.compiling import compile_network
+from msinet_core.search.bilevel import bilevel_step, optimizers
+from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.training.losses import training_loss
+
+MSMT17_TRAIN = 32_621  # images; the default twins split gives a search's train side 7 / 12 of them
+TRAIN_SHARE = 7 / 12
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured: images of height x width, batches, and how often."""
+
+    height: int = 256
+    width: int = 128
+    batches: tuple[int, ...] = (64, 256)
+    rounds: int = 10
+    channels: tuple[int, int, int, int] = (64, 256, 384, 512)
+    compiled: bool = True
+
+
+class CountBytes(TorchDispatchMode):
+    """Adds up the bytes that every operation reads and writes: what memory must move if nothing is fused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.total += sum(t.numel() * t.element_size() for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor))
+        return out
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def rate(work: Callable[[], Any], images: int, device: torch.device, rounds: int) -> float:
+    """Images a second: the median of single steps, each waited for."""
+
+    def once() -> None:
+        work()
+        wait(device)
+
+    for _ in range(3):
+        once()
+    return images / statistics.median(seconds(once) for _ in range(rounds))
+
+
+def training_step(model: nn.Module, images: Tensor, labels: Tensor, half: bool) -> Callable[[], None]:
+    """A step as `msinet train` makes it."""
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 6.5e-4, momentum=0.9, weight_decay=5e-4)
+
+    def step() -> None:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            loss = training_loss(model(images), labels).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def search_step(supernet: Supernet, images: Tensor, labels: Tensor, identities: int, half: bool) -> Callable[[], None]:
+    """A bilevel step, the same batch on both sides."""
+    memories = [ContrastiveMemory(identities, supernet.feature_length) for _ in range(2)]
+    for memory in memories:
+        memory.rows = memory.rows.to(images.device)
+    pair = optimizers(supernet, SearchConfig())
+
+    def step() -> None:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            bilevel_step(supernet, *pair, *memories, (images, labels), (images, labels))
+
+    return step
+
+
+def training_rows(device: torch.device, size: Size, count: int) -> list[Row]:
+    """Plain float32, ours in float32 and bf16, and compiled, with images a second, memory and bandwidth."""
+    torch.manual_seed(0)
+    model = MSINet(PAPER_GENOTYPE, count // 4, size.channels)
+    images = torch.randn(count, 3, size.height, size.width, device=device)
+    labels = torch.arange(count // 4, device=device).repeat_interleave(4)
+    ours, last = memory_format(copy.deepcopy(model)), images.contiguous(memory_format=torch.channels_last)
+    forms: dict[str, tuple[nn.Module, Tensor, bool]] = {
+        "plain": (plain(model), images, False), "fp32": (ours, last, False), "bf16": (copy.deepcopy(ours), last, True),
+    }  # fmt: skip
+    if size.compiled:
+        compiled = copy.deepcopy(ours).to(device).train()
+        with torch.autocast(device.type, torch.bfloat16):
+            works = compile_network(compiled, last)
+        if works:
+            forms["bf16, compiled"] = (compiled, last, True)
+    rows, rates = [], {}
+    for name, (form, batch, half) in forms.items():
+        step = training_step(form.to(device).train(), batch, labels, half)
+        what = f"train, {size.height} x {size.width}, batch {count}, {name}"
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        rates[name] = rate(step, count, device, size.rounds)
+        rows.append(row(what, rates[name], "images/s"))
+        if device.type == "cuda":
+            rows.append(row(f"{what}: peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB"))
+        if "compiled" not in name:
+            with CountBytes() as counter:
+                step()
+            moved = counter.total * rates[name] / count / 1e9
+            rows.append(row(f"{what}: bytes moved / bandwidth", moved / bandwidth(device), "share"))
+        if name != "plain":
+            rows.append(row(f"{what} / plain", rates[name] / rates["plain"], "times"))
+        form.cpu()  # the next form has the memory for itself
+    return rows
+
+
+def bandwidth(device: torch.device) -> float:
+    """GB a second that a large copy reads and writes."""
+    source = torch.empty(1 << (28 if device.type == "cuda" else 24), device=device)
+    target = torch.empty_like(source)
+    work = lambda: target.copy_(source)  # noqa: E731
+    return 2 * source.numel() * 4 / 1e9 * rate(work, 1, device, 5)
+
+
+def search_rows(device: torch.device, size: Size) -> list[Row]:
+    """The bilevel step, and what an epoch at MSMT17's size would take at that speed."""
+    count = size.batches[0]
+    supernet = memory_format(Supernet(size.channels)).to(device).train()
+    images = torch.randn(count, 3, size.height, size.width, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(count // 4, device=device).repeat_interleave(4)
+    rows = []
+    for half in (False, True):
+        what = f"search, {size.height} x {size.width}, batch {count}, {'bf16' if half else 'fp32'}"
+        found = rate(search_step(supernet, images, labels, count // 4, half), 2 * count, device, size.rounds)  # type: ignore[arg-type]
+        rows.append(row(what, found, "images/s of both sides"))
+        rows.append(row(f"{what}: an epoch at MSMT17's size, extrapolated", 2 * TRAIN_SHARE * MSMT17_TRAIN / found, "s"))
+    return rows
+
+
+def pipeline_rows(device: torch.device, size: Size, folder: Path) -> list[Row]:
+    """Augmented batches from the cache, pinned and copied, with nothing else to do: the input's own limit."""
+    dataset = load_dataset("market1501", generate("people", folder, train_identities=32, test_identities=2, progress=False))
+    table, count = dataset.train, size.batches[0]
+    reader = open_images(table, dataset.root, size.height, size.width, cache="memory")
+    sampler = IdentitySampler(table["identity"], count // 4, 4, table["camera"])
+    batches = TrainBatches(
+        reader, table["identity"].factorize()[0], sampler, Augmentation(), device=device, workers=4
+    )
+    times = []
+    for epoch in range(4):
+        wait(device)
+        times.append(seconds(lambda epoch=epoch: [wait(device) for _ in batches.epoch(epoch)]) / len(batches))
+    return [row(f"input, {size.height} x {size.width}, batch {count}, 4 threads", count / min(times), "images/s")]
+
+
+def measure(device: torch.device, size: Size) -> list[Row]:
+    """All rows on one device."""
+    rows = [found for count in size.batches for found in training_rows(device, size, count)]
+    rows += search_rows(device, size)
+    with tempfile.TemporaryDirectory() as folder:
+        return rows + pipeline_rows(device, size, Path(folder))
+
+
+def run() -> pd.DataFrame:
+    """All rows on the GPU, or one that says there is none."""
+    if not torch.cuda.is_available():
+        return pd.DataFrame([row("no GPU here: nothing measured", 0, "GPUs")])
+    device = torch.device("cuda")
+    rows = measure(device, Size())
+    return pd.DataFrame(rows).assign(gpu=torch.cuda.get_device_name())
