@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 MODES = ("none", "pos", "neg", "pos_neg")
-BLOCK = 4096  # positions worked on at once in the backward pass
+BLOCK = 1024  # positions worked on at once
 
 
 class _BestMatch(torch.autograd.Function):
@@ -23,41 +23,50 @@ class _BestMatch(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        count, positions, channels = features.shape  # N x M x C
+    def forward(ctx: Any, feature_map: Tensor) -> Tensor:
+        features = _positions(feature_map)  # N x M x C
+        count, positions, channels = features.shape
         everywhere = features.reshape(-1, channels)  # NM x C
         best = features.new_empty(count, count * positions)
         where = torch.empty(count, count * positions, dtype=torch.int32, device=features.device)
         for image in range(count):
-            score = everywhere @ features[image].T  # NM x M
-            value, index = score.max(dim=1)
-            best[image], where[image] = value, index.to(torch.int32)
-        ctx.save_for_backward(features, where)
+            for start in range(0, len(everywhere), BLOCK):
+                part = slice(start, start + BLOCK)
+                value, index = (everywhere[part] @ features[image].T).max(dim=1)  # of BLOCK x M
+                best[image, part], where[image, part] = value, index
+        ctx.save_for_backward(feature_map, where)
         return best.view(count, count, positions)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        features, where = ctx.saved_tensors
-        count, _, channels = features.shape
-        everywhere, total = features.reshape(-1, channels), torch.zeros_like(features)
-        flat = total.view(-1, channels)
-        for image, weight in enumerate(grad.reshape(count, -1, 1)):
+        feature_map, where = ctx.saved_tensors
+        features = _positions(feature_map)
+        result = torch.zeros_like(feature_map, memory_format=torch.channels_last)
+        total = result.permute(0, 2, 3, 1).view_as(features)
+        channels = features.shape[2]
+        everywhere, flat = features.reshape(-1, channels), total.view(-1, channels)
+        for image, weight in enumerate(grad.reshape(len(features), -1, 1)):
             for start in range(0, len(everywhere), BLOCK):  # the gathered rows stay few
                 part = slice(start, start + BLOCK)
                 index = where[image, part].long()
                 flat[part].addcmul_(features[image][index], weight[part])
                 total[image].index_add_(0, index, everywhere[part] * weight[part])
-        return total
+        return result
+
+
+def _positions(feature_map: Tensor) -> Tensor:
+    """N x C x H x W -> N x M x C, a view where the map is channels-last."""
+    return feature_map.flatten(2).transpose(1, 2).contiguous()
 
 
 def pairwise_map(feature_map: Tensor) -> Tensor:
     """How strongly each position of each image is found anywhere in each other image.
 
     N x C x H x W -> N x N x M with U[g, p, m] = max over positions n of g of <F_g(n), F_p(m)>.
-    Memory grows with N * M * M, not with N * N * M * M.
+    Memory grows with N * N * M and N * M * C, not with N * N * M * M.
     """
-    return _BestMatch.apply(feature_map.flatten(2).transpose(1, 2).contiguous())
+    return _BestMatch.apply(feature_map)
 
 
 class LearnedMap(nn.Module):
@@ -69,8 +78,18 @@ class LearnedMap(nn.Module):
         self.key = nn.Conv2d(channels, channels // 8, 1)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        query, key = self.query(feature_map).flatten(2), self.key(feature_map).flatten(2)  # N x C/8 x M
-        return (query.transpose(1, 2) @ key).amax(dim=2)
+        # One convolution makes both, so that the input has one gradient and not two as large as itself.
+        weight = torch.cat((self.query.weight, self.key.weight))
+        bias = torch.cat((self.query.bias, self.key.bias))  # type: ignore[list-item]
+        query, key = functional.conv2d(feature_map, weight, bias).flatten(2).chunk(2, dim=1)  # N x C/8 x M
+        # Once it is known which key is best, no N x M x M products are needed for the gradient.
+        best = torch.cat([_best_key(*pair) for pair in zip(query.detach(), key.detach(), strict=True)])  # N x M
+        return (query * key.gather(2, best[:, None].expand_as(key))).sum(dim=1)
+
+
+def _best_key(query: Tensor, key: Tensor) -> Tensor:
+    """The position of each query's best key, of one image; twice C x M -> 1 x M."""
+    return (query.T @ key).argmax(dim=1)[None]
 
 
 def alignment_loss(feature_map: Tensor, learned_map: Tensor, identities: Tensor, mode: str = "pos") -> Tensor:
