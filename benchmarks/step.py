@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._plain import plain
 from benchmarks._rows import Row, peak, row, seconds
@@ -166,6 +167,40 @@ def search() -> list[Row]:
     return [*found, row("bilevel step, float64: losses of 3 steps apart, at most", apart, "", "<= 1e-9")]
 
 
+KINDS = {
+    "convolutions and products": ("conv", "mm"), "norms": ("batch_norm",), "sums and ReLUs": ("add", "clamp", "threshold", "relu"),
+}  # fmt: skip
+
+
+def profile() -> list[Row]:
+    """Where our training step's time goes, and how far its arithmetic is from a large matrix product's."""
+    step = training_step(memory_format(MSINet(PAPER_GENOTYPE, 64)))
+    step(), step()
+    taken = statistics.median(seconds(step) for _ in range(5))
+    with FlopCounterMode(display=False) as counter:
+        step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        step()
+    events = profiled.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    shares = dict.fromkeys(KINDS, 0.0)
+    for event in events:
+        kind = next((kind for kind, parts in KINDS.items() if any(part in event.key for part in parts)), None)
+        if kind:
+            shares[kind] += event.self_cpu_time_total / whole
+    a, big = torch.randn(2048, 2048), torch.randn(1 << 26)
+    product = min(seconds(lambda: a @ a) for _ in range(5))
+    other = big.clone()  # memory that is there already: new pages cost more than copying
+    copied = min(seconds(lambda: other.copy_(big)) for _ in range(5))
+    return [
+        *(row(f"profile of a training step, {kind}", share, "of its time") for kind, share in shares.items()),
+        row("profile of a training step, the rest", 1 - sum(shares.values()), "of its time"),
+        row("profile of a training step, arithmetic", counter.get_total_flops() / taken / 1e9, "GFLOP/s"),
+        row("profile of a training step, large matrix product", 2 * 2048**3 / product / 1e9, "GFLOP/s"),
+        row("profile of a training step, memory copied", 2 * 4 * len(big) / copied / 1e9, "GB/s"),
+    ]
+
+
 # -- alignment -----------------------------------------------------------------------------------
 
 
@@ -214,7 +249,7 @@ def alignment() -> list[Row]:
     ]
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"train": train, "search": search, "alignment": alignment}
+PARTS: dict[str, Callable[[], list[Row]]] = {"train": train, "search": search, "profile": profile, "alignment": alignment}
 
 
 def run() -> pd.DataFrame:
