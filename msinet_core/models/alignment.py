@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 MODES = ("none", "pos", "neg", "pos_neg")
-BLOCK = 1024  # positions worked on at once
+FEW = 1024  # positions worked on at once on a CPU
+MANY = 1 << 14  # and elsewhere: starting a GPU's kernels takes longer than running small ones
 
 
 class _BestMatch(torch.autograd.Function):
@@ -30,9 +31,8 @@ class _BestMatch(torch.autograd.Function):
         best = features.new_empty(count, count * positions)
         where = torch.empty(count, count * positions, dtype=torch.int32, device=features.device)
         for image in range(count):
-            for start in range(0, len(everywhere), BLOCK):
-                part = slice(start, start + BLOCK)
-                value, index = (everywhere[part] @ features[image].T).max(dim=1)  # of BLOCK x M
+            for part in _blocks(everywhere):
+                value, index = (everywhere[part] @ features[image].T).max(dim=1)  # of few x M
                 best[image, part], where[image, part] = value, index
         ctx.save_for_backward(feature_map, where)
         return best.view(count, count, positions)
@@ -47,12 +47,16 @@ class _BestMatch(torch.autograd.Function):
         channels = features.shape[2]
         everywhere, flat = features.reshape(-1, channels), total.view(-1, channels)
         for image, weight in enumerate(grad.reshape(len(features), -1, 1)):
-            for start in range(0, len(everywhere), BLOCK):  # the gathered rows stay few
-                part = slice(start, start + BLOCK)
+            for part in _blocks(everywhere):  # the gathered rows stay few
                 index = where[image, part].long()
                 flat[part].addcmul_(features[image][index], weight[part])
                 total[image].index_add_(0, index, everywhere[part] * weight[part])
         return result
+
+
+def _blocks(rows: Tensor) -> list[slice]:
+    size = FEW if rows.device.type == "cpu" else MANY
+    return [slice(start, start + size) for start in range(0, len(rows), size)]
 
 
 def _positions(feature_map: Tensor) -> Tensor:
@@ -80,7 +84,7 @@ class LearnedMap(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         # One convolution makes both, so that the input has one gradient and not two as large as itself.
         weight = torch.cat((self.query.weight, self.key.weight))
-        bias = torch.cat((self.query.bias, self.key.bias))  # type: ignore[list-item]
+        bias = torch.cat([layer.bias for layer in (self.query, self.key) if layer.bias is not None])
         query, key = functional.conv2d(feature_map, weight, bias).flatten(2).chunk(2, dim=1)  # N x C/8 x M
         # Once it is known which key is best, no N x M x M products are needed for the gradient.
         best = torch.cat([_best_key(*pair) for pair in zip(query.detach(), key.detach(), strict=True)])  # N x M
