@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 def machine() -> dict[str, str]:
     """What a figure depends on besides the code."""
-    found = {"machine": f"{processor()}, {usable_cores()} cores", "python": platform.python_version()}
+    found = {"machine": f"{processor()} ({instructions()}), {usable_cores()} cores", "python": platform.python_version()}
     for package in VERSIONS:
         try:
             found[package] = version(package)
@@ -50,6 +50,15 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def instructions() -> str:
+    """The widest vector instructions that Linux says the processor has: processors of one name differ in them."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        flags = set()
+    return next((name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags), platform.machine())
 
 
 def usable_cores() -> int:
