@@ -77,7 +77,7 @@ def study(
         seeds: One search and training of everything for each.
         kinds: Generated data to use.
         turntable: Folder of a data set of your own with a manifest, to use as well.
-        to: The table, ending in .csv; verdicts and circumstances go beside it. Default: study.csv in the folder.
+        to: The table, ending in .csv; verdicts, pictures, a text and circumstances go beside it. Default: study.csv in the folder.
         search_steps: Of every search.
         train_epochs: Of every training.
         train_identities: Generated for training; as many again for tests.
@@ -86,7 +86,7 @@ def study(
     """
     from msinet_core.figures.style import save
     from msinet_core.figures.trust_study import study_figures
-    from msinet_core.search.study import Study, StudySize, summary, verdicts
+    from msinet_core.search.study import Study, StudySize, markdown, summary, verdicts
 
     size = StudySize(
         train_identities=train_identities, test_identities=train_identities, search_steps=search_steps,
@@ -96,6 +96,7 @@ def study(
     rows = Study(folder, size, seeds, kinds, turntable).carry_out(parts, place)
     for name, figure in study_figures(rows).items():
         save(figure, place.with_name(f"{place.stem}_{name}.png"))
+    place.with_suffix(".md").write_text(markdown(rows))
     print(summary(rows).round(4).to_string(index=False))
     print(verdicts(rows).round(4).to_string(index=False), f"table: {place}", sep="\n\n")
 

@@ -1,5 +1,6 @@
 """The paper's claims put to the test at a size of one's own."""
 
+from msinet_core.search.study.report import markdown
 from msinet_core.search.study.size import StudySize
 from msinet_core.search.study.verdicts import (
     CLAIMS,
@@ -19,6 +20,7 @@ __all__ = [
     "StudySize",
     "cost",
     "differences",
+    "markdown",
     "other_test",
     "summary",
     "thinned",

@@ -24,6 +24,7 @@ from msinet_core.search.study import (
     StudySize,
     cost,
     differences,
+    markdown,
     other_test,
     summary,
     thinned,
@@ -54,6 +55,16 @@ def made_up(effect, spread=0.0, part="c", seeds=3, data=("people A to B", "vehic
 def verdict_of(rows, claim, data="all"):
     table = verdicts(rows)
     return table[(table["claim"] == claim) & (table["data"] == data)].iloc[0]["verdict"]
+
+
+def test_the_text_holds_means_deviations_and_verdicts():
+    rows = made_up(0.1)
+    rows.loc[rows["setting"] == "neg", "mAP"] = [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    text = markdown(rows)
+    assert "| mAP in % | people A to B | vehicles A to B |" in text
+    assert "| neg | 20.0 ± 10.0 | 40.0 ± 0.0 |" in text
+    assert "| c: alignment pos helps across domains | +10.0 (+10.0 to +10.0) | 6 | reproduced |" in text
+    assert text.count("alignment pos helps") == 1  # all data sets together
 
 
 class TestVerdicts:
