@@ -12,9 +12,9 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Study:
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
+        self.known: dict[tuple[Any, ...], dict[str, Any]] = {}  # rows that need not be computed
         self.started = time.perf_counter()
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.seeds:
@@ -127,54 +128,73 @@ class Study:
     def _part_a(self, seed: int) -> Iterator[dict[str, Any]]:
         for data, dataset in self.datasets.items():
             for setting, changes in SPLITS.items():
-                genotype = self.searched(data, seed, changes).canonical()
-                yield self.trained("a", data, seed, setting, dataset, genotype=str(genotype))
+                yield self._row("a", data, seed, setting, partial(self._searched_and_trained, changes, dataset))
 
     def _part_b(self, seed: int) -> Iterator[dict[str, Any]]:
         for data, dataset in self.datasets.items():
-            found = self.searched(data, seed, SPLITS[TWINS]).canonical()
+            known = self.known.get(("a", data, seed, TWINS))
+            found = Genotype.parse(known["genotype"]) if known else self.searched(data, seed, SPLITS[TWINS]).canonical()
             genotypes = {"searched": found, "paper": PAPER_GENOTYPE}
             genotypes |= {f"all {name}": Genotype.uniform(name).canonical() for name in OPERATIONS}
             drawn = random_genotypes(self.size.random, 100 + seed, found)
             genotypes |= {f"random {number}": genotype for number, genotype in enumerate(drawn, 1)}
             for setting, genotype in genotypes.items():
-                yield self.trained("b", data, seed, setting, dataset, genotype=str(genotype))
+                yield self._row("b", data, seed, setting, partial(self.trained, dataset=dataset, genotype=str(genotype)))
 
     def _part_c(self, seed: int) -> Iterator[dict[str, Any]]:
         for kind in self.kinds:
             source, target = self.generated(kind, "A"), self.generated(kind, "B")
             across = other_test(source, target)
             for mode in ("none", "pos", "neg", "pos_neg"):
-                yield self.trained("c", f"{kind} A to B", seed, mode, across, alignment=mode, augmentation="across")
+                changes: dict[str, Any] = {"alignment": mode, "augmentation": "across"}
+                yield self._row("c", f"{kind} A to B", seed, mode, partial(self.trained, dataset=across, **changes))
 
     def _part_d(self, seed: int) -> Iterator[dict[str, Any]]:
         for data, dataset in self.datasets.items():
             for setting, backbone in NETWORKS.items():
-                row = self.trained("d", data, seed, setting, dataset, backbone=backbone, channels=self.size.full_channels)
-                config = self.size.train(dataset, seed, backbone=backbone, channels=self.size.full_channels)
-                parameters, multiply_adds = cost(config)
-                yield row | {"parameters": parameters, "multiply_adds": multiply_adds}
+                yield self._row("d", data, seed, setting, partial(self._trained_and_counted, backbone, dataset))
+
+    def _row(self, part: str, data: str, seed: int, setting: str, make: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        """The row as the table has it already, or computed."""
+        known = self.known.get((part, data, seed, setting))
+        return make(part=part, data=data, seed=seed, setting=setting) if known is None else known
+
+    def _searched_and_trained(
+        self, changes: dict[str, Any], dataset: ReidDataset, *, part: str, data: str, seed: int, setting: str
+    ) -> dict[str, Any]:
+        genotype = self.searched(data, seed, changes).canonical()
+        return self.trained(part, data, seed, setting, dataset, genotype=str(genotype))
+
+    def _trained_and_counted(
+        self, backbone: Any, dataset: ReidDataset, *, part: str, data: str, seed: int, setting: str
+    ) -> dict[str, Any]:
+        changes = {"backbone": backbone, "channels": self.size.full_channels}
+        row = self.trained(part, data, seed, setting, dataset, **changes)
+        parameters, multiply_adds = cost(self.size.train(dataset, seed, **changes))
+        return row | {"parameters": parameters, "multiply_adds": multiply_adds}
 
     def carry_out(self, parts: Sequence[str] = PARTS, to: Path | None = None) -> pd.DataFrame:
-        """The table: all rows of these parts, and of others those that `to` holds already.
+        """The table `to` with all rows of these parts; rows of a study of the same size that it holds stay as they are.
 
-        `to` is written anew after each row, and its verdicts and circumstances beside it at the end.
+        So a study can be carried on where its run folders are not. The table is written anew after each
+        row, its circumstances beside it at once, its verdicts at the end.
         """
         to = to or self.folder / "study.csv"
         to.parent.mkdir(parents=True, exist_ok=True)
-        before = pd.read_csv(to, keep_default_na=False, na_values={"parameters": "", "multiply_adds": ""}) if to.is_file() else None
-        found: list[Any] = [] if before is None else before[~before["part"].isin(list(parts))].to_dict("records")
+        self.known = read_rows(to, self.size)
+        found = dict(self.known)
+        _replace(to.with_suffix(".json"), json.dumps(self._circumstances(parts), indent=1))
         for row in self.rows(parts):
-            found.append(row)
-            _replace(to, pd.DataFrame(found).to_csv(index=False))
-        table = pd.DataFrame(found).sort_values("part", kind="stable").reset_index(drop=True)
+            found[key_of(row)] = row
+            _replace(to, pd.DataFrame(found.values()).to_csv(index=False))
+        table = pd.DataFrame(found.values()).sort_values("part", kind="stable").reset_index(drop=True)
         _replace(to, table.to_csv(index=False))
         _replace(to.with_name(f"{to.stem}_verdicts.csv"), verdicts(table).to_csv(index=False))
         _replace(to.with_suffix(".json"), json.dumps(self._circumstances(parts), indent=1))
         return table
 
     def _circumstances(self, parts: Sequence[str]) -> dict[str, Any]:
-        runs = [RunFolder(path) for path in sorted((self.folder / "cells").iterdir())]
+        runs = [RunFolder(path) for path in sorted((self.folder / "cells").glob("*"))]
         return {
             "parts": sorted(set(parts)), "seeds": list(self.seeds), "data": list(self.datasets), "size": asdict(self.size),
             "runs": len(runs), "seconds_in_runs": round(sum(float(run.epochs()["seconds"].sum()) for run in runs), 1),
@@ -185,6 +205,35 @@ class Study:
     def _say(self, text: str) -> None:
         if self.progress:
             print(f"[{time.perf_counter() - self.started:5.0f} s] {text}", flush=True)
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is of: part, data, seed, setting."""
+    return row["part"], row["data"], row["seed"], row["setting"]
+
+
+def read_rows(table: Path, size: StudySize) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The rows of a study's table by what they are of; none if there is no table. `ReidError` if it is of another size."""
+    if not table.is_file():
+        return {}
+    beside = table.with_suffix(".json")
+    sizes = [{**values, "device": ""} for values in (_plain(asdict(size)), _size_beside(beside))]
+    if sizes[0] != sizes[1]:
+        raise ReidError(f"the table {str(table)!r} is of a study of another size (see {beside.name}); choose another place with --to")
+    rows = pd.read_csv(table, keep_default_na=False, na_values={"parameters": "", "multiply_adds": ""})
+    records = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return {key_of(row): row for row in records}
+
+
+def _size_beside(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text())["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _plain(values: Any) -> Any:
+    return json.loads(json.dumps(values))
 
 
 def thinned(dataset: ReidDataset, most: int) -> ReidDataset:

@@ -1,5 +1,6 @@
 """The study: verdicts of made-up rows, its cells and their resumption, and a whole tiny one."""
 
+import dataclasses
 import json
 import shutil
 import time
@@ -153,17 +154,44 @@ def test_a_tiny_study(tiny_study):
     assert about["runs"] == len(list((study.folder / "cells").iterdir())) == 1 + 7 + 4
 
 
-def test_it_goes_on_where_it_stood(tiny_study):
+def test_it_goes_on_where_it_stood(tiny_study, tmp_path):
     study, rows = tiny_study
+    table = tmp_path / "again.csv"
     before = {path: path.stat().st_mtime_ns for path in (study.folder / "cells").rglob("weights.safetensors")}
     gone = next(path for path in sorted((study.folder / "cells").iterdir()) if path.name.startswith("train-people-seed"))
     shutil.rmtree(gone)
     start = time.perf_counter()
-    again = Study(study.folder, TINY, seeds=(0,), kinds=("people",), progress=False).carry_out(("b", "c"))
+    again = Study(study.folder, TINY, seeds=(0,), kinds=("people",), progress=False).carry_out(("b", "c"), table)
     assert time.perf_counter() - start < 20
     assert list(again["mAP"]) == list(rows["mAP"])
     after = {path: path.stat().st_mtime_ns for path in (study.folder / "cells").rglob("weights.safetensors")}
     assert {path for path in before if before[path] != after[path]} == {gone / "checkpoints/last/weights.safetensors"}
+
+
+def test_a_table_goes_on_without_its_run_folders(tiny_study, tmp_path):
+    study, rows = tiny_study
+    for name in ("study.csv", "study.json"):
+        shutil.copy(study.folder / name, tmp_path / name)
+    short = pd.read_csv(tmp_path / "study.csv", keep_default_na=False)
+    gone = (short["part"] == "c") & (short["setting"] == "neg")
+    short[~gone].to_csv(tmp_path / "study.csv", index=False)
+    elsewhere = Study(tmp_path / "elsewhere", TINY, seeds=(0,), kinds=("people",), progress=False)
+    again = elsewhere.carry_out(("c",), tmp_path / "study.csv")
+    assert len(list((elsewhere.folder / "cells").iterdir())) == 1  # the row that was missing
+    columns = ["part", "data", "seed", "setting", "mAP", "run"]
+    order = ["part", "setting"]
+    pd.testing.assert_frame_equal(
+        again.sort_values(order)[columns].reset_index(drop=True), rows.sort_values(order)[columns].reset_index(drop=True)
+    )
+
+
+def test_a_table_of_another_size_is_not_mixed_with(tiny_study, tmp_path):
+    study, _ = tiny_study
+    for name in ("study.csv", "study.json"):
+        shutil.copy(study.folder / name, tmp_path / name)
+    larger = Study(tmp_path, dataclasses.replace(TINY, train_epochs=2), seeds=(0,), kinds=("people",), progress=False)
+    with pytest.raises(ReidError, match="another size"):
+        larger.carry_out(("c",))
 
 
 def test_parts_may_be_carried_out_one_by_one(tiny_study, tmp_path):
