@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from msinet_core.search.study import markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,3 +31,8 @@ def test_every_make_target_and_command_named_exists():
     commands = (ROOT / "msinet_core" / "cli.py").read_text()
     for command in re.findall(r"msinet (data \w+|[a-z]+)(?= )", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S))):
         assert f'"{command}"' in commands, command
+
+
+def test_the_studys_tables_are_those_of_its_results():
+    rows = pd.read_csv(ROOT / "benchmarks/results/study.csv", keep_default_na=False)
+    assert markdown(rows.astype({"mAP": float})) in README
