@@ -69,7 +69,7 @@ def study(
 ) -> None:
     """Put the paper's claims to the test on small data: a table, a verdict for each, stop and go on at will.
 
-    At its default size all four parts take about 35 minutes of one processor core.
+    At its default size all four parts take from half an hour of one fast processor core to three hours of a slow one.
 
     Args:
         folder: For the data and a run folder for every cell; finished cells are taken as they are.

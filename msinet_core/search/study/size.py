@@ -13,7 +13,7 @@ from msinet_core.search.bilevel import split_for
 
 @dataclass(frozen=True)
 class StudySize:
-    """The default takes about 35 minutes of one processor core in all: small images, narrow networks, few epochs.
+    """Half an hour of one fast processor core in all, three hours of a slow one: small images, narrow networks, few epochs.
 
     Searches get the same number of steps whatever their split, trainings the same number of epochs.
     Part d compares the networks at their full width.
