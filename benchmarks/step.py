@@ -47,11 +47,11 @@ def training_step(model: nn.Module, half: bool = False, rate: float = 6.5e-4, co
     """A step of training as `msinet train` makes it; `half` computes in bf16 where that is safe."""
     model = (copy.deepcopy(model) if copied else model).train()
     images, labels = batch()
-    if next(model.parameters()).is_contiguous(memory_format=torch.channels_last):
+    ours = next(model.parameters()).is_contiguous(memory_format=torch.channels_last)
+    if ours:
         images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        (p for p in model.parameters() if p.requires_grad), rate, momentum=0.9, weight_decay=5e-4
-    )
+    moved = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(moved, rate, momentum=0.9, weight_decay=5e-4, fused=ours or None)
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):

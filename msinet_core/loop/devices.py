@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.optim import SGD
 
-from msinet_core.config import RunConfig
+from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.errors import ReidError
 from msinet_core.models.compiling import compile_network
 from msinet_core.processes import ALONE, Processes
@@ -31,6 +32,13 @@ def worker_threads(config: RunConfig, device: torch.device) -> int:
     if config.workers is not None:
         return config.workers
     return 4 if device.type == "cuda" else 0
+
+
+def descent(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainConfig) -> SGD:
+    """The optimiser of the weights; where torch can, it moves all of them in one go."""
+    moved = [parameter for parameter in parameters if parameter.requires_grad]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in moved)
+    return SGD(moved, config.learning_rate, config.momentum, weight_decay=config.weight_decay, fused=fused)
 
 
 @contextmanager

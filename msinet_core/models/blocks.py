@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from msinet_core.models.norms import Norm
 from msinet_core.space import CELLS_PER_STAGE, NUM_CELLS, NUM_STAGES, SLOTS_PER_CELL
 
 Channels = tuple[int, int, int, int]
@@ -20,18 +22,17 @@ SlotMaker = Callable[[int, int], nn.Module]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm and, unless switched off, ReLU."""
+    """Convolution without bias, batch norm, maps to add, and, unless switched off, ReLU."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, padding: int = 0, *, relu: bool = True
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True) if relu else nn.Identity()
+        self.norm = Norm(outputs, relu)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.conv(x)))
+    def forward(self, x: Tensor, *added: Tensor) -> Tensor:
+        return self.norm(self.conv(x), *added)
 
 
 class Light3x3(nn.Module):
@@ -41,11 +42,10 @@ class Light3x3(nn.Module):
         super().__init__()
         self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.norm = Norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.depthwise(self.pointwise(x))))
+        return self.norm(self.depthwise(self.pointwise(x)))
 
 
 def wide_branch(channels: int) -> nn.Sequential:
@@ -66,17 +66,33 @@ class Cell(nn.Module):
         self.second_a, self.second_b = Light3x3(mid), wide_branch(mid)
         self.slots = nn.ModuleList(slots)
         self.expand_a = ConvNorm(mid, outputs, relu=False)
-        self.expand_b = ConvNorm(mid, outputs, relu=False)
-        self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else nn.Identity()
-        self.relu = nn.ReLU(inplace=True)
+        self.expand_b = ConvNorm(mid, outputs)  # its ReLU is the cell's
+        self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = self.first_a(self.reduce_a(x)), self.first_b(self.reduce_b(x))
-        a, b = self.slots[0](a, b)
-        a, b = self.second_a(a), self.second_b(b)
-        a, b = self.slots[1](a, b)
-        # In place: these are the widest tensors, and new ones would cost more than the sums.
-        return self.relu(self.expand_a(a).add_(self.expand_b(b)).add_(self.shortcut(x)))
+        a, b = self.slots[0](*self.enter(x))
+        a, b = self.slots[1](*self.between(a, b))
+        return self.leave(x, a, b)
+
+    def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From the cell's input to the first slot."""
+        if self.reduce_a.norm.at_once(x):
+            # As one convolution they read x once, and its gradient needs no sum; the norms take the halves as they lie.
+            kernels = torch.cat((self.reduce_a.conv.weight, self.reduce_b.conv.weight))
+            a, b = nn.functional.conv2d(x, kernels).chunk(2, dim=1)
+            a, b = self.reduce_a.norm(a), self.reduce_b.norm(b)
+        else:
+            a, b = self.reduce_a(x), self.reduce_b(x)
+        return self.first_a(a), self.first_b(b)
+
+    def between(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """From the first slot to the second."""
+        return self.second_a(a), self.second_b(b)
+
+    def leave(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """From the second slot, and past both from the cell's input, to its output."""
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return self.expand_b(b, self.expand_a(a), shortcut)
 
 
 class TrunkMaps(NamedTuple):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from msinet_core.errors import ReidError
 from msinet_core.space import OPERATIONS, operation_name
@@ -51,8 +52,46 @@ class ChannelGate(nn.Module):
         return gate_a, gate_b
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
+        if channels_last(a, b) and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            layers = [self.squeeze.weight, self.squeeze.bias, self.excite.weight, self.excite.bias]
+            with torch.autocast(a.device.type, enabled=False):
+                return cast(Branches, _Gated.apply(a, b, *layers))
         gate_a, gate_b = self.gates(a, b)
         return a * gate_a, b * gate_b
+
+
+class _Gated(torch.autograd.Function):
+    """The channel gate with a gradient that goes over each branch three times, not six.
+
+    A branch x reaches the result twice, y = x * g(mean(x)), so that its gradient is g * dy + dmean / HW with
+    dg = sum of dy * x over positions and dmean what the two layers make of it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, *layers: Tensor) -> Branches:
+        kind = a.dtype
+        squeeze, squeeze_bias, excite, excite_bias = (layer.flatten(1) if layer.dim() > 1 else layer for layer in layers)
+        pooled = torch.cat((a.mean(dim=(2, 3)), b.mean(dim=(2, 3)))).to(squeeze.dtype)  # 2N x C
+        hidden = torch.addmm(squeeze_bias, pooled, squeeze.T).relu_()
+        gates = torch.addmm(excite_bias, hidden, excite.T).sigmoid_()
+        ctx.save_for_backward(a, b, squeeze, excite, pooled, hidden, gates)
+        gate_a, gate_b = gates.to(kind)[..., None, None].chunk(2)
+        return a * gate_a, b * gate_b
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        a, b, squeeze, excite, pooled, hidden, gates = ctx.saved_tensors
+        by_gate = torch.cat([(dy * x).sum(dim=(2, 3)) for dy, x in zip(gradients, (a, b), strict=True)]).to(gates.dtype)
+        by_logit = by_gate * gates * (1 - gates)
+        by_hidden = (by_logit @ excite) * (hidden > 0)
+        by_mean = (by_hidden @ squeeze) / (a.shape[2] * a.shape[3])
+        back = [
+            torch.addcmul(level[..., None, None], dy, gate[..., None, None])
+            for level, dy, gate in zip(by_mean.to(a.dtype).chunk(2), gradients, gates.to(a.dtype).chunk(2), strict=True)
+        ]
+        layers = (by_hidden.T @ pooled, by_hidden.sum(0), by_logit.T @ hidden, by_logit.sum(0))
+        return *back, *(layer[..., None, None] if layer.dim() > 1 else layer for layer in layers)
 
 
 class CrossAttention(nn.Module):

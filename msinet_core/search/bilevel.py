@@ -185,7 +185,7 @@ def split_for(config: SearchConfig, dataset: ReidDataset) -> TwinSplit:
 def optimizers(supernet: Supernet, config: SearchConfig) -> tuple[SGD, Adam]:
     """For the weights and for alpha."""
     return (
-        SGD(supernet.weights(), config.learning_rate, config.momentum, weight_decay=config.weight_decay),
+        loop.descent(supernet.weights(), config),
         Adam(
             [supernet.alphas], config.alpha_learning_rate, betas=(0.5, 0.999),
             weight_decay=config.alpha_weight_decay,

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
 
 from msinet_core import guards, loop
 from msinet_core.config import TrainConfig
@@ -61,10 +60,7 @@ class Training(loop.Worker):
             start_from(self.model, config.weights)
         loop.memory_format(self.model.to(self.device)).train()
         loop.compile_if_asked(self.model, config, self.device)
-        self.optimizer = SGD(
-            (p for p in self.model.parameters() if p.requires_grad), config.learning_rate,
-            config.momentum, weight_decay=config.weight_decay,
-        )  # fmt: skip
+        self.optimizer = loop.descent(self.model.parameters(), config)
         self.schedule = loop.Schedule(
             self.optimizer, config.milestone_ticks(config.milestones), config.ticks_per_epoch,
             warmup=config.scaled_warmup > 0,

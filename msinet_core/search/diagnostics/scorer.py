@@ -164,7 +164,7 @@ class MixScorer:
         cell = self._cell(number)
         if place == 0:
             return [cell.second_a, cell.second_b]
-        modules: list[nn.Module] = [cell.expand_a, cell.expand_b, cell.shortcut]
+        modules: list[nn.Module] = [cell.expand_a, cell.expand_b, *([] if cell.shortcut is None else [cell.shortcut])]
         if number + 1 < NUM_CELLS:
             modules += _entrance(self._cell(number + 1))
         down = self._down(number)
@@ -181,8 +181,8 @@ class MixScorer:
         number, place = divmod(slot, SLOTS_PER_CELL)
         cell = self._cell(number)
         if place == 0:
-            return AtSlot(x, cell.second_a(a), cell.second_b(b))
-        x = cell.relu(cell.expand_a(a) + cell.expand_b(b) + cell.shortcut(x))
+            return AtSlot(x, *cell.between(a, b))
+        x = cell.leave(x, a, b)
         down = self._down(number)
         x = x if down is None else down(x)
         return _enter(self._cell(number + 1), x) if number + 1 < NUM_CELLS else x.mean(dim=(2, 3))
@@ -193,7 +193,7 @@ def _entrance(cell: Cell) -> list[nn.Module]:
 
 
 def _enter(cell: Cell, x: Tensor) -> AtSlot:
-    return AtSlot(x, cell.first_a(cell.reduce_a(x)), cell.first_b(cell.reduce_b(x)))
+    return AtSlot(x, *cell.enter(x))
 
 
 def _interact(chosen: list[tuple[float, nn.Module]], a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
