@@ -1,6 +1,6 @@
 """Batch norm with the sum and the ReLU behind it, in one go where that is possible.
 
-`rows` does it for channels-last maps on a CPU, with the gradients of the layers one after the other; everywhere
+`norm_loops` does it for channels-last maps on a CPU, with the gradients of the layers one after the other; everywhere
 else (other devices, layouts and types, evaluation, exports) it is torch's own layers.
 """
 
@@ -61,27 +61,27 @@ def _row_stride(x: Tensor) -> int:
 def _loops() -> ModuleType | None:
     """The compiled loops, where torch runs on GNU's OpenMP (as it does on Linux)."""
     try:
-        from msinet_core.models import rows
+        from msinet_core.models import norm_loops
     except (ImportError, OSError, StopIteration, AttributeError, RuntimeError):
         return None
-    return rows
+    return norm_loops
 
 
-def _rows() -> ModuleType:
-    rows = _loops()
-    assert rows is not None
-    return rows
+def _found_loops() -> ModuleType:
+    loops = _loops()
+    assert loops is not None
+    return loops
 
 
 class _NormReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm, *added: Tensor) -> Tensor:
-        rows, channels, threads, y = _rows(), len(gain), torch.get_num_threads(), _like(x)
+        loops, channels, threads, y = _found_loops(), len(gain), torch.get_num_threads(), _like(x)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        shape = rows.matrix(x.numel() // channels, channels, _row_stride(x))
-        room = torch.empty(rows.room(shape, threads))
-        rows.run(
+        shape = loops.matrix(x.numel() // channels, channels, _row_stride(x))
+        room = torch.empty(loops.room(shape, threads))
+        loops.run(
             "forward", x.dtype, threads, x.data_ptr(), y.data_ptr(), *(_place(added, k) for k in range(2)), 0, 0, 0,
             gain.data_ptr(), shift.data_ptr(), norm.running_mean.data_ptr(), norm.running_var.data_ptr(), room.data_ptr(),
             *shape, norm.relu, norm.eps, norm.momentum,
@@ -93,17 +93,17 @@ class _NormReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, (x, gain, room, y) = _rows(), ctx.saved_tensors
+        loops, (x, gain, room, y) = _found_loops(), ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         back = _like(x)
         # Without a ReLU what was added gets the gradient as it is.
         added_back = _like(x) if y is not None else gradient
-        rows.run(
+        loops.run(
             "backward", x.dtype, ctx.threads, x.data_ptr(), 0 if y is None else y.data_ptr(), 0, 0, gradient.data_ptr(),
             back.data_ptr(), 0 if y is None else added_back.data_ptr(),
             gain.data_ptr(), 0, 0, 0, room.data_ptr(), *ctx.shape, ctx.relu, 0.0, 0.0,
         )  # fmt: skip
-        slopes = room[rows.SAVED : rows.SAVED + 2, : len(gain)].clone()
+        slopes = room[loops.SAVED : loops.SAVED + 2, : len(gain)].clone()
         return back, slopes[0], slopes[1], None, *[added_back] * ctx.added
 
 
