@@ -11,12 +11,17 @@ import copy
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._plain import plain
@@ -24,7 +29,7 @@ from benchmarks._rows import Row, peak, row, seconds
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig
 from msinet_core.loop import keep_freed_memory, memory_format
-from msinet_core.models import MSINet, Supernet
+from msinet_core.models import MSINet, Supernet, norms
 from msinet_core.models.alignment import LearnedMap, alignment_loss
 from msinet_core.search.bilevel import bilevel_step, optimizers
 from msinet_core.search.memory import ContrastiveMemory
@@ -143,7 +148,7 @@ def train() -> list[Row]:
     forms = {"plain": training_step(plain(model)), "fp32": training_step(ours), "bf16": training_step(ours, half=True)}
     losses = [[forms[name]() for _ in range(20)] for name in ("plain", "fp32")]
     free = max(abs(one - two) / abs(one) for one, two in zip(*losses, strict=True))
-    times = compared(forms, 12)
+    times = compared(forms, 20)
     half = ">= 2.5" if torch.cpu._is_avx512_bf16_supported() else ""
     return [
         *rows_of("training step", times, {"fp32": ">= 1.5", "bf16": half}, IDENTITIES * EACH),
@@ -158,7 +163,7 @@ def search() -> list[Row]:
     supernet = Supernet()
     ours = memory_format(copy.deepcopy(supernet))
     forms = {"plain": search_step(plain(supernet), simple=True), "fp32": search_step(ours)}
-    found = rows_of("bilevel step", compared(forms, 8), {"fp32": ">= 1.6"}, 2 * IDENTITIES * EACH)
+    found = rows_of("bilevel step", compared(forms, 12), {"fp32": ">= 1.6"}, 2 * IDENTITIES * EACH)
     small = Supernet((16, 32, 48, 64))
     exact = [
         search_step(plain(small), torch.float64, simple=True), search_step(memory_format(small), torch.float64),
@@ -168,35 +173,62 @@ def search() -> list[Row]:
 
 
 KINDS = {
-    "convolutions and products": ("conv", "mm"), "norms": ("batch_norm",), "sums and ReLUs": ("add", "clamp", "threshold", "relu"),
-}  # fmt: skip
+    "convolutions and products": ("conv", "mm"),
+    "norms with their sums and ReLUs": ("norm",),
+    "other sums and scalings": ("add", "mul", "sum", "mean", "relu", "threshold"),
+}
+
+
+class Stopwatch(TorchDispatchMode):
+    """Seconds of each kind of work in a step, as it runs: a tracing profiler scatters its records through the
+    memory that the step's maps would be given again, and the step then waits for new pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: dict[str, float] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        return self.timed(function.name().removeprefix("aten::"), function, *arguments, **(options or {}))
+
+    def timed(self, name: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        result = work(*arguments, **options)
+        taken = time.perf_counter() - began
+        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "the rest")
+        self.times[kind] = self.times.get(kind, 0.0) + taken
+        return result
+
+    def step(self, work: Work) -> float:
+        """Seconds of one step, whose parts are then in `times`."""
+        loops = norms.compiled_loops()
+        ours = mock.patch.object(loops, "run", partial(self.timed, "norm", loops.run)) if loops else nullcontext()
+        with self, ours:
+            return seconds(work)
 
 
 def profile() -> list[Row]:
-    """Where our training step's time goes, and how far its arithmetic is from a large matrix product's."""
+    """Where our training step's time goes, and how far from the processor's limits its arithmetic is."""
     step = training_step(memory_format(MSINet(PAPER_GENOTYPE, 64)))
-    step(), step()
-    taken = statistics.median(seconds(step) for _ in range(5))
+    taken = statistics.median([seconds(step) for _ in range(8)][3:])
     with FlopCounterMode(display=False) as counter:
         step()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
-        step()
-    events = profiled.key_averages()
-    whole = sum(event.self_cpu_time_total for event in events)
-    shares = dict.fromkeys(KINDS, 0.0)
-    for event in events:
-        kind = next((kind for kind, parts in KINDS.items() if any(part in event.key for part in parts)), None)
-        if kind:
-            shares[kind] += event.self_cpu_time_total / whole
-    a, big = torch.randn(2048, 2048), torch.randn(1 << 26)
-    product = min(seconds(lambda: a @ a) for _ in range(5))
+    watch = Stopwatch()
+    whole = sum(watch.step(step) for _ in range(5))
+    shares = {kind: watch.times[kind] / whole for kind in KINDS}
+    arithmetic = counter.get_total_flops() / 1e9
+    wide = torch.randn(32, 256, 32, 16).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 1, 1).contiguous(memory_format=torch.channels_last)
+    convolved = min(seconds(lambda: nn.functional.conv2d(wide, kernel)) for _ in range(8))
+    alone = 2 * 256 * wide.numel() / convolved / 1e9
+    big = torch.randn(1 << 26)
     other = big.clone()  # memory that is there already: new pages cost more than copying
     copied = min(seconds(lambda: other.copy_(big)) for _ in range(5))
     return [
         *(row(f"profile of a training step, {kind}", share, "of its time") for kind, share in shares.items()),
         row("profile of a training step, the rest", 1 - sum(shares.values()), "of its time"),
-        row("profile of a training step, arithmetic", counter.get_total_flops() / taken / 1e9, "GFLOP/s"),
-        row("profile of a training step, large matrix product", 2 * 2048**3 / product / 1e9, "GFLOP/s"),
+        row("profile of a training step, arithmetic", arithmetic / taken, "GFLOP/s"),
+        row("profile of a training step, arithmetic in its convolutions", 5 * arithmetic / watch.times["convolutions and products"], "GFLOP/s"),
+        row("profile of a training step, a wide convolution alone", alone, "GFLOP/s"),
         row("profile of a training step, memory copied", 2 * 4 * len(big) / copied / 1e9, "GB/s"),
     ]
 

@@ -47,10 +47,12 @@ def steps(kind, root, folder, rank, **changes):
         config = TrainConfig(**SETTINGS, root=str(root), alignment="pos", **changes)
         worker = Training(config, dataset, run, processes=processes)
     batches = worker.batches()
-    values = [worker.run_step(batches) for _ in range(min(STEPS[kind], worker.steps))]
+    values = [worker.run_step(batches)]
+    after_one = {name: value.clone() for name, value in worker.state()[0].items()}
+    values += [worker.run_step(batches) for _ in range(min(STEPS[kind], worker.steps) - 1)]
     weights, state = worker.state()
     return {
-        "weights": weights, "state": state, "values": values, "rows": [torch.tensor(b) for b in worker.train_batches.sampler.epoch(0)],
+        "after_one": after_one, "weights": weights, "state": state, "values": values, "rows": [torch.tensor(b) for b in worker.train_batches.sampler.epoch(0)],
         "everyones": [torch.tensor(b) for b in worker.train_batches.sampler.everyones(0)],
     }  # fmt: skip
 

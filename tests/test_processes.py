@@ -70,15 +70,20 @@ def test_all_that_the_next_step_depends_on_is_equal_on_both(made, name):
      ("train-plain", "train-alone-2"), ("train-more", "train-alone-4")],
 )  # fmt: skip
 def test_two_processes_do_what_one_does_with_twice_the_batches(made, name, alone):
+    """The order of sums differs. In a search that stays small; a second step of this small network's training makes
+    percents of a part in 1e8 (batch norms over four images), whoever sums, so there the first one counts."""
     two, one = left(made, f"{name}-0"), left(made, alone)
     averaged = ("running_mean", "running_var", "num_batches_tracked")  # these see one batch after the other
-    for key, weight in two["weights"].items():
-        if not key.endswith(averaged):
-            other = one["weights"][key]  # the order of sums differs; two steps from the start amplify that
-            # The floor is for biases born zero: some 1e-5 after two steps, as sums of terms rounded to 1e-7.
-            torch.testing.assert_close(weight, other, rtol=0, atol=1e-3 * float(other.abs().max()) + 5e-7, msg=key)
-    for mine, theirs in zip(two["values"], one["values"], strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-4)
+    for when, share in [("after_one", 2e-5)] + [("weights", 1e-3)] * ("memories" in two["state"]):
+        for key, weight in two[when].items():
+            if not key.endswith(averaged):
+                other = one[when][key]
+                # The floor is for biases born zero: some 1e-5 after a step, as sums of terms rounded to 1e-7.
+                tolerance = share * float(other.abs().max()) + 5e-7
+                torch.testing.assert_close(weight, other, rtol=0, atol=tolerance, msg=lambda text, key=key: f"{key}: {text}")
+    for step, (mine, theirs) in enumerate(zip(two["values"], one["values"], strict=True)):
+        told = [key for key in mine if step == 0 or "loss" in key]
+        assert [mine[key] for key in told] == pytest.approx([theirs[key] for key in told], rel=1e-4)
     if name == "search-plain":
         assert two["values"][-1]["alpha_gradient"] > 0
     if "memories" in two["state"]:

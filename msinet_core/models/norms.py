@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+GRAIN = 1 << 15  # values below which a second thread costs more than it brings, as in torch's own loops
+
 
 class Norm(nn.BatchNorm2d):
     """Batch norm, maps to add, and, unless switched off, ReLU: N x C x H x W -> the same."""
@@ -46,7 +48,7 @@ class Norm(nn.BatchNorm2d):
             and self.track_running_stats
             and self.momentum is not None
             and not torch.compiler.is_compiling()
-            and _loops() is not None
+            and compiled_loops() is not None
         )
 
 
@@ -58,7 +60,7 @@ def _row_stride(x: Tensor) -> int:
 
 
 @cache
-def _loops() -> ModuleType | None:
+def compiled_loops() -> ModuleType | None:
     """The compiled loops, where torch runs on GNU's OpenMP (as it does on Linux)."""
     try:
         from msinet_core.models import norm_loops
@@ -68,7 +70,7 @@ def _loops() -> ModuleType | None:
 
 
 def _found_loops() -> ModuleType:
-    loops = _loops()
+    loops = compiled_loops()
     assert loops is not None
     return loops
 
@@ -76,7 +78,8 @@ def _found_loops() -> ModuleType:
 class _NormReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm, *added: Tensor) -> Tensor:
-        loops, channels, threads, y = _found_loops(), len(gain), torch.get_num_threads(), _like(x)
+        loops, channels, y = _found_loops(), len(gain), _like(x)
+        threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
         assert norm.running_mean is not None
         assert norm.running_var is not None
         shape = loops.matrix(x.numel() // channels, channels, _row_stride(x))
