@@ -32,7 +32,8 @@ def golden():
         return SimpleNamespace(
             **case,
             record=record,
-            state=load_file(GOLDEN / f"{name}.state_dict.safetensors"),
+            # The alignment module's weights lie by themselves, so that no file is over a megabyte.
+            state={key: value for part in sorted(GOLDEN.glob(f"{name}.*")) if ".record." not in part.name for key, value in load_file(part).items()},
             images=(record["images_u8"].float() / 255 - mean) / std,
             architecture=Genotype(tuple(case["genotype"])),
         )
