@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from msinet_core.models.blocks import Cell, ConvNorm
+from msinet_core.models.blocks import Cell
 from msinet_core.models.interactions import Branches, ChannelGate, CrossAttention
 from msinet_core.models.norms import Norm
 from msinet_core.models.supernet import MixedSlot
@@ -27,19 +27,16 @@ class PlainCell(Cell):
         a, b = self.second_a(a), self.second_b(b)
         a, b = self.slots[1](a, b)
         shortcut = x if self.shortcut is None else self.shortcut(x)
-        return torch.relu(self.expand_a(a) + _normalised(self.expand_b, b) + shortcut)
+        return torch.relu(self.expand_a(a) + self.expand_b(b) + shortcut)
 
 
 class PlainNorm(Norm):
-    def forward(self, x: Tensor, *added: Tensor) -> Tensor:
-        assert not added
+    def forward(self, x: Tensor) -> Tensor:
         x = nn.BatchNorm2d.forward(self, x)
         return torch.relu_(x) if self.relu else x
 
-
-def _normalised(layer: ConvNorm, x: Tensor) -> Tensor:
-    """Convolution and norm without the ReLU that belongs to the cell."""
-    return nn.BatchNorm2d.forward(layer.norm, layer.conv(x))
+    def of_depthwise(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
+        return self(convolution(x))
 
 
 class PlainGate(ChannelGate):

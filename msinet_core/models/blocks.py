@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from msinet_core.models.norms import Norm
+from msinet_core.models.norms import Norm, add_normed
 from msinet_core.space import CELLS_PER_STAGE, NUM_CELLS, NUM_STAGES, SLOTS_PER_CELL
 
 Channels = tuple[int, int, int, int]
@@ -22,7 +22,7 @@ SlotMaker = Callable[[int, int], nn.Module]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, maps to add, and, unless switched off, ReLU."""
+    """Convolution without bias, batch norm, and, unless switched off, ReLU."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, padding: int = 0, *, relu: bool = True
@@ -31,8 +31,8 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.norm = Norm(outputs, relu)
 
-    def forward(self, x: Tensor, *added: Tensor) -> Tensor:
-        return self.norm(self.conv(x), *added)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
 
 
 class Light3x3(nn.Module):
@@ -45,7 +45,7 @@ class Light3x3(nn.Module):
         self.norm = Norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.depthwise(self.pointwise(x)))
+        return self.norm.of_depthwise(self.pointwise(x), self.depthwise)
 
 
 def wide_branch(channels: int) -> nn.Sequential:
@@ -65,8 +65,7 @@ class Cell(nn.Module):
         self.first_a, self.first_b = Light3x3(mid), wide_branch(mid)
         self.second_a, self.second_b = Light3x3(mid), wide_branch(mid)
         self.slots = nn.ModuleList(slots)
-        self.expand_a = ConvNorm(mid, outputs, relu=False)
-        self.expand_b = ConvNorm(mid, outputs)  # its ReLU is the cell's
+        self.expand_a, self.expand_b = ConvNorm(mid, outputs, relu=False), ConvNorm(mid, outputs, relu=False)
         self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,8 +90,11 @@ class Cell(nn.Module):
 
     def leave(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """From the second slot, and past both from the cell's input, to its output."""
-        shortcut = x if self.shortcut is None else self.shortcut(x)
-        return self.expand_b(b, self.expand_a(a), shortcut)
+        ends = [(self.expand_a, a), (self.expand_b, b)]
+        if self.shortcut is not None:
+            ends.append((self.shortcut, x))
+        maps, norms = [layer.conv(value) for layer, value in ends], [layer.norm for layer, _ in ends]
+        return add_normed(maps, norms, x if self.shortcut is None else None)
 
 
 class TrunkMaps(NamedTuple):

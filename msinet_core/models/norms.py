@@ -1,15 +1,18 @@
-"""Batch norm with the sum and the ReLU behind it, in one go where that is possible.
+"""Batch norm with what lies around it, in one go where that is possible: ReLU, sums, depthwise convolutions.
 
-`norm_loops` does it for channels-last maps on a CPU, with the gradients of the layers one after the other; everywhere
-else (other devices, layouts and types, evaluation, exports) it is torch's own layers.
+The folder `loops` does it for channels-last maps on a CPU, with the gradients of the layers one after the other;
+everywhere else (other devices, layouts and types, evaluation, exports) it is torch's own layers.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -18,37 +21,38 @@ GRAIN = 1 << 15  # values below which a second thread costs more than it brings,
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm, maps to add, and, unless switched off, ReLU: N x C x H x W -> the same."""
+    """Batch norm and, unless switched off, ReLU: N x C x H x W -> the same. In training it moves the running statistics."""
 
     def __init__(self, channels: int, relu: bool = True) -> None:
         super().__init__(channels)
         self.relu = relu
 
-    def forward(self, x: Tensor, *added: Tensor) -> Tensor:
-        """relu(norm(x) + the maps added, two at most, in their order). In training it moves the running statistics."""
-        if self.at_once(x, *added):
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked.add_(1)
-            y: Tensor = _NormReLU.apply(x, self.weight, self.bias, self, *added)
+    def forward(self, x: Tensor) -> Tensor:
+        if self.at_once(x):
+            y: Tensor = _NormReLU.apply(x, self.weight, self.bias, self)
             return y
         x = super().forward(x)
-        for other in added:
-            x = x.add_(other)
         return torch.relu_(x) if self.relu else x
 
-    def at_once(self, x: Tensor, *added: Tensor) -> bool:
-        """Whether the compiled loops would take these; of `x` it is device, type and layout that count."""
+    def of_depthwise(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
+        """relu(norm(convolution(x))) for a depthwise convolution, 3x3 without bias."""
+        if self.at_once(x) and _by_vectors(x):
+            y: Tensor = _LightReLU.apply(x, convolution.weight, self.weight, self.bias, self)
+            return y
+        return self(convolution(x))
+
+    def at_once(self, x: Tensor) -> bool:
+        """Whether the compiled loops would take this; it is device, type and layout that count."""
         return (
             self.training
             and x.device.type == "cpu"
             and x.dtype in (torch.float32, torch.bfloat16)
             and _row_stride(x) > 0
-            and all(y.dtype == x.dtype and y.shape == x.shape and _row_stride(y) == x.shape[1] for y in added)
             and self.weight.dtype == torch.float32
             and self.track_running_stats
             and self.momentum is not None
             and not torch.compiler.is_compiling()
-            and compiled_loops() is not None
+            and compiled_loops(x.dtype) is not None
         )
 
 
@@ -59,61 +63,189 @@ def _row_stride(x: Tensor) -> int:
     return step if step >= channels and x.stride() == (height * width * step, 1, width * step, step) else 0
 
 
+def _by_vectors(x: Tensor) -> bool:
+    """Whether a map is one matrix of whole vectors, which is what the loops take that are written in those."""
+    return _row_stride(x) == x.shape[1] and x.shape[1] % _found_loops(x.dtype).LANES == 0
+
+
 @cache
-def compiled_loops() -> ModuleType | None:
-    """The compiled loops, where torch runs on GNU's OpenMP (as it does on Linux)."""
+def compiled_loops(dtype: torch.dtype = torch.float32) -> ModuleType | None:
+    """The loops, compiled for maps of a type, where torch runs on GNU's OpenMP (as it does on Linux)."""
     try:
-        from msinet_core.models import norm_loops
+        from msinet_core.models import loops
+
+        loops.address(dtype)
     except (ImportError, OSError, StopIteration, AttributeError, RuntimeError):
         return None
-    return norm_loops
+    return loops
 
 
-def _found_loops() -> ModuleType:
-    loops = compiled_loops()
+def _found_loops(dtype: torch.dtype) -> ModuleType:
+    loops = compiled_loops(dtype)
     assert loops is not None
     return loops
 
 
+def add_normed(maps: Sequence[Tensor], norms: Sequence[Norm], rest: Tensor | None = None) -> Tensor:
+    """relu of the sum of two or three maps, each with its norm, and of one more that has none."""
+    added = maps if rest is None else (*maps, rest)
+    alike = all(x.dtype == maps[0].dtype and x.shape == maps[0].shape for x in added)
+    if alike and all(norm.at_once(x) for norm, x in zip(norms, maps, strict=True)) and all(_by_vectors(x) for x in added):
+        y: Tensor = _SumReLU.apply(norms, rest, *maps, *(norm.weight for norm in norms), *(norm.bias for norm in norms))
+        return y
+    total = norms[0](maps[0])
+    for norm, x in zip(norms[1:], maps[1:], strict=True):
+        total = total.add_(norm(x))
+    return torch.relu_(total if rest is None else total.add_(rest))
+
+
 class _NormReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm, *added: Tensor) -> Tensor:
-        loops, channels, y = _found_loops(), len(gain), _like(x)
-        threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        shape = loops.matrix(x.numel() // channels, channels, _row_stride(x))
-        room = torch.empty(loops.room(shape, threads))
-        loops.run(
-            "forward", x.dtype, threads, x.data_ptr(), y.data_ptr(), *(_place(added, k) for k in range(2)), 0, 0, 0,
-            gain.data_ptr(), shift.data_ptr(), norm.running_mean.data_ptr(), norm.running_var.data_ptr(), room.data_ptr(),
-            *shape, norm.relu, norm.eps, norm.momentum,
-        )  # fmt: skip
-        ctx.relu, ctx.added, ctx.threads, ctx.shape = norm.relu, len(added), threads, shape
-        ctx.save_for_backward(x, gain, room, y if norm.relu and ctx.added else None)
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm) -> Tensor:
+        y, job = _like(x), _Job(x, len(gain), _row_stride(x))
+        job.run("norm forward", x=x.data_ptr(), y=y.data_ptr(), relu=norm.relu, **_statistics(norm))
+        ctx.relu, ctx.job = norm.relu, job
+        ctx.save_for_backward(x, gain)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        loops, (x, gain, room, y) = _found_loops(), ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        back = _like(x)
-        # Without a ReLU what was added gets the gradient as it is.
-        added_back = _like(x) if y is not None else gradient
-        loops.run(
-            "backward", x.dtype, ctx.threads, x.data_ptr(), 0 if y is None else y.data_ptr(), 0, 0, gradient.data_ptr(),
-            back.data_ptr(), 0 if y is None else added_back.data_ptr(),
-            gain.data_ptr(), 0, 0, 0, room.data_ptr(), *ctx.shape, ctx.relu, 0.0, 0.0,
+        x, gain = ctx.saved_tensors
+        gradient, back = gradient.contiguous(memory_format=torch.channels_last), _like(x)
+        slopes = ctx.job.run_back(
+            "norm backward", x=x.data_ptr(), gradient=gradient.data_ptr(), back=back.data_ptr(), gain=gain.data_ptr(),
+            relu=ctx.relu,
         )  # fmt: skip
-        slopes = room[loops.SAVED : loops.SAVED + 2, : len(gain)].clone()
-        return back, slopes[0], slopes[1], None, *[added_back] * ctx.added
+        return back, *slopes, None
+
+
+class _LightReLU(torch.autograd.Function):
+    """Depthwise 3x3 convolution, norm, ReLU."""
+
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, kernel: Tensor, gain: Tensor, shift: Tensor, norm: Norm) -> Tensor:
+        y, job = _like(source), _Job(source, len(gain), len(gain))
+        job.run("light forward", **job.light(source, kernel), y=y.data_ptr(), **_statistics(norm))
+        ctx.job = job
+        ctx.save_for_backward(source, kernel, gain)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (source, kernel, gain), job = ctx.saved_tensors, ctx.job
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        back, kernel_back = _like(source), torch.empty_like(kernel)
+        slopes = job.run_back(
+            "light backward", **job.light(source, kernel), gradient=gradient.data_ptr(), gain=gain.data_ptr(),
+            source_back=back.data_ptr(), kernel_back=kernel_back.data_ptr(),
+        )  # fmt: skip
+        return back, kernel_back, *slopes, None
+
+
+class _SumReLU(torch.autograd.Function):
+    """Two or three maps, each with its norm, and perhaps one without, added; ReLU."""
+
+    @staticmethod
+    def forward(ctx: Any, norms: Sequence[Norm], rest: Tensor | None, *values: Tensor) -> Tensor:
+        maps, gains = values[: len(norms)], values[len(norms) : 2 * len(norms)]
+        y, job = _like(maps[0]), _SumJob(maps)
+        for norm, x, kept in zip(norms, maps, job.kept, strict=True):
+            job.one.run("norm statistics", saved=kept.data_ptr(), x=x.data_ptr(), **_statistics(norm))
+        added = {} if rest is None else {"rest": rest.data_ptr()}
+        job.run("sum forward", [[x.data_ptr(), 0, kept.data_ptr(), 0, 0] for x, kept in zip(maps, job.kept, strict=True)], y=y.data_ptr(), **added)
+        ctx.job, ctx.rest = job, rest is not None
+        ctx.save_for_backward(y, *maps, *gains)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        job, (y, *values) = ctx.job, ctx.saved_tensors
+        count = len(values) // 2
+        maps, gains = values[:count], values[count:]
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        backs = [_like(x) for x in maps]
+        slopes = torch.empty(count, job.loops.GRADIENTS, y.shape[1])
+        rest_back = _like(y) if ctx.rest else None
+        table = [[part.data_ptr() for part in row] for row in zip(maps, gains, job.kept, backs, slopes, strict=True)]
+        added = {} if rest_back is None else {"rest_back": rest_back.data_ptr()}
+        job.run("sum backward", table, y=y.data_ptr(), gradient=gradient.data_ptr(), **added)
+        return None, rest_back, *backs, *slopes[:, 0], *slopes[:, 1]
+
+
+class _Job:
+    """What the passes forward and backward over one map share: its shape, the threads, what is kept of the norm."""
+
+    def __init__(self, x: Tensor, channels: int, stride: int) -> None:
+        self.loops, self.dtype, self.channels = _found_loops(x.dtype), x.dtype, channels
+        self.threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
+        self.shape = self.loops.matrix(x.numel() // channels, channels, stride)
+        self.saved = torch.empty(self.loops.SAVED, channels * self.shape["copies"])
+
+    def run(self, name: str, **values: float) -> None:
+        room = _workspace.of(self.loops.room(self.shape, self.threads), 0)
+        values = {"saved": self.saved.data_ptr(), "room": room, **self.shape, **values}
+        self.loops.run(name, self.dtype, self.threads, **values)
+
+    def run_back(self, name: str, **values: float) -> Tensor:
+        """A pass back; gives the gradients of gain and shift."""
+        slopes = torch.empty(self.loops.GRADIENTS, self.channels)
+        self.run(name, gradients=slopes.data_ptr(), **values)
+        return slopes
+
+    def light(self, source: Tensor, kernel: Tensor) -> dict[str, int]:
+        """What both passes over a depthwise convolution need besides."""
+        _, channels, height, width = source.shape
+        return {
+            "source": source.data_ptr(), "kernel": kernel.data_ptr(), "height": height, "width": width,
+            "scratch": _workspace.of(self.loops.scratch(self.threads, channels, width), 1),
+            "x": _workspace.of(source.numel() * source.element_size(), 2),
+        }  # fmt: skip
+
+
+class _SumJob:
+    """What the passes forward and backward over the maps of a sum share."""
+
+    def __init__(self, maps: Sequence[Tensor]) -> None:
+        self.one = _Job(maps[0], maps[0].shape[1], maps[0].shape[1])
+        self.loops = self.one.loops
+        self.kept = torch.empty(len(maps), *self.one.saved.shape).unbind()
+
+    def run(self, name: str, parts: list[list[int]], **values: float) -> None:
+        table = np.array(parts, dtype=np.int64)
+        room = _workspace.of(self.loops.room_of_sum(self.one.saved.shape[1], self.one.threads), 0)
+        self.one.run(name, count=len(parts), parts=table.ctypes.data, room=room, **values)
+
+
+class _Workspace(threading.local):
+    """Memory that the passes of a thread work in, one after the other, so that it stays close to the processor."""
+
+    def __init__(self) -> None:
+        self.parts = [torch.empty(0, dtype=torch.uint8)] * 3
+
+    def of(self, size: int, part: int) -> int:
+        """Where `size` bytes begin that are free until `part` is asked for again."""
+        if self.parts[part].numel() < size:
+            self.parts[part] = torch.empty(size, dtype=torch.uint8)
+        return self.parts[part].data_ptr()
+
+
+_workspace = _Workspace()
+
+
+def _statistics(norm: Norm) -> dict[str, float]:
+    """What a pass forward needs of a norm, whose running statistics it moves."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    return {
+        "gain": norm.weight.data_ptr(), "shift": norm.bias.data_ptr(), "mean": norm.running_mean.data_ptr(),
+        "variance": norm.running_var.data_ptr(), "eps": norm.eps, "momentum": norm.momentum or 0.0,
+    }  # fmt: skip
 
 
 def _like(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
-
-
-def _place(tensors: tuple[Tensor, ...], number: int) -> int:
-    """Where the values of one of some tensors lie; 0 where there are not as many."""
-    return tensors[number].data_ptr() if number < len(tensors) else 0

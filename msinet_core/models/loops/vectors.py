@@ -1,0 +1,132 @@
+"""Sixteen channels at once: a vector of float32 for numba, read and written by address.
+
+LLVM makes vectors of plain loops where it can prove that nothing overlaps. A filter has too many rows at hand for
+that, and wants its sums kept in registers along a row, so it says itself what is computed side by side.
+"""
+
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# (numba hands an intrinsic its first argument)
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+LANES = 16
+FLAGS = ("contract", "reassoc", "nsz")
+_FLOAT, _BITS, _HALF_BITS = (ir.VectorType(kind, LANES) for kind in (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
+
+
+class Vector(types.Type):
+    """The type of sixteen float32 side by side."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Vector")
+
+
+VECTOR = Vector()
+
+
+@register_model(Vector)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _FLOAT)
+
+
+def _repeated(kind: ir.VectorType, number: int) -> ir.Constant:
+    return ir.Constant(kind, [ir.Constant(kind.element, number)] * LANES)
+
+
+@intrinsic
+def load(typing, address, like):
+    """Sixteen values from an address on: float32, or the bits of bf16 where `like` is uint16."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        half = signature.args[1] == types.uint16
+        pointer = builder.inttoptr(arguments[0], (_HALF_BITS if half else _FLOAT).as_pointer())
+        value = builder.load(pointer, align=2 if half else 4)
+        if not half:
+            return value
+        return builder.bitcast(builder.shl(builder.zext(value, _BITS), _repeated(_BITS, 16)), _FLOAT)
+
+    return VECTOR(types.int64, like), build
+
+
+@intrinsic
+def store(typing, address, value, like):
+    """Write sixteen values; as bf16, rounded to nearest even, where `like` is uint16."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, value, _ = arguments
+        half = signature.args[2] == types.uint16
+        if half:
+            bits = builder.bitcast(value, _BITS)
+            odd = builder.and_(builder.lshr(bits, _repeated(_BITS, 16)), _repeated(_BITS, 1))
+            rounded = builder.add(bits, builder.add(odd, _repeated(_BITS, 0x7FFF)))
+            # Rounding could carry a NaN's bits over into another number's.
+            lost = builder.fcmp_unordered("uno", value, value)
+            rounded = builder.select(lost, _repeated(_BITS, 0x7FC00000), rounded)
+            value = builder.trunc(builder.lshr(rounded, _repeated(_BITS, 16)), _HALF_BITS)
+        builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=2 if half else 4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, VECTOR, like), build
+
+
+@intrinsic
+def zero(typing):
+    """Sixteen zeros."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(_FLOAT, None)
+
+    return VECTOR(), build
+
+
+@intrinsic
+def where_positive(typing, sign, value):
+    """`value` but 0 where `sign` is 0 or less: the way back through a ReLU. What is no number passes."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sign, value = arguments
+        nothing = ir.Constant(_FLOAT, None)
+        return builder.select(builder.fcmp_ordered("<=", sign, nothing), nothing, value)
+
+    return VECTOR(VECTOR, VECTOR), build
+
+
+@intrinsic
+def relu(typing, value):
+    """`value` but 0 where it is below 0. What is no number passes."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        nothing = ir.Constant(_FLOAT, None)
+        return builder.select(builder.fcmp_ordered("<", arguments[0], nothing), nothing, arguments[0])
+
+    return VECTOR(VECTOR), build
+
+
+def _arithmetic(operation: Any, instruction: str) -> None:
+    """Teach numba one of +, - and * for vectors."""
+
+    @intrinsic
+    def calculate(typing, one, two):
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, instruction)(*arguments, flags=FLAGS)
+
+        return VECTOR(VECTOR, VECTOR), build
+
+    @overload(operation)
+    def found(one, two):
+        if isinstance(one, Vector) and isinstance(two, Vector):
+            return lambda one, two: calculate(one, two)
+        return None
+
+
+_arithmetic(operator.add, "fadd")
+_arithmetic(operator.sub, "fsub")
+_arithmetic(operator.mul, "fmul")
