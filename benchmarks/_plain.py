@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from msinet_core.models.blocks import Cell
 from msinet_core.models.interactions import Branches, ChannelGate, CrossAttention
+from msinet_core.models.msinet import NUM_PARTS, MSINet
 from msinet_core.models.norms import Norm
 from msinet_core.models.supernet import MixedSlot
 
@@ -69,7 +70,13 @@ class PlainSlot(MixedSlot):
         )
 
 
-PLAIN = {Cell: PlainCell, Norm: PlainNorm, ChannelGate: PlainGate, CrossAttention: PlainAttention, MixedSlot: PlainSlot}
+class PlainMSINet(MSINet):
+    def part_feature(self, part_map: Tensor) -> Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(self.part_conv(part_map), (NUM_PARTS, 1))
+        return pooled.squeeze(3).transpose(1, 2).flatten(1)
+
+
+PLAIN = {MSINet: PlainMSINet, Cell: PlainCell, Norm: PlainNorm, ChannelGate: PlainGate, CrossAttention: PlainAttention, MixedSlot: PlainSlot}
 
 
 def plain(model: N) -> N:

@@ -11,14 +11,34 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from msinet_core.models.interactions import channels_last
 from msinet_core.models.norms import Norm, add_normed
 from msinet_core.space import CELLS_PER_STAGE, NUM_CELLS, NUM_STAGES, SLOTS_PER_CELL
 
 Channels = tuple[int, int, int, int]
 CHANNELS: Channels = (64, 256, 384, 512)
+FEW = 2048  # positions up to which a product of matrices is faster than a convolution
 
 # Makes what sits in a slot, from the slot's number and the number of channels there.
 SlotMaker = Callable[[int, int], nn.Module]
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution without bias."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pointwise(x, self.weight)
+
+
+def pointwise(x: Tensor, kernels: Tensor) -> Tensor:
+    """A 1x1 convolution; on a CPU, over few positions, as the product of matrices that it is, which starts faster."""
+    few = x.device.type == "cpu" and x.numel() <= FEW * x.shape[1] and channels_last(x)
+    if not few or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return nn.functional.conv2d(x, kernels)
+    return nn.functional.linear(x.permute(0, 2, 3, 1), kernels.flatten(1)).permute(0, 3, 1, 2)
 
 
 class ConvNorm(nn.Module):
@@ -28,7 +48,8 @@ class ConvNorm(nn.Module):
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, padding: int = 0, *, relu: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        plain = kernel == stride == 1 and padding == 0
+        self.conv = Pointwise(inputs, outputs) if plain else nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.norm = Norm(outputs, relu)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +61,7 @@ class Light3x3(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.pointwise = Pointwise(channels, channels)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.norm = Norm(channels)
 
@@ -78,7 +99,7 @@ class Cell(nn.Module):
         if self.reduce_a.norm.at_once(x):
             # As one convolution they read x once, and its gradient needs no sum; the norms take the halves as they lie.
             kernels = torch.cat((self.reduce_a.conv.weight, self.reduce_b.conv.weight))
-            a, b = nn.functional.conv2d(x, kernels).chunk(2, dim=1)
+            a, b = pointwise(x, kernels).chunk(2, dim=1)
             a, b = self.reduce_a.norm(a), self.reduce_b.norm(b)
         else:
             a, b = self.reduce_a(x), self.reduce_b(x)

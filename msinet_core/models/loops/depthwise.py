@@ -9,7 +9,7 @@ three rows as float32 with a position of zeros at either end, of which each step
 `x` is not kept: it lies where every such layer has it, close to the processor, and is made again for the pass back.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The loops as functions that torch's threads call, one for each type of map, compiled once a machine."""
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the mean, the variance, the norm and the ReLU in turn, and memory is what that w
 Sums are float32 over 128 rows and float64 beyond. bf16 is widened on the way in and rounded on the way out.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ writes the result, and backward makes all their gradients in one go. A job's `pa
 the addresses of its values, its norm's gain, what is saved of it, its gradient, and the gradients of gain and shift.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A second set of threads would fight with torch's over the processor, so the loops run on those of its OpenMP.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ LLVM makes vectors of plain loops where it can prove that nothing overlaps. A fi
 that, and wants its sums kept in registers along a row, so it says itself what is computed side by side.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,type-var,var-annotated"
+# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba hands an intrinsic its first argument)
 
 from __future__ import annotations
