@@ -84,4 +84,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     one_arena, no_mapping, no_trimming = (-8, 1), (-3, 1 << 25), (-1, (1 << 31) - 1)
-    return all(set_option(*option) == 1 for option in (one_arena, no_mapping, no_trimming))
+    nothing_to_gather = (1, 0)  # no bins of small pieces, which each large one that is freed would go through
+    return all(set_option(*option) == 1 for option in (one_arena, no_mapping, no_trimming, nothing_to_gather))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from msinet_core.errors import ReidError
+from msinet_core.models.norms import image_scale, image_sums
 from msinet_core.space import OPERATIONS, operation_name
 
 Branches = tuple[Tensor, Tensor]
@@ -69,27 +70,25 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, *layers: Tensor) -> Branches:
-        kind = a.dtype
         squeeze, squeeze_bias, excite, excite_bias = (layer.flatten(1) if layer.dim() > 1 else layer for layer in layers)
-        pooled = torch.cat((a.mean(dim=(2, 3)), b.mean(dim=(2, 3)))).to(squeeze.dtype)  # 2N x C
+        pooled = torch.cat((image_sums(a), image_sums(b))).to(squeeze.dtype) / (a.shape[2] * a.shape[3])  # 2N x C
         hidden = torch.addmm(squeeze_bias, pooled, squeeze.T).relu_()
         gates = torch.addmm(excite_bias, hidden, excite.T).sigmoid_()
         ctx.save_for_backward(a, b, squeeze, excite, pooled, hidden, gates)
-        gate_a, gate_b = gates.to(kind)[..., None, None].chunk(2)
-        return a * gate_a, b * gate_b
+        gate_a, gate_b = gates.chunk(2)
+        return image_scale(a, gate_a), image_scale(b, gate_b)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         a, b, squeeze, excite, pooled, hidden, gates = ctx.saved_tensors
-        by_gate = torch.cat([(dy * x).sum(dim=(2, 3)) for dy, x in zip(gradients, (a, b), strict=True)]).to(gates.dtype)
+        gradients = tuple(dy.contiguous(memory_format=torch.channels_last) for dy in gradients)
+        by_gate = torch.cat([image_sums(dy, x) for dy, x in zip(gradients, (a, b), strict=True)]).to(gates.dtype)
         by_logit = by_gate * gates * (1 - gates)
         by_hidden = (by_logit @ excite) * (hidden > 0)
         by_mean = (by_hidden @ squeeze) / (a.shape[2] * a.shape[3])
-        back = [
-            torch.addcmul(level[..., None, None], dy, gate[..., None, None])
-            for level, dy, gate in zip(by_mean.to(a.dtype).chunk(2), gradients, gates.to(a.dtype).chunk(2), strict=True)
-        ]
+        parts = zip(gradients, gates.chunk(2), by_mean.chunk(2), strict=True)
+        back = [image_scale(dy, gate, level) for dy, gate, level in parts]
         layers = (by_hidden.T @ pooled, by_hidden.sum(0), by_logit.T @ hidden, by_logit.sum(0))
         return *back, *(layer[..., None, None] if layer.dim() > 1 else layer for layer in layers)
 
@@ -111,16 +110,20 @@ class CrossAttention(nn.Module):
 
     def attention(self, a: Tensor, b: Tensor) -> Branches:
         """Both attentions, N x C x C, rows summing to 1."""
-        energy = a.flatten(2) @ b.flatten(2).transpose(1, 2)  # N x C x C; branch b's is its transpose
-        if self.scaled:
-            energy = energy / (a.shape[2] * a.shape[3]) ** 0.5
-        return torch.softmax(-energy, dim=-1), torch.softmax(-energy.transpose(1, 2), dim=-1)
+        share = (a.shape[2] * a.shape[3]) ** -0.5 if self.scaled else 1.0
+        nothing = a.new_zeros(1, 1, 1)
+        # -E: N x C x C; branch b's is its transpose
+        opposite = torch.baddbmm(nothing, a.flatten(2), b.flatten(2).transpose(1, 2), beta=0, alpha=-share)
+        return torch.softmax(opposite, dim=-1), torch.softmax(opposite.transpose(1, 2), dim=-1)
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
         attention_a, attention_b = self.attention(a, b)
         if not channels_last(a, b):
             taken_a = (attention_a @ a.flatten(2)).view_as(a)
             taken_b = (attention_b @ b.flatten(2)).view_as(b)
+            return self.gamma * taken_a + a, self.gamma * taken_b + b
+        if a.shape[2] * a.shape[3] <= a.shape[1]:  # the branches are smaller than the attentions
+            taken_a, taken_b = mix_channels(attention_a, a), mix_channels(attention_b, b)
             return self.gamma * taken_a + a, self.gamma * taken_b + b
         itself = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
         return mix_channels(self.gamma * attention_a + itself, a), mix_channels(self.gamma * attention_b + itself, b)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+TYPES = (torch.float32, torch.bfloat16)  # of maps that the loops take
 GRAIN = 1 << 15  # values below which a second thread costs more than it brings, as in torch's own loops
 
 
@@ -46,7 +47,7 @@ class Norm(nn.BatchNorm2d):
         return (
             self.training
             and x.device.type == "cpu"
-            and x.dtype in (torch.float32, torch.bfloat16)
+            and x.dtype in TYPES
             and _row_stride(x) > 0
             and self.weight.dtype == torch.float32
             and self.track_running_stats
@@ -84,6 +85,37 @@ def _found_loops(dtype: torch.dtype) -> ModuleType:
     loops = compiled_loops(dtype)
     assert loops is not None
     return loops
+
+
+def image_sums(x: Tensor, other: Tensor | None = None) -> Tensor:
+    """Sums of x, or of x * other, over each picture's positions: N x C x H x W -> N x C, as float32 for bf16."""
+    if not in_loops(x) or (other is not None and not in_loops(other)):
+        return (x if other is None else x * other).sum(dim=(2, 3))
+    result = torch.empty(x.shape[:2])
+    _run_images("image sums", x, y=result.data_ptr(), gradient=0 if other is None else other.data_ptr())
+    return result
+
+
+def image_scale(x: Tensor, factors: Tensor, levels: Tensor | None = None) -> Tensor:
+    """x * factors + levels, picture by picture and channel by channel: N x C x H x W, N x C, N x C -> N x C x H x W."""
+    if not in_loops(x) or not factors.is_contiguous():
+        factors = factors.to(x.dtype)[..., None, None]
+        return x * factors if levels is None else torch.addcmul(levels.to(x.dtype)[..., None, None], x, factors)
+    result = _like(x)
+    _run_images("image scale", x, y=result.data_ptr(), gain=factors.data_ptr(), shift=0 if levels is None else levels.data_ptr())
+    return result
+
+
+def in_loops(x: Tensor) -> bool:
+    """Whether the loops by pictures would take this map."""
+    return x.device.type == "cpu" and x.dtype in TYPES and compiled_loops(x.dtype) is not None and _by_vectors(x)
+
+
+def _run_images(name: str, x: Tensor, **values: int) -> None:
+    count, channels, height, width = x.shape
+    threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
+    values |= {"x": x.data_ptr(), "rows": count, "channels": channels, "height": height * width}
+    _found_loops(x.dtype).run(name, x.dtype, threads, **values)
 
 
 def add_normed(maps: Sequence[Tensor], norms: Sequence[Norm], rest: Tensor | None = None) -> Tensor:

@@ -259,3 +259,27 @@ def test_gradients_of_the_gate(layout):
         plain = gate(a, b)
     for one, two in zip(gate(a, b), plain, strict=True):
         torch.testing.assert_close(one, two)
+
+
+@loops
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("kind, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
+@pytest.mark.parametrize("shape", [(5, 16, 9, 8), (1, 48, 1, 3), (2, 32, 2, 1)])
+def test_the_gate_in_loops(monkeypatch, passes, shape, kind, tolerance, threads):
+    """Against the gate of the layers in float64, on the same values."""
+    monkeypatch.setattr(norms, "GRAIN", 0)
+    torch.manual_seed(0)
+    gate, maps = ChannelGate(shape[1], reduction=4), [drawn(shape, kind, seed) for seed in range(2)]
+    gradient = drawn(shape, kind, seed=2)
+
+    def both(a, b):
+        return torch.stack(gate(a, b))
+
+    with on_threads(threads):
+        ours = passed(both, maps, torch.stack((gradient, -gradient)), [gate])
+    assert passes == {"image sums", "image scale"}
+    gate = gate.double()
+    gate.zero_grad()
+    exact = passed(both, [part.double().contiguous() for part in maps], torch.stack((gradient, -gradient)).double(), [gate])
+    for name, value in exact.items():
+        assert (ours[name].double() - value).abs().max() <= tolerance * value.abs().max(), name
