@@ -11,34 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from msinet_core.models.interactions import channels_last
 from msinet_core.models.norms import Norm, add_normed
+from msinet_core.models.pointwise import Pointwise, pointwise
 from msinet_core.space import CELLS_PER_STAGE, NUM_CELLS, NUM_STAGES, SLOTS_PER_CELL
 
 Channels = tuple[int, int, int, int]
 CHANNELS: Channels = (64, 256, 384, 512)
-FEW = 2048  # positions up to which a product of matrices is faster than a convolution
 
 # Makes what sits in a slot, from the slot's number and the number of channels there.
 SlotMaker = Callable[[int, int], nn.Module]
-
-
-class Pointwise(nn.Conv2d):
-    """A 1x1 convolution without bias."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return pointwise(x, self.weight)
-
-
-def pointwise(x: Tensor, kernels: Tensor) -> Tensor:
-    """A 1x1 convolution; on a CPU, over few positions, as the product of matrices that it is, which starts faster."""
-    few = x.device.type == "cpu" and x.numel() <= FEW * x.shape[1] and channels_last(x)
-    if not few or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
-        return nn.functional.conv2d(x, kernels)
-    return nn.functional.linear(x.permute(0, 2, 3, 1), kernels.flatten(1)).permute(0, 3, 1, 2)
 
 
 class ConvNorm(nn.Module):

@@ -217,7 +217,7 @@ class _Job:
         self.saved = torch.empty(self.loops.SAVED, channels * self.shape["copies"])
 
     def run(self, name: str, **values: float) -> None:
-        room = _workspace.of(self.loops.room(self.shape, self.threads), 0)
+        room = workspace.of(self.loops.room(self.shape, self.threads), 0)
         values = {"saved": self.saved.data_ptr(), "room": room, **self.shape, **values}
         self.loops.run(name, self.dtype, self.threads, **values)
 
@@ -232,8 +232,8 @@ class _Job:
         _, channels, height, width = source.shape
         return {
             "source": source.data_ptr(), "kernel": kernel.data_ptr(), "height": height, "width": width,
-            "scratch": _workspace.of(self.loops.scratch(self.threads, channels, width), 1),
-            "x": _workspace.of(source.numel() * source.element_size(), 2),
+            "scratch": workspace.of(self.loops.scratch(self.threads, channels, width), 1),
+            "x": workspace.of(source.numel() * source.element_size(), 2),
         }  # fmt: skip
 
 
@@ -247,7 +247,7 @@ class _SumJob:
 
     def run(self, name: str, parts: list[list[int]], **values: float) -> None:
         table = np.array(parts, dtype=np.int64)
-        room = _workspace.of(self.loops.room_of_sum(self.one.saved.shape[1], self.one.threads), 0)
+        room = workspace.of(self.loops.room_of_sum(self.one.saved.shape[1], self.one.threads), 0)
         self.one.run(name, count=len(parts), parts=table.ctypes.data, room=room, **values)
 
 
@@ -264,7 +264,7 @@ class _Workspace(threading.local):
         return self.parts[part].data_ptr()
 
 
-_workspace = _Workspace()
+workspace = _Workspace()
 
 
 def _statistics(norm: Norm) -> dict[str, float]:

@@ -10,15 +10,46 @@ that, and wants its sums kept in registers along a row, so it says itself what i
 from __future__ import annotations
 
 import operator
+from functools import cache
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
+LLVM = 18  # the version from which on it takes bf16 as a type of its own
 FLAGS = ("contract", "reassoc", "nsz")
 _FLOAT, _BITS, _HALF_BITS = (ir.VectorType(kind, LANES) for kind in (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
+
+
+class _BFloat(ir.Type):
+    """bf16, which llvmlite has no name for."""
+
+    intrinsic_name = "bf16"
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+BFLOAT = _BFloat()
+
+
+@cache
+def processor() -> frozenset[str]:
+    """What this processor can do, by LLVM's names."""
+    return frozenset(name for name, there in binding.get_host_cpu_features().items() if there)
+
+
+def multiplies_halves() -> bool:
+    """Whether this processor multiplies and rounds bf16 by itself, and LLVM can tell it to."""
+    return "avx512bf16" in processor() and binding.llvm_version_info[0] >= LLVM
 
 
 class Vector(types.Type):
