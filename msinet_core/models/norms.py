@@ -66,7 +66,7 @@ def _row_stride(x: Tensor) -> int:
 
 def _by_vectors(x: Tensor) -> bool:
     """Whether a map is one matrix of whole vectors, which is what the loops take that are written in those."""
-    return _row_stride(x) == x.shape[1] and x.shape[1] % _found_loops(x.dtype).LANES == 0
+    return _row_stride(x) == x.shape[1] and x.shape[1] % found_loops(x.dtype).LANES == 0
 
 
 @cache
@@ -81,7 +81,8 @@ def compiled_loops(dtype: torch.dtype = torch.float32) -> ModuleType | None:
     return loops
 
 
-def _found_loops(dtype: torch.dtype) -> ModuleType:
+def found_loops(dtype: torch.dtype) -> ModuleType:
+    """The same where it is known that there are loops."""
     loops = compiled_loops(dtype)
     assert loops is not None
     return loops
@@ -115,7 +116,7 @@ def _run_images(name: str, x: Tensor, **values: int) -> None:
     count, channels, height, width = x.shape
     threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
     values |= {"x": x.data_ptr(), "rows": count, "channels": channels, "height": height * width}
-    _found_loops(x.dtype).run(name, x.dtype, threads, **values)
+    found_loops(x.dtype).run(name, x.dtype, threads, **values)
 
 
 def add_normed(maps: Sequence[Tensor], norms: Sequence[Norm], rest: Tensor | None = None) -> Tensor:
@@ -211,7 +212,7 @@ class _Job:
     """What the passes forward and backward over one map share: its shape, the threads, what is kept of the norm."""
 
     def __init__(self, x: Tensor, channels: int, stride: int) -> None:
-        self.loops, self.dtype, self.channels = _found_loops(x.dtype), x.dtype, channels
+        self.loops, self.dtype, self.channels = found_loops(x.dtype), x.dtype, channels
         self.threads = torch.get_num_threads() if x.numel() >= GRAIN else 1
         self.shape = self.loops.matrix(x.numel() // channels, channels, stride)
         self.saved = torch.empty(self.loops.SAVED, channels * self.shape["copies"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from msinet_core.models.norms import compiled_loops, in_loops, workspace
+from msinet_core.models.norms import found_loops, in_loops, workspace
 
 FEW = 2048  # positions up to which a product of matrices is faster than a convolution
 GRAIN = 1 << 20  # multiplications below which a second thread costs more than it brings
@@ -32,10 +32,6 @@ def pointwise(x: Tensor, kernels: Tensor) -> Tensor:
     if torch.is_grad_enabled() and kernels.requires_grad and _in_loops(x, kernels):
         y: Tensor = _Product.apply(x, kernels)
         return y
-    return _product(x, kernels)
-
-
-def _product(x: Tensor, kernels: Tensor) -> Tensor:
     if _positions(x) > FEW or not x.is_contiguous(memory_format=torch.channels_last):
         return functional.conv2d(x, kernels)
     return functional.linear(x.permute(0, 2, 3, 1), kernels.flatten(1)).permute(0, 3, 1, 2)
@@ -46,52 +42,51 @@ def _positions(x: Tensor) -> int:
 
 
 def _in_loops(x: Tensor, kernels: Tensor) -> bool:
-    """Whether the compiled loops would find the kernels' gradient, and find it sooner than torch does."""
+    """Whether the compiled loops take this, and are quicker than torch."""
     outputs, inputs = kernels.shape[:2]
     computed = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32  # by torch's own layers
     if x.dtype != computed or kernels.dtype != torch.float32 or not in_loops(x):
         return False
-    loops = compiled_loops(x.dtype)
-    return loops is not None and loops.takes_product(x.dtype == torch.bfloat16, inputs, outputs)
+    return found_loops(x.dtype).takes_product(x.dtype == torch.bfloat16, _positions(x), inputs, outputs)
 
 
 class _Product(torch.autograd.Function):
-    """The same, with the gradient of the kernels from the compiled loops, in float32 whatever the maps are."""
+    """By the compiled loops, which round the kernels as they read them, and find their gradient in float32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
-        rounded = kernels.to(x.dtype)
-        ctx.save_for_backward(x, rounded)
-        return _product(x, rounded)
+        kernels = kernels.contiguous()
+        ctx.save_for_backward(x, kernels)
+        return _product(x, kernels, len(kernels))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, kernels = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        back = _back(gradient, x, kernels) if ctx.needs_input_grad[0] else None
-        return back, kernel_gradient(gradient, x) if ctx.needs_input_grad[1] else None
+        back = _product(gradient, kernels, x.shape[1], turned=True) if ctx.needs_input_grad[0] else None
+        return back, _kernel_gradient(gradient, x) if ctx.needs_input_grad[1] else None
 
 
-def _back(gradient: Tensor, x: Tensor, kernels: Tensor) -> Tensor:
-    """The gradient of a convolution's input."""
-    if _positions(x) <= FEW:
-        rows = gradient.permute(0, 2, 3, 1).flatten(0, 2) @ kernels.flatten(1)
-        return rows.view(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-    once, none = (1, 1), (0, 0)
-    asked = (True, False, False)
-    return torch.ops.aten.convolution_backward(gradient, x, kernels, None, once, none, once, False, none, 1, asked)[0]
+def _product(x: Tensor, kernels: Tensor, outputs: int, turned: bool = False) -> Tensor:
+    """x's positions times the kernels, or, `turned`, their transpose."""
+    count, inputs, height, width = x.shape
+    y = torch.empty((count, outputs, height, width), dtype=x.dtype, memory_format=torch.channels_last)
+    _run("product", x, inputs, outputs, y=y.data_ptr(), kernel=kernels.data_ptr(), turned=turned)
+    return y
 
 
-def kernel_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """Of both maps channels-last, N x D x H x W and N x C x H x W -> D x C x 1 x 1 float32."""
-    loops = compiled_loops(x.dtype)
-    assert loops is not None
-    (inputs, outputs), positions = (x.shape[1], gradient.shape[1]), _positions(x)
-    threads = torch.get_num_threads() if positions * inputs * outputs >= GRAIN else 1
+def _kernel_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """N x D x H x W, N x C x H x W -> D x C x 1 x 1 float32."""
+    inputs, outputs = x.shape[1], gradient.shape[1]
     result = torch.empty(outputs, inputs, 1, 1)
-    loops.run(
-        "kernel gradient", x.dtype, threads, x=x.data_ptr(), gradient=gradient.data_ptr(), back=result.data_ptr(), rows=positions,
-        channels=inputs, outputs=outputs, room=workspace.of(loops.products_room(threads, inputs, outputs), 0),
-    )  # fmt: skip
+    _run("kernel gradient", x, inputs, outputs, gradient=gradient.data_ptr(), back=result.data_ptr())
     return result
+
+
+def _run(name: str, x: Tensor, inputs: int, outputs: int, **values: int) -> None:
+    loops, positions = found_loops(x.dtype), _positions(x)
+    threads = torch.get_num_threads() if positions * inputs * outputs >= GRAIN else 1
+    room = workspace.of(loops.products_room(threads, inputs, outputs), 0)
+    values |= {"x": x.data_ptr(), "rows": positions, "channels": inputs, "outputs": outputs, "room": room}
+    loops.run(name, x.dtype, threads, **values)

@@ -30,7 +30,7 @@ ADDRESSES = (
     "x", "y", "rest", "gradient", "back", "rest_back", "gain", "shift", "mean", "variance",
     "saved", "gradients", "room", "parts", "source", "source_back", "kernel", "kernel_back", "scratch",
 )  # fmt: skip
-NUMBERS = ("work", *ADDRESSES, "rows", "channels", "copies", "stride", "relu", "height", "width", "count", "outputs")
+NUMBERS = ("work", *ADDRESSES, "rows", "channels", "copies", "stride", "relu", "height", "width", "count", "outputs", "turned")
 FACTORS = ("eps", "momentum")
 FIELDS = (*NUMBERS, *FACTORS)
 JOB = np.dtype([*((name, np.int64) for name in NUMBERS), *((name, float) for name in FACTORS)])

@@ -87,22 +87,27 @@ def load(typing, address, like):
     return VECTOR(types.int64, like), build
 
 
+def put(builder: Any, address: Any, value: Any, half: bool) -> None:
+    """Code that writes sixteen values; as bf16, rounded to nearest even, if `half`."""
+    if half and multiplies_halves():
+        value = builder.fptrunc(value, ir.VectorType(BFLOAT, LANES))
+    elif half:
+        bits = builder.bitcast(value, _BITS)
+        odd = builder.and_(builder.lshr(bits, _repeated(_BITS, 16)), _repeated(_BITS, 1))
+        rounded = builder.add(bits, builder.add(odd, _repeated(_BITS, 0x7FFF)))
+        # Rounding could carry a NaN's bits over into another number's.
+        lost = builder.fcmp_unordered("uno", value, value)
+        rounded = builder.select(lost, _repeated(_BITS, 0x7FC00000), rounded)
+        value = builder.trunc(builder.lshr(rounded, _repeated(_BITS, 16)), _HALF_BITS)
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=2 if half else 4)
+
+
 @intrinsic
 def store(typing, address, value, like):
     """Write sixteen values; as bf16, rounded to nearest even, where `like` is uint16."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, value, _ = arguments
-        half = signature.args[2] == types.uint16
-        if half:
-            bits = builder.bitcast(value, _BITS)
-            odd = builder.and_(builder.lshr(bits, _repeated(_BITS, 16)), _repeated(_BITS, 1))
-            rounded = builder.add(bits, builder.add(odd, _repeated(_BITS, 0x7FFF)))
-            # Rounding could carry a NaN's bits over into another number's.
-            lost = builder.fcmp_unordered("uno", value, value)
-            rounded = builder.select(lost, _repeated(_BITS, 0x7FC00000), rounded)
-            value = builder.trunc(builder.lshr(rounded, _repeated(_BITS, 16)), _HALF_BITS)
-        builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=2 if half else 4)
+        put(builder, arguments[0], arguments[1], signature.args[2] == types.uint16)
         return context.get_dummy_value()
 
     return types.void(types.int64, VECTOR, like), build
