@@ -118,15 +118,16 @@ class CrossAttention(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
         attention_a, attention_b = self.attention(a, b)
+        gamma = self.gamma.to(a.dtype)  # or it would widen maps of bf16
         if not channels_last(a, b):
             taken_a = (attention_a @ a.flatten(2)).view_as(a)
             taken_b = (attention_b @ b.flatten(2)).view_as(b)
-            return self.gamma * taken_a + a, self.gamma * taken_b + b
+            return gamma * taken_a + a, gamma * taken_b + b
         if a.shape[2] * a.shape[3] <= a.shape[1]:  # the branches are smaller than the attentions
             taken_a, taken_b = mix_channels(attention_a, a), mix_channels(attention_b, b)
-            return self.gamma * taken_a + a, self.gamma * taken_b + b
+            return gamma * taken_a + a, gamma * taken_b + b
         itself = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
-        return mix_channels(self.gamma * attention_a + itself, a), mix_channels(self.gamma * attention_b + itself, b)
+        return mix_channels(gamma * attention_a + itself, a), mix_channels(gamma * attention_b + itself, b)
 
 
 def channels_last(*branches: Tensor) -> bool:
