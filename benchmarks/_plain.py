@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from msinet_core.models.blocks import Cell
 from msinet_core.models.interactions import Branches, ChannelGate, CrossAttention
+from msinet_core.models.light import Light3x3
 from msinet_core.models.msinet import NUM_PARTS, MSINet
 from msinet_core.models.norms import Norm
+from msinet_core.models.pointwise import Pointwise
 from msinet_core.models.supernet import MixedSlot
 
 N = TypeVar("N", bound=nn.Module)
@@ -36,8 +38,15 @@ class PlainNorm(Norm):
         x = nn.BatchNorm2d.forward(self, x)
         return torch.relu_(x) if self.relu else x
 
-    def of_depthwise(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
-        return self(convolution(x))
+
+class PlainLight(Light3x3):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.depthwise(self.pointwise(x)))
+
+
+class PlainPointwise(Pointwise):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.Conv2d.forward(self, x)
 
 
 class PlainGate(ChannelGate):
@@ -76,7 +85,10 @@ class PlainMSINet(MSINet):
         return pooled.squeeze(3).transpose(1, 2).flatten(1)
 
 
-PLAIN = {MSINet: PlainMSINet, Cell: PlainCell, Norm: PlainNorm, ChannelGate: PlainGate, CrossAttention: PlainAttention, MixedSlot: PlainSlot}
+PLAIN = {
+    MSINet: PlainMSINet, Cell: PlainCell, Light3x3: PlainLight, Pointwise: PlainPointwise, Norm: PlainNorm,
+    ChannelGate: PlainGate, CrossAttention: PlainAttention, MixedSlot: PlainSlot,
+}  # fmt: skip
 
 
 def plain(model: N) -> N:

@@ -13,8 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -173,7 +171,7 @@ def search() -> list[Row]:
 
 
 KINDS = {
-    "convolutions and products": ("conv", "mm"),
+    "convolutions and products": ("conv", "mm", "product", "kernel gradient"),
     "norms with their sums and ReLUs": ("norm",),
     "other sums and scalings": ("add", "mul", "sum", "mean", "relu", "threshold"),
 }
@@ -201,17 +199,26 @@ class Stopwatch(TorchDispatchMode):
     def step(self, work: Work) -> float:
         """Seconds of one step, whose parts are then in `times`."""
         loops = norms.compiled_loops()
-        ours = mock.patch.object(loops, "run", partial(self.timed, "norm", loops.run)) if loops else nullcontext()
-        with self, ours:
+        if loops is None:
+            with self:
+                return seconds(work)
+        run = loops.run
+
+        def watched(name: str, *arguments: Any, **options: Any) -> None:
+            kind = name if name in ("product", "kernel gradient") else f"norm, {name}"
+            self.timed(kind, run, name, *arguments, **options)
+
+        with self, mock.patch.object(loops, "run", watched):
             return seconds(work)
 
 
 def profile() -> list[Row]:
     """Where our training step's time goes, and how far from the processor's limits its arithmetic is."""
-    step = training_step(memory_format(MSINet(PAPER_GENOTYPE, 64)))
+    model = MSINet(PAPER_GENOTYPE, 64)
+    with FlopCounterMode(display=False) as counter:  # which does not see what our loops multiply
+        training_step(plain(model))()
+    step = training_step(memory_format(model))
     taken = statistics.median([seconds(step) for _ in range(8)][3:])
-    with FlopCounterMode(display=False) as counter:
-        step()
     watch = Stopwatch()
     whole = sum(watch.step(step) for _ in range(5))
     shares = {kind: watch.times[kind] / whole for kind in KINDS}
@@ -227,7 +234,7 @@ def profile() -> list[Row]:
         *(row(f"profile of a training step, {kind}", share, "of its time") for kind, share in shares.items()),
         row("profile of a training step, the rest", 1 - sum(shares.values()), "of its time"),
         row("profile of a training step, arithmetic", arithmetic / taken, "GFLOP/s"),
-        row("profile of a training step, arithmetic in its convolutions", 5 * arithmetic / watch.times["convolutions and products"], "GFLOP/s"),
+        row("profile of a training step, arithmetic in its products", 5 * arithmetic / watch.times["convolutions and products"], "GFLOP/s"),
         row("profile of a training step, a wide convolution alone", alone, "GFLOP/s"),
         row("profile of a training step, memory copied", 2 * 4 * len(big) / copied / 1e9, "GB/s"),
     ]

@@ -6,13 +6,15 @@ Paper: section 3.2 and figure 3. Shapes: N images, C channels, H x W height and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
+from msinet_core.models.entrance import enter
+from msinet_core.models.light import Light3x3
 from msinet_core.models.norms import Norm, add_normed
-from msinet_core.models.pointwise import Pointwise, pointwise
+from msinet_core.models.pointwise import Pointwise
+from msinet_core.models.pools import pooled
 from msinet_core.space import CELLS_PER_STAGE, NUM_CELLS, NUM_STAGES, SLOTS_PER_CELL
 
 Channels = tuple[int, int, int, int]
@@ -35,19 +37,6 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
-
-
-class Light3x3(nn.Module):
-    """A 3x3 convolution in two light steps: 1x1 across channels, 3x3 within each; norm, ReLU."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.pointwise = Pointwise(channels, channels)
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.norm = Norm(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm.of_depthwise(self.pointwise(x), self.depthwise)
 
 
 def wide_branch(channels: int) -> nn.Sequential:
@@ -77,13 +66,7 @@ class Cell(nn.Module):
 
     def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """From the cell's input to the first slot."""
-        if self.reduce_a.norm.at_once(x):
-            # As one convolution they read x once, and its gradient needs no sum; the norms take the halves as they lie.
-            kernels = torch.cat((self.reduce_a.conv.weight, self.reduce_b.conv.weight))
-            a, b = pointwise(x, kernels).chunk(2, dim=1)
-            a, b = self.reduce_a.norm(a), self.reduce_b.norm(b)
-        else:
-            a, b = self.reduce_a(x), self.reduce_b(x)
+        a, b = enter(x, self.reduce_a, self.reduce_b)
         return self.first_a(a), self.first_b(b)
 
     def between(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,6 +80,14 @@ class Cell(nn.Module):
             ends.append((self.shortcut, x))
         maps, norms = [layer.conv(value) for layer, value in ends], [layer.norm for layer, _ in ends]
         return add_normed(maps, norms, x if self.shortcut is None else None)
+
+
+class DownSampler(nn.Sequential):
+    """A convolution with norm and ReLU, and a pool."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer, pool = self
+        return pooled(x, cast(ConvNorm, layer), pool)
 
 
 class TrunkMaps(NamedTuple):
@@ -128,12 +119,11 @@ class Trunk(nn.Module):
             cells.append(Cell(inputs, outputs, mid, (make_slot(first, mid), make_slot(first + 1, mid))))
         self.cells = nn.ModuleList(cells)
         self.downs = nn.ModuleList(
-            nn.Sequential(ConvNorm(width, width), nn.AvgPool2d(2, stride=2))
-            for width in channels[1:NUM_STAGES]
+            DownSampler(ConvNorm(width, width), nn.AvgPool2d(2, stride=2)) for width in channels[1:NUM_STAGES]
         )
 
     def forward(self, images: Tensor) -> TrunkMaps:
-        x = self.pool(self.stem(images))  # N x c0 x H/4 x W/4
+        x = pooled(images, self.stem, self.pool)  # N x c0 x H/4 x W/4
         part = x
         for index, cell in enumerate(self.cells):
             x = cell(x)

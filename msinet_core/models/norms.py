@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,20 +35,13 @@ class Norm(nn.BatchNorm2d):
         x = super().forward(x)
         return torch.relu_(x) if self.relu else x
 
-    def of_depthwise(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
-        """relu(norm(convolution(x))) for a depthwise convolution, 3x3 without bias."""
-        if self.at_once(x) and _by_vectors(x):
-            y: Tensor = _LightReLU.apply(x, convolution.weight, self.weight, self.bias, self)
-            return y
-        return self(convolution(x))
-
     def at_once(self, x: Tensor) -> bool:
         """Whether the compiled loops would take this; it is device, type and layout that count."""
         return (
             self.training
             and x.device.type == "cpu"
             and x.dtype in TYPES
-            and _row_stride(x) > 0
+            and _in_rows(x)
             and self.weight.dtype == torch.float32
             and self.track_running_stats
             and self.momentum is not None
@@ -57,16 +50,24 @@ class Norm(nn.BatchNorm2d):
         )
 
 
-def _row_stride(x: Tensor) -> int:
-    """Values from a position to the next in a map whose positions follow each other, channels side by side; else 0."""
+class Layer(Protocol):
+    """A convolution with norm and ReLU."""
+
+    conv: nn.Conv2d
+    norm: Norm
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+def _in_rows(x: Tensor) -> bool:
+    """Whether a map is one matrix with a position's channels as a row."""
     _, channels, height, width = x.shape
-    step = x.stride(3) if width > 1 else x.stride(2) if height > 1 else x.stride(0)
-    return step if step >= channels and x.stride() == (height * width * step, 1, width * step, step) else 0
+    return x.stride() == (height * width * channels, 1, width * channels, channels)
 
 
-def _by_vectors(x: Tensor) -> bool:
-    """Whether a map is one matrix of whole vectors, which is what the loops take that are written in those."""
-    return _row_stride(x) == x.shape[1] and x.shape[1] % found_loops(x.dtype).LANES == 0
+def by_vectors(x: Tensor) -> bool:
+    """Whether it is one of whole vectors, which is what the loops take that are written in those."""
+    return _in_rows(x) and x.shape[1] % found_loops(x.dtype).LANES == 0
 
 
 @cache
@@ -102,14 +103,14 @@ def image_scale(x: Tensor, factors: Tensor, levels: Tensor | None = None) -> Ten
     if not in_loops(x) or not factors.is_contiguous():
         factors = factors.to(x.dtype)[..., None, None]
         return x * factors if levels is None else torch.addcmul(levels.to(x.dtype)[..., None, None], x, factors)
-    result = _like(x)
+    result = like(x)
     _run_images("image scale", x, y=result.data_ptr(), gain=factors.data_ptr(), shift=0 if levels is None else levels.data_ptr())
     return result
 
 
 def in_loops(x: Tensor) -> bool:
     """Whether the loops by pictures would take this map."""
-    return x.device.type == "cpu" and x.dtype in TYPES and compiled_loops(x.dtype) is not None and _by_vectors(x)
+    return x.device.type == "cpu" and x.dtype in TYPES and compiled_loops(x.dtype) is not None and by_vectors(x)
 
 
 def _run_images(name: str, x: Tensor, **values: int) -> None:
@@ -123,7 +124,7 @@ def add_normed(maps: Sequence[Tensor], norms: Sequence[Norm], rest: Tensor | Non
     """relu of the sum of two or three maps, each with its norm, and of one more that has none."""
     added = maps if rest is None else (*maps, rest)
     alike = all(x.dtype == maps[0].dtype and x.shape == maps[0].shape for x in added)
-    if alike and all(norm.at_once(x) for norm, x in zip(norms, maps, strict=True)) and all(_by_vectors(x) for x in added):
+    if alike and all(norm.at_once(x) for norm, x in zip(norms, maps, strict=True)) and all(by_vectors(x) for x in added):
         y: Tensor = _SumReLU.apply(norms, rest, *maps, *(norm.weight for norm in norms), *(norm.bias for norm in norms))
         return y
     total = norms[0](maps[0])
@@ -135,8 +136,8 @@ def add_normed(maps: Sequence[Tensor], norms: Sequence[Norm], rest: Tensor | Non
 class _NormReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm) -> Tensor:
-        y, job = _like(x), _Job(x, len(gain), _row_stride(x))
-        job.run("norm forward", x=x.data_ptr(), y=y.data_ptr(), relu=norm.relu, **_statistics(norm))
+        y, job = like(x), Job(x, len(gain), len(gain))
+        job.run("norm forward", x=x.data_ptr(), y=y.data_ptr(), relu=norm.relu, **statistics_of(norm))
         ctx.relu, ctx.job = norm.relu, job
         ctx.save_for_backward(x, gain)
         return y
@@ -145,36 +146,12 @@ class _NormReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gain = ctx.saved_tensors
-        gradient, back = gradient.contiguous(memory_format=torch.channels_last), _like(x)
+        gradient, back = gradient.contiguous(memory_format=torch.channels_last), like(x)
         slopes = ctx.job.run_back(
             "norm backward", x=x.data_ptr(), gradient=gradient.data_ptr(), back=back.data_ptr(), gain=gain.data_ptr(),
             relu=ctx.relu,
         )  # fmt: skip
         return back, *slopes, None
-
-
-class _LightReLU(torch.autograd.Function):
-    """Depthwise 3x3 convolution, norm, ReLU."""
-
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, kernel: Tensor, gain: Tensor, shift: Tensor, norm: Norm) -> Tensor:
-        y, job = _like(source), _Job(source, len(gain), len(gain))
-        job.run("light forward", **job.light(source, kernel), y=y.data_ptr(), **_statistics(norm))
-        ctx.job = job
-        ctx.save_for_backward(source, kernel, gain)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (source, kernel, gain), job = ctx.saved_tensors, ctx.job
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        back, kernel_back = _like(source), torch.empty_like(kernel)
-        slopes = job.run_back(
-            "light backward", **job.light(source, kernel), gradient=gradient.data_ptr(), gain=gain.data_ptr(),
-            source_back=back.data_ptr(), kernel_back=kernel_back.data_ptr(),
-        )  # fmt: skip
-        return back, kernel_back, *slopes, None
 
 
 class _SumReLU(torch.autograd.Function):
@@ -183,9 +160,9 @@ class _SumReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, norms: Sequence[Norm], rest: Tensor | None, *values: Tensor) -> Tensor:
         maps, gains = values[: len(norms)], values[len(norms) : 2 * len(norms)]
-        y, job = _like(maps[0]), _SumJob(maps)
+        y, job = like(maps[0]), _SumJob(maps)
         for norm, x, kept in zip(norms, maps, job.kept, strict=True):
-            job.one.run("norm statistics", saved=kept.data_ptr(), x=x.data_ptr(), **_statistics(norm))
+            job.one.run("norm statistics", saved=kept.data_ptr(), x=x.data_ptr(), **statistics_of(norm))
         added = {} if rest is None else {"rest": rest.data_ptr()}
         job.run("sum forward", [[x.data_ptr(), 0, kept.data_ptr(), 0, 0] for x, kept in zip(maps, job.kept, strict=True)], y=y.data_ptr(), **added)
         ctx.job, ctx.rest = job, rest is not None
@@ -199,16 +176,16 @@ class _SumReLU(torch.autograd.Function):
         count = len(values) // 2
         maps, gains = values[:count], values[count:]
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        backs = [_like(x) for x in maps]
+        backs = [like(x) for x in maps]
         slopes = torch.empty(count, job.loops.GRADIENTS, y.shape[1])
-        rest_back = _like(y) if ctx.rest else None
+        rest_back = like(y) if ctx.rest else None
         table = [[part.data_ptr() for part in row] for row in zip(maps, gains, job.kept, backs, slopes, strict=True)]
         added = {} if rest_back is None else {"rest_back": rest_back.data_ptr()}
         job.run("sum backward", table, y=y.data_ptr(), gradient=gradient.data_ptr(), **added)
         return None, rest_back, *backs, *slopes[:, 0], *slopes[:, 1]
 
 
-class _Job:
+class Job:
     """What the passes forward and backward over one map share: its shape, the threads, what is kept of the norm."""
 
     def __init__(self, x: Tensor, channels: int, stride: int) -> None:
@@ -242,7 +219,7 @@ class _SumJob:
     """What the passes forward and backward over the maps of a sum share."""
 
     def __init__(self, maps: Sequence[Tensor]) -> None:
-        self.one = _Job(maps[0], maps[0].shape[1], maps[0].shape[1])
+        self.one = Job(maps[0], maps[0].shape[1], maps[0].shape[1])
         self.loops = self.one.loops
         self.kept = torch.empty(len(maps), *self.one.saved.shape).unbind()
 
@@ -268,7 +245,7 @@ class _Workspace(threading.local):
 workspace = _Workspace()
 
 
-def _statistics(norm: Norm) -> dict[str, float]:
+def statistics_of(norm: Norm) -> dict[str, float]:
     """What a pass forward needs of a norm, whose running statistics it moves."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -280,5 +257,5 @@ def _statistics(norm: Norm) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _like(x: Tensor) -> Tensor:
+def like(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,9 +30,37 @@ def pointwise(x: Tensor, kernels: Tensor) -> Tensor:
     """A 1x1 convolution, N x C x H x W, D x C x 1 x 1 -> N x D x H x W; what is quickest on a CPU for its size."""
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
         return functional.conv2d(x, kernels)
-    if torch.is_grad_enabled() and kernels.requires_grad and _in_loops(x, kernels):
+    if torch.is_grad_enabled() and kernels.requires_grad and computed_as(x, kernels) and _in_loops(x, kernels):
         y: Tensor = _Product.apply(x, kernels)
         return y
+    return _by_torch(x, kernels)
+
+
+def computed_as(x: Tensor, kernels: Tensor) -> bool:
+    """Whether torch's own layers would compute this in the map's type, with kernels that are kept in float32."""
+    kind = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+    return x.dtype == kind and kernels.dtype == torch.float32
+
+
+def multiply(x: Tensor, kernels: Tensor) -> Tensor:
+    """The same where autograd does not look, and the kernels are float32 for any map."""
+    if _in_loops(x, kernels):
+        return _product(x, kernels, len(kernels))
+    return _by_torch(x, kernels.to(x.dtype)).contiguous(memory_format=torch.channels_last)
+
+
+def multiply_back(gradient: Tensor, x: Tensor, kernels: Tensor, asked: Sequence[bool] = (True, True)) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of x and, in float32, of the kernels, so far as they are asked for; the gradient lies channels-last."""
+    if _in_loops(x, kernels):
+        back = _product(gradient, kernels, x.shape[1], turned=True) if asked[0] else None
+        return back, _kernel_gradient(gradient, x) if asked[1] else None
+    once, none, both = (1, 1), (0, 0), (*asked, False)
+    convolution_backward = torch.ops.aten.convolution_backward
+    found = convolution_backward(gradient, x, kernels.to(x.dtype), None, once, none, once, False, none, 1, both)
+    return found[0], None if found[1] is None else found[1].to(kernels.dtype)
+
+
+def _by_torch(x: Tensor, kernels: Tensor) -> Tensor:
     if _positions(x) > FEW or not x.is_contiguous(memory_format=torch.channels_last):
         return functional.conv2d(x, kernels)
     return functional.linear(x.permute(0, 2, 3, 1), kernels.flatten(1)).permute(0, 3, 1, 2)
@@ -44,10 +73,7 @@ def _positions(x: Tensor) -> int:
 def _in_loops(x: Tensor, kernels: Tensor) -> bool:
     """Whether the compiled loops take this, and are quicker than torch."""
     outputs, inputs = kernels.shape[:2]
-    computed = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32  # by torch's own layers
-    if x.dtype != computed or kernels.dtype != torch.float32 or not in_loops(x):
-        return False
-    return found_loops(x.dtype).takes_product(x.dtype == torch.bfloat16, _positions(x), inputs, outputs)
+    return in_loops(x) and found_loops(x.dtype).takes_product(x.dtype == torch.bfloat16, _positions(x), inputs, outputs)
 
 
 class _Product(torch.autograd.Function):
@@ -57,15 +83,13 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
         kernels = kernels.contiguous()
         ctx.save_for_backward(x, kernels)
-        return _product(x, kernels, len(kernels))
+        return multiply(x, kernels)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, kernels = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        back = _product(gradient, kernels, x.shape[1], turned=True) if ctx.needs_input_grad[0] else None
-        return back, _kernel_gradient(gradient, x) if ctx.needs_input_grad[1] else None
+        return multiply_back(gradient.contiguous(memory_format=torch.channels_last), x, kernels, ctx.needs_input_grad)
 
 
 def _product(x: Tensor, kernels: Tensor, outputs: int, turned: bool = False) -> Tensor:

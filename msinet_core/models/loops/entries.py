@@ -16,13 +16,15 @@ from numba import carray, cfunc, types
 from msinet_core.models.loops.depthwise import light_backward, light_forward
 from msinet_core.models.loops.images import image_scale, image_sums
 from msinet_core.models.loops.norm import norm_backward, norm_forward, norm_statistics
+from msinet_core.models.loops.pools import pool_backward, pool_forward
 from msinet_core.models.loops.products import kernel_gradient, product
 from msinet_core.models.loops.sums import sum_backward, sum_forward
 from msinet_core.models.loops.threads import FLOAT, HALF, JOB, run_on_threads
 
 PASSES = (
     "norm forward", "norm backward", "light forward", "light backward", "norm statistics", "sum forward", "sum backward",
-    "image sums", "image scale", "kernel gradient", "product",
+    "image sums", "image scale", "kernel gradient", "product", "pool forward",
+    "pool backward",
 )  # fmt: skip
 # numba keeps what it compiled until the file that holds it changes, and looks no further. As a variable of the
 # functions that are kept, this tells it of all files here.
@@ -55,8 +57,12 @@ def _compiled(sources: int, like: Any) -> Any:
             image_scale(job, like)
         elif job.work == 9:
             kernel_gradient(job, like)
-        elif job.work == 10 and sources >= 0:
+        elif job.work == 10:
             product(job, like)
+        elif job.work == 11:
+            pool_forward(job, like)
+        elif job.work == 12 and sources >= 0:
+            pool_backward(job, like)
 
     return entry.address
 

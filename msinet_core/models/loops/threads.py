@@ -19,6 +19,8 @@ from llvmlite import binding, ir
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
+from msinet_core.models.loops.vectors import BFLOAT, multiplies_halves
+
 OPENMP = {"omp_get_thread_num": "msinet_thread", "omp_get_num_threads": "msinet_threads", "GOMP_barrier": "msinet_barrier"}
 # Not "nnan": a value that is not finite has to come out at the other end.
 FAST: Any = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
@@ -28,7 +30,7 @@ TILE = 128  # positions summed in float32
 # What a job is told, 0 where it does not say. `work` is the number of a pass. Maps and vectors by address; `stride` is the values from a row of x to the next.
 ADDRESSES = (
     "x", "y", "rest", "gradient", "back", "rest_back", "gain", "shift", "mean", "variance",
-    "saved", "gradients", "room", "parts", "source", "source_back", "kernel", "kernel_back", "scratch",
+    "saved", "gradients", "room", "parts", "source", "source_back", "kernel", "kernel_back", "scratch", "which",
 )  # fmt: skip
 NUMBERS = ("work", *ADDRESSES, "rows", "channels", "copies", "stride", "relu", "height", "width", "count", "outputs", "turned")
 FACTORS = ("eps", "momentum")
@@ -81,6 +83,8 @@ def written(typing: Any, value: Any, like: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if signature.return_type == types.float32:
             return arguments[0]
+        if multiplies_halves():
+            return builder.bitcast(builder.fptrunc(arguments[0], BFLOAT), ir.IntType(16))
         bits = builder.bitcast(arguments[0], _BITS)
         odd = builder.and_(builder.lshr(bits, _BITS(16)), _BITS(1))
         rounded = builder.add(bits, builder.add(odd, _BITS(0x7FFF)))

@@ -20,7 +20,8 @@ from numba.extending import intrinsic, models, overload, register_model
 LANES = 16
 LLVM = 18  # the version from which on it takes bf16 as a type of its own
 FLAGS = ("contract", "reassoc", "nsz")
-_FLOAT, _BITS, _HALF_BITS = (ir.VectorType(kind, LANES) for kind in (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
+_FLOAT = ir.VectorType(ir.FloatType(), LANES)
+_BITS, _HALF_BITS, _BYTES = (ir.VectorType(ir.IntType(width), LANES) for width in (32, 16, 8))
 
 
 class _BFloat(ir.Type):
@@ -87,6 +88,28 @@ def load(typing, address, like):
     return VECTOR(types.int64, like), build
 
 
+@intrinsic
+def load_numbers(typing, address):
+    """Sixteen whole numbers below 256, a byte each."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.uitofp(builder.load(builder.inttoptr(arguments[0], _BYTES.as_pointer()), align=1), _FLOAT)
+
+    return VECTOR(types.int64), build
+
+
+@intrinsic
+def store_numbers(typing, address, value):
+    """Write them."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = builder.fptoui(arguments[1], _BYTES)
+        builder.store(value, builder.inttoptr(arguments[0], _BYTES.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, VECTOR), build
+
+
 def put(builder: Any, address: Any, value: Any, half: bool) -> None:
     """Code that writes sixteen values; as bf16, rounded to nearest even, if `half`."""
     if half and multiplies_halves():
@@ -121,6 +144,41 @@ def zero(typing):
         return ir.Constant(_FLOAT, None)
 
     return VECTOR(), build
+
+
+@intrinsic
+def filled(typing, value):
+    """One number sixteen times."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        nothing = ir.Constant(_FLOAT, ir.Undefined)
+        first = builder.insert_element(nothing, arguments[0], ir.IntType(32)(0))
+        return builder.shuffle_vector(first, nothing, ir.Constant(_BITS, None))
+
+    return VECTOR(types.float32), build
+
+
+@intrinsic
+def where_above(typing, one, two, value, other):
+    """`value` where `one` is above `two` or no number, elsewhere `other`."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        one, two, value, other = arguments
+        above = builder.or_(builder.fcmp_ordered(">", one, two), builder.fcmp_unordered("uno", one, one))
+        return builder.select(above, value, other)
+
+    return VECTOR(VECTOR, VECTOR, VECTOR, VECTOR), build
+
+
+@intrinsic
+def where_equal(typing, one, two, value):
+    """`value` where `one` equals `two`, elsewhere 0."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        same = builder.fcmp_ordered("==", arguments[0], arguments[1])
+        return builder.select(same, arguments[2], ir.Constant(_FLOAT, None))
+
+    return VECTOR(VECTOR, VECTOR, VECTOR), build
 
 
 @intrinsic
