@@ -9,32 +9,27 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks._alignment import alignment
 from benchmarks._plain import plain
-from benchmarks._rows import Row, peak, row, seconds
+from benchmarks._rows import Row, row, seconds
+from benchmarks._stopwatch import KINDS, Stopwatch, Work
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig
 from msinet_core.loop import keep_freed_memory, memory_format
-from msinet_core.models import MSINet, Supernet, norms
-from msinet_core.models.alignment import LearnedMap, alignment_loss
+from msinet_core.models import MSINet, Supernet
 from msinet_core.search.bilevel import bilevel_step, optimizers
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.training.losses import training_loss
 
 IDENTITIES, EACH, HEIGHT, WIDTH = 8, 4, 128, 64
-Work = Callable[[], float]  # one step; gives the loss
 
 
 def batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -119,6 +114,21 @@ def rows_of(what: str, times: dict[str, list[float]], limits: dict[str, str], im
     return rows
 
 
+def farthest(ones: list[float], others: list[float]) -> float:
+    """The largest difference of two runs' losses, step by step, as a share of the first run's."""
+    return max(abs(one - other) / abs(one) for one, other in zip(ones, others, strict=True))
+
+
+def on_one_thread(work: Work, steps: int) -> list[float]:
+    """Losses of some steps whose sums are taken in another order, as one thread alone takes them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return [work() for _ in range(steps)]
+    finally:
+        torch.set_num_threads(threads)
+
+
 def apart(model: nn.Module) -> float:
     """How far the two forms' losses are apart along 20 steps, at most, each time from the same weights.
 
@@ -144,14 +154,15 @@ def train() -> list[Row]:
     model = MSINet(PAPER_GENOTYPE, 64)
     ours = memory_format(copy.deepcopy(model))
     forms = {"plain": training_step(plain(model)), "fp32": training_step(ours), "bf16": training_step(ours, half=True)}
-    losses = [[forms[name]() for _ in range(20)] for name in ("plain", "fp32")]
-    free = max(abs(one - two) / abs(one) for one, two in zip(*losses, strict=True))
+    losses = {name: [forms[name]() for _ in range(20)] for name in ("plain", "fp32")}
+    losses["on one thread"] = on_one_thread(training_step(plain(model)), 20)
     times = compared(forms, 20)
     half = ">= 2.5" if torch.cpu._is_avx512_bf16_supported() else ""
     return [
         *rows_of("training step", times, {"fp32": ">= 1.5", "bf16": half}, IDENTITIES * EACH),
         row("training step, fp32: losses along 20 steps apart, from the same weights", apart(model), "relative", "<= 0.001"),
-        row("training step, fp32: losses of 20 steps apart, left to themselves", free, "relative"),
+        row("training step, fp32: losses of 20 steps apart, left to themselves", farthest(losses["plain"], losses["fp32"]), "relative"),
+        row("training step, plain, on one thread and on two: the same", farthest(losses["plain"], losses["on one thread"]), "relative"),
     ]
 
 
@@ -168,48 +179,6 @@ def search() -> list[Row]:
     ]  # fmt: skip
     apart = max(abs(exact[0]() - exact[1]()) for _ in range(3))
     return [*found, row("bilevel step, float64: losses of 3 steps apart, at most", apart, "", "<= 1e-9")]
-
-
-KINDS = {
-    "convolutions and products": ("conv", "mm", "product", "kernel gradient"),
-    "norms with their sums and ReLUs": ("norm",),
-    "other sums and scalings": ("add", "mul", "sum", "mean", "relu", "threshold"),
-}
-
-
-class Stopwatch(TorchDispatchMode):
-    """Seconds of each kind of work in a step, as it runs: a tracing profiler scatters its records through the
-    memory that the step's maps would be given again, and the step then waits for new pages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: dict[str, float] = {}
-
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        return self.timed(function.name().removeprefix("aten::"), function, *arguments, **(options or {}))
-
-    def timed(self, name: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        began = time.perf_counter()
-        result = work(*arguments, **options)
-        taken = time.perf_counter() - began
-        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "the rest")
-        self.times[kind] = self.times.get(kind, 0.0) + taken
-        return result
-
-    def step(self, work: Work) -> float:
-        """Seconds of one step, whose parts are then in `times`."""
-        loops = norms.compiled_loops()
-        if loops is None:
-            with self:
-                return seconds(work)
-        run = loops.run
-
-        def watched(name: str, *arguments: Any, **options: Any) -> None:
-            kind = name if name in ("product", "kernel gradient") else f"norm, {name}"
-            self.timed(kind, run, name, *arguments, **options)
-
-        with self, mock.patch.object(loops, "run", watched):
-            return seconds(work)
 
 
 def profile() -> list[Row]:
@@ -240,54 +209,6 @@ def profile() -> list[Row]:
     ]
 
 
-# -- alignment -----------------------------------------------------------------------------------
-
-
-def whole_tensor_map(feature_map: Tensor) -> Tensor:
-    """U as METHOD writes it, through all N x N x M x M products."""
-    rows = feature_map.flatten(2)  # N x C x M
-    return torch.einsum("gcn,pcm->gpnm", rows, rows).amax(dim=2)
-
-
-def alignment_once(form: str) -> None:
-    """Prints seconds and GB of a forward and backward pass at batch 64 with maps of 16 x 16."""
-    import msinet_core.models.alignment as module
-
-    if form == "whole":
-        module.pairwise_map = whole_tensor_map  # type: ignore[assignment]
-    torch.manual_seed(0)
-    features = torch.randn(64, 512, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
-    learned, labels = LearnedMap(512), torch.arange(16).repeat_interleave(4)
-
-    def work(features: Tensor, learned: nn.Module, labels: Tensor) -> None:
-        features.grad = None  # as a step of training begins
-        alignment_loss(features, learned(features), labels, "pos_neg").backward()
-
-    # The libraries' own memory is not the alignment's.
-    work(torch.randn(4, 8, 2, 2, requires_grad=True), LearnedMap(8), torch.tensor([0, 0, 1, 1]))
-    before = peak()
-
-    taken = min(seconds(lambda: work(features, learned, labels)) for _ in range(3))
-    print(taken, peak() - before)
-
-
-def alignment() -> list[Row]:
-    """Forward and backward of the alignment loss, each form in a process of its own."""
-    found = {}
-    for form in ("whole", "blocked"):
-        command = [sys.executable, "-m", "benchmarks.step", f"alignment-{form}"]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[form] = [float(word) for word in done.stdout.split()[-2:]]
-    whole = 64 * 64 * 256 * 256 * 4 / 1e9
-    return [
-        row("alignment, N x N x M x M tensor: memory", found["whole"][1], "GB"),
-        row("alignment, ours: memory", found["blocked"][1], "GB"),
-        row("alignment, ours: memory / that one tensor", found["blocked"][1] / whole, "times", "<= 0.125"),
-        row("alignment, tensor: time", found["whole"][0], "s"),
-        row("alignment, ours / tensor: time", found["blocked"][0] / found["whole"][0], "times", "<= 1"),
-    ]
-
-
 PARTS: dict[str, Callable[[], list[Row]]] = {"train": train, "search": search, "profile": profile, "alignment": alignment}
 
 
@@ -299,11 +220,8 @@ def run() -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=[*PARTS, "alignment-whole", "alignment-blocked"])
+    parser.add_argument("part", choices=PARTS)
     part = parser.parse_args().part
-    if part.startswith("alignment-"):
-        alignment_once(part.removeprefix("alignment-"))
-        return
     keep_freed_memory()
     print(pd.DataFrame(PARTS[part]()).to_string(index=False))
 
