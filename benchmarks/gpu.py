@@ -9,20 +9,22 @@ import copy
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch._inductor import metrics
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks._plain import plain
 from benchmarks._rows import Row, row, seconds
 from msinet_core import PAPER_GENOTYPE
-from msinet_core.config import SearchConfig
+from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import (
     Augmentation,
     IdentitySampler,
@@ -31,9 +33,10 @@ from msinet_core.data import (
     load_dataset,
     open_images,
 )
-from msinet_core.loop import memory_format
+from msinet_core.loop import descent, memory_format
 from msinet_core.models import MSINet, Supernet
 from msinet_core.models.compiling import compile_network
+from msinet_core.models.rounding import rounded_products
 from msinet_core.search.bilevel import bilevel_step, optimizers
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.training.losses import training_loss
@@ -85,30 +88,46 @@ def rate(work: Callable[[], Any], images: int, device: torch.device, rounds: int
     return images / statistics.median(seconds(once) for _ in range(rounds))
 
 
-def training_step(model: nn.Module, images: Tensor, labels: Tensor, half: bool) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Form:
+    """A network and how it computes."""
+
+    network: nn.Module
+    images: Tensor
+    rounded: bool = False  # float32 products with TF32 factors
+    half: bool = False  # bf16
+    moved: int = 0  # bytes a step, where they are known already
+
+    def computing(self) -> ExitStack:
+        stack = ExitStack()
+        stack.enter_context(rounded_products(self.rounded))
+        stack.enter_context(torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.half))
+        return stack
+
+
+def training_step(form: Form, labels: Tensor) -> Callable[[], None]:
     """A step as `msinet train` makes it."""
-    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 6.5e-4, momentum=0.9, weight_decay=5e-4)
+    optimizer = descent(form.network.parameters(), TrainConfig(learning_rate=6.5e-4))
 
     def step() -> None:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            loss = training_loss(model(images), labels).total
         optimizer.zero_grad()
-        loss.backward()
+        with form.computing():
+            loss = training_loss(form.network(form.images), labels).total
+            loss.backward()
         optimizer.step()
 
     return step
 
 
-def search_step(supernet: Supernet, images: Tensor, labels: Tensor, identities: int, half: bool) -> Callable[[], None]:
+def search_step(form: Form, labels: Tensor) -> Callable[[], None]:
     """A bilevel step, the same batch on both sides."""
-    memories = [ContrastiveMemory(identities, supernet.feature_length) for _ in range(2)]
-    for memory in memories:
-        memory.rows = memory.rows.to(images.device)
+    supernet, batch = cast(Supernet, form.network), (form.images, labels)
+    memories = [ContrastiveMemory(len(labels.unique()), supernet.feature_length, device=labels.device) for _ in range(2)]
     pair = optimizers(supernet, SearchConfig())
 
     def step() -> None:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            bilevel_step(supernet, *pair, *memories, (images, labels), (images, labels))
+        with form.computing():
+            bilevel_step(supernet, *pair, *memories, batch, batch)
 
     return step
 
@@ -120,34 +139,57 @@ def training_rows(device: torch.device, size: Size, count: int) -> list[Row]:
     images = torch.randn(count, 3, size.height, size.width, device=device)
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
     ours, last = memory_format(copy.deepcopy(model)), images.contiguous(memory_format=torch.channels_last)
-    forms: dict[str, tuple[nn.Module, Tensor, bool]] = {
-        "plain": (plain(model), images, False), "fp32": (ours, last, False), "bf16": (copy.deepcopy(ours), last, True),
-    }  # fmt: skip
+    forms = {
+        "plain": Form(plain(model), images),
+        "plain, TF32": Form(plain(copy.deepcopy(model)), images, rounded=True),
+        "fp32": Form(ours, last),
+        "tf32": Form(copy.deepcopy(ours), last, rounded=True),
+        "bf16": Form(copy.deepcopy(ours), last, half=True),
+    }
     if size.compiled:
-        compiled = copy.deepcopy(ours).to(device).train()
-        with torch.autocast(device.type, torch.bfloat16):
-            works = compile_network(compiled, last)
-        if works:
-            forms["bf16, compiled"] = (compiled, last, True)
-    rows, rates = [], {}
-    for name, (form, batch, half) in forms.items():
-        step = training_step(form.to(device).train(), batch, labels, half)
+        forms["bf16, compiled"] = Form(copy.deepcopy(ours), last, half=True)
+    rows: list[Row] = []
+    rates: dict[str, float] = {}
+    for name, form in forms.items():
+        form.network.to(device).train()
+        if "compiled" in name:
+            form = compiled(form)
+        if form is None:
+            continue
         what = f"train, {size.height} x {size.width}, batch {count}, {name}"
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        rates[name] = rate(step, count, device, size.rounds)
-        rows.append(row(what, rates[name], "images/s"))
-        if device.type == "cuda":
-            rows.append(row(f"{what}: peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB"))
-        if "compiled" not in name:
-            with CountBytes() as counter:
-                step()
-            moved = counter.total * rates[name] / count / 1e9
-            rows.append(row(f"{what}: bytes moved / bandwidth", moved / bandwidth(device), "share"))
+        rates[name], found = form_rows(what, form, labels, size.rounds)
+        rows += found
         if name != "plain":
             rows.append(row(f"{what} / plain", rates[name] / rates["plain"], "times"))
-        form.cpu()  # the next form has the memory for itself
+        form.network.cpu()  # the next form has the memory for itself
     return rows
+
+
+def compiled(form: Form) -> Form | None:
+    """The same compiled, with the bytes that its kernels read and write as the compiler counts them."""
+    metrics.reset()
+    with form.computing():
+        works = compile_network(form.network, form.images)
+    return replace(form, moved=metrics.num_bytes_accessed) if works else None
+
+
+def form_rows(what: str, form: Form, labels: Tensor, rounds: int) -> tuple[float, list[Row]]:
+    """Images a second; and rows of that, of memory and of the bandwidth reached."""
+    device, count, step = form.images.device, len(form.images), training_step(form, labels)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    speed = rate(step, count, device, rounds)
+    rows = [row(what, speed, "images/s")]
+    if device.type == "cuda":
+        rows.append(row(f"{what}: peak memory", torch.cuda.max_memory_reserved() / 1e9, "GB"))
+    moved = form.moved
+    if not moved:
+        with CountBytes() as counter:
+            step()
+        moved = counter.total
+    rows.append(row(f"{what}: bytes moved / bandwidth", moved * speed / count / 1e9 / bandwidth(device), "share"))
+    return speed, rows
 
 
 def bandwidth(device: torch.device) -> float:
@@ -164,10 +206,17 @@ def search_rows(device: torch.device, size: Size) -> list[Row]:
     supernet = memory_format(Supernet(size.channels)).to(device).train()
     images = torch.randn(count, 3, size.height, size.width, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
-    rows = []
-    for half in (False, True):
-        what = f"search, {size.height} x {size.width}, batch {count}, {'bf16' if half else 'fp32'}"
-        found = rate(search_step(supernet, images, labels, count // 4, half), 2 * count, device, size.rounds)  # type: ignore[arg-type]
+    forms = {"fp32": Form(supernet, images), "bf16": Form(supernet, images, half=True)}
+    if size.compiled:
+        forms["bf16, compiled"] = Form(copy.deepcopy(supernet), images, half=True)
+    rows: list[Row] = []
+    for name, form in forms.items():
+        if "compiled" in name:
+            form = compiled(form)
+        if form is None:
+            continue
+        what = f"search, {size.height} x {size.width}, batch {count}, {name}"
+        found = rate(search_step(form, labels), 2 * count, device, size.rounds)
         rows.append(row(what, found, "images/s of both sides"))
         rows.append(row(f"{what}: an epoch at MSMT17's size, extrapolated", 2 * TRAIN_SHARE * MSMT17_TRAIN / found, "s"))
     return rows

@@ -9,7 +9,7 @@ from msinet_core.loop.devices import (
     descent,
     keep_freed_memory,
     memory_format,
-    rounded_products,
+    products_as_asked,
     worker_threads,
 )
 from msinet_core.loop.epochs import Progress, carry_out, run_epochs
@@ -45,7 +45,7 @@ __all__ = [
     "keep_freed_memory",
     "memory_format",
     "open_dataset",
-    "rounded_products",
+    "products_as_asked",
     "run_epochs",
     "save",
     "shared_checkpoint",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch.optim import SGD
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.errors import ReidError
 from msinet_core.models.compiling import compile_network
+from msinet_core.models.rounding import rounded_products
 from msinet_core.processes import ALONE, Processes
 
 
@@ -48,16 +49,9 @@ def autocast(config: RunConfig, device: torch.device) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def rounded_products(config: RunConfig, device: torch.device) -> Iterator[None]:
+def products_as_asked(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
     """For the time of a run: float32 products with TF32 factors, where the configuration asks for it and a GPU computes."""
-    before = torch.get_float32_matmul_precision()
-    if config.precision == "tf32" and device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    return rounded_products(config.precision == "tf32" and device.type == "cuda")
 
 
 def memory_format(model: nn.Module) -> nn.Module:
@@ -69,8 +63,8 @@ def compile_if_asked(model: nn.Module, config: RunConfig, device: torch.device) 
     """Compile the network for the batches that this run will bring, where `config.compile` asks for it."""
     if config.compile:
         images = torch.zeros(config.batch_size, 3, config.height, config.width, device=device)
-        with autocast(config, device):
-            compile_network(model, images.contiguous(memory_format=torch.channels_last))
+        with autocast(config, device), products_as_asked(config, device):
+            compile_network(model, images.contiguous(memory_format=torch.channels_last), graphs=config.accumulate == 1)
 
 
 def keep_freed_memory() -> bool:

@@ -11,7 +11,7 @@ from msinet_core import guards
 from msinet_core.config import RunConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Stopped
-from msinet_core.loop.devices import rounded_products
+from msinet_core.loop.devices import products_as_asked
 from msinet_core.loop.resuming import begin, claimed, save
 from msinet_core.loop.stopping import Stop
 from msinet_core.loop.worker import Worker
@@ -67,7 +67,7 @@ def carry_out(
     with claimed(run, config, resume, processes) as mine, stop.listening():
         worker = kind(config, dataset, mine, progress and processes.first, processes)
         begin(worker, resume)
-        with rounded_products(config, worker.device):
+        with products_as_asked(config, worker.device):
             run_epochs(worker, stop)
         mine.log(worker.result())
     return run

@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msinet_core.models.rounding import rounded_products
 
+
+@rounded_products(False)  # `margin` is that of float32
 def count_closer(
     query: np.ndarray,
     gallery: np.ndarray,

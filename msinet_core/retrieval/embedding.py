@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from msinet_core.data import ImageReader, iterate_images
 from msinet_core.errors import ReidError
+from msinet_core.models.rounding import rounded_products
 from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.fast import fast as fast_form
 from msinet_core.retrieval.onnx_model import OnnxModel
@@ -96,7 +97,7 @@ def embed_batches(
     try:
         network = fast_form(model, precision) if fast or precision != "float32" else model
         for batch in _batches(images, batch_size, target, workers, progress, rows):
-            with torch.inference_mode():
+            with torch.inference_mode(), rounded_products(False):
                 result = _forward(network, batch.to(target), after_necks, flip)
             yield result.float().cpu().numpy()
     finally:

@@ -69,7 +69,8 @@ def bilevel_step(
         alpha_optimizer.step()
         supernet.alphas.grad = None
         _remember(validation_memory, seen, processes)
-        leaked = rest or leaked
+        if rest:  # what a compiled network gave lasts until its next pass
+            leaked = [None if part is None else part.clone() for part in rest]
     train_loss, gradients, seen = _gradients(supernet, train_memory, train, weights)
     for weight, own, other in zip(weights, gradients, leaked, strict=True):
         weight.grad = own if other is None or own is None else own + other

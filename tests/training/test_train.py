@@ -8,7 +8,7 @@ from common import StopAfter
 from msinet_core import PAPER_GENOTYPE, Genotype, ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
-from msinet_core.loop import Schedule, Stopped, rounded_products
+from msinet_core.loop import Schedule, Stopped, products_as_asked
 from msinet_core.models import MSINet, reference
 from msinet_core.runs import RunFolder
 from msinet_core.training import load_network, train
@@ -78,12 +78,16 @@ def test_other_precisions_train_too(tiny_settings, tmp_path, precision):
 
 @pytest.mark.parametrize(
     ("precision", "device", "inside"),
-    [("tf32", "cuda", "high"), ("tf32", "cpu", "highest"), ("fp32", "cuda", "highest"), ("bf16", "cuda", "highest")],
+    [("tf32", "cuda", True), ("tf32", "cpu", False), ("fp32", "cuda", False), ("bf16", "cuda", False)],
 )
 def test_rounded_products_are_for_gpus_and_the_time_of_a_run(precision, device, inside):
-    with rounded_products(TrainConfig(precision=precision), torch.device(device)):
-        assert torch.get_float32_matmul_precision() == inside
-    assert torch.get_float32_matmul_precision() == "highest"
+    def state():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = state()
+    with products_as_asked(TrainConfig(precision=precision), torch.device(device)):
+        assert state() == ("high" if inside else "highest", inside)  # of matrices, and of convolutions
+    assert state() == before
 
 
 def rates_of(config, rate, steps):
