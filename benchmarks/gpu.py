@@ -6,6 +6,7 @@ Without a GPU it says so and measures nothing; `measure` runs on any device, sma
 from __future__ import annotations
 
 import copy
+import logging
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -33,12 +34,13 @@ from msinet_core.data import (
     load_dataset,
     open_images,
 )
-from msinet_core.loop import descent, memory_format
+from msinet_core.loop import Replayed, descent, memory_format
 from msinet_core.models import MSINet, Supernet
 from msinet_core.models.compiling import compile_network
 from msinet_core.models.rounding import rounded_products
 from msinet_core.search.bilevel import bilevel_step, optimizers
 from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.search.replaying import ReplayedPasses
 from msinet_core.training.losses import training_loss
 
 MSMT17_TRAIN = 32_621  # images; the default twins split gives a search's train side 7 / 12 of them
@@ -96,6 +98,7 @@ class Form:
     images: Tensor
     rounded: bool = False  # float32 products with TF32 factors
     half: bool = False  # bf16
+    replayed: bool = False  # as a CUDA graph
     moved: int = 0  # bytes a step, where they are known already
 
     def computing(self) -> ExitStack:
@@ -109,11 +112,17 @@ def training_step(form: Form, labels: Tensor) -> Callable[[], None]:
     """A step as `msinet train` makes it."""
     optimizer = descent(form.network.parameters(), TrainConfig(learning_rate=6.5e-4))
 
-    def step() -> None:
+    def losses(images: Tensor, labels: Tensor) -> Tensor:
         optimizer.zero_grad()
         with form.computing():
-            loss = training_loss(form.network(form.images), labels).total
-            loss.backward()
+            parts = training_loss(form.network(images), labels)
+        parts.total.backward()
+        return parts.values()
+
+    add_gradient: Callable[..., Tensor] = Replayed(losses) if form.replayed else losses
+
+    def step() -> None:
+        add_gradient(form.images, labels)
         optimizer.step()
 
     return step
@@ -125,9 +134,11 @@ def search_step(form: Form, labels: Tensor) -> Callable[[], None]:
     memories = [ContrastiveMemory(len(labels.unique()), supernet.feature_length, device=labels.device) for _ in range(2)]
     pair = optimizers(supernet, SearchConfig())
 
+    one_pass = ReplayedPasses(supernet) if form.replayed else None
+
     def step() -> None:
         with form.computing():
-            bilevel_step(supernet, *pair, *memories, batch, batch)
+            bilevel_step(supernet, *pair, *memories, batch, batch, one_pass=one_pass)
 
     return step
 
@@ -145,9 +156,10 @@ def training_rows(device: torch.device, size: Size, count: int) -> list[Row]:
         "fp32": Form(ours, last),
         "tf32": Form(copy.deepcopy(ours), last, rounded=True),
         "bf16": Form(copy.deepcopy(ours), last, half=True),
+        "bf16, replayed": Form(copy.deepcopy(ours), last, half=True, replayed=True),
     }
     if size.compiled:
-        forms["bf16, compiled"] = Form(copy.deepcopy(ours), last, half=True)
+        forms["bf16, compiled and replayed"] = Form(copy.deepcopy(ours), last, half=True, replayed=True)
     rows: list[Row] = []
     rates: dict[str, float] = {}
     for name, form in forms.items():
@@ -166,9 +178,12 @@ def training_rows(device: torch.device, size: Size, count: int) -> list[Row]:
 
 
 def compiled(form: Form) -> Form | None:
-    """The same compiled, with the bytes that its kernels read and write as the compiler counts them."""
+    """The same compiled, with the bytes that its kernels read and write as the compiler counts them where it is asked to."""
+    log = logging.getLogger("torch._inductor.compile_fx.__inductor_metrics")
+    log.setLevel(logging.INFO)  # it counts for this log alone,
+    log.addFilter(lambda record: False)  # which nobody wants to read
     metrics.reset()
-    with form.computing():
+    with form.computing(), torch.compiler.config.patch(force_disable_caches=True):
         works = compile_network(form.network, form.images)
     return replace(form, moved=metrics.num_bytes_accessed) if works else None
 
@@ -186,7 +201,7 @@ def form_rows(what: str, form: Form, labels: Tensor, rounds: int) -> tuple[float
     moved = form.moved
     if not moved:
         with CountBytes() as counter:
-            step()
+            training_step(replace(form, replayed=False), labels)()
         moved = counter.total
     rows.append(row(f"{what}: bytes moved / bandwidth", moved * speed / count / 1e9 / bandwidth(device), "share"))
     return speed, rows
@@ -206,9 +221,13 @@ def search_rows(device: torch.device, size: Size) -> list[Row]:
     supernet = memory_format(Supernet(size.channels)).to(device).train()
     images = torch.randn(count, 3, size.height, size.width, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
-    forms = {"fp32": Form(supernet, images), "bf16": Form(supernet, images, half=True)}
+    forms = {
+        "fp32": Form(supernet, images),
+        "bf16": Form(supernet, images, half=True),
+        "bf16, replayed": Form(supernet, images, half=True, replayed=True),
+    }
     if size.compiled:
-        forms["bf16, compiled"] = Form(copy.deepcopy(supernet), images, half=True)
+        forms["bf16, compiled and replayed"] = Form(copy.deepcopy(supernet), images, half=True, replayed=True)
     rows: list[Row] = []
     for name, form in forms.items():
         if "compiled" in name:

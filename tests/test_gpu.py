@@ -11,7 +11,8 @@ from torch.nn import functional
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import Augmentation, IdentitySampler, TrainBatches, open_images
-from msinet_core.loop import Stopped, memory_format
+from msinet_core.loop import Replayed, Stopped, memory_format
+from msinet_core.loop.replaying import WARM
 from msinet_core.models import MSINet, Supernet, reference
 from msinet_core.models.alignment import alignment_loss
 from msinet_core.models.compiling import compile_network
@@ -191,20 +192,77 @@ def test_a_search_and_through_a_stop(tiny_settings, tmp_path):
     torch.testing.assert_close(*alphas, rtol=0, atol=1e-3)
 
 
-def test_a_compiled_network_replays_as_graphs():
+@pytest.fixture
+def recordings(monkeypatch):
+    """Whether each recording of a graph worked. Compiling takes a minute, so runs that ask for it get the replay alone."""
+    worked, record = [], Replayed._record
+
+    def noted(self, *inputs):
+        worked.append(record(self, *inputs))
+        return worked[-1]
+
+    monkeypatch.setattr(Replayed, "_record", noted)
+    monkeypatch.setattr("msinet_core.loop.devices.compile_network", lambda *_: True)
+    return worked
+
+
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"alignment": "pos"}, {"accumulate": 2}], ids=str)
+def test_a_training_is_replayed(tiny_settings, tmp_path, recordings, changes):
+    losses = []
+    for replay in (False, True):
+        config = TrainConfig(**{**tiny_settings, "device": GPU, "workers": 2, "epochs": 4, "compile": replay, **changes})
+        run = train(config, tmp_path / str(replay), progress=False)
+        losses.append(run.epochs()["loss"].to_numpy())
+    assert recordings == ([] if "accumulate" in changes else [True])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"alpha_temperature_end": 0.1}, {"leak_validation_gradient": True}], ids=str)
+def test_a_search_is_replayed(tiny_settings, tmp_path, recordings, changes):
+    alphas = []
+    for replay in (False, True):
+        config = SearchConfig(**{**tiny_settings, "device": GPU, "workers": 2, "epochs": 4, "compile": replay, **changes})
+        run = search(config, tmp_path / str(replay), progress=False)
+        alphas.append(torch.tensor(run.epochs().iloc[-1]["alphas"]))
+    assert len(recordings) >= (4 if "alpha_temperature_end" in changes else 2)  # one of each side, for each temperature
+    assert all(recordings)
+    torch.testing.assert_close(*alphas, rtol=0, atol=2e-3)
+
+
+def test_what_cannot_be_replayed_runs_all_the_same():
+    replayed = Replayed(lambda x: x * float(x.sum()))
+    for _ in range(WARM):
+        replayed(torch.ones(2, device=GPU))
+    with pytest.warns(UserWarning, match="kernel by kernel") as caught:
+        results = [replayed(torch.full((2,), value, device=GPU)).tolist() for value in (1.0, 2.0)]
+    assert len(caught) == 1
+    assert results == [[2.0, 2.0], [8.0, 8.0]]
+
+
+def test_a_compiled_network_is_replayed():
     torch.manual_seed(0)
     model = memory_format(MSINet(PAPER_GENOTYPE, 4, (16, 32, 32, 32))).to(GPU).train()
-    images = torch.randn(8, 3, 64, 32, device=GPU).contiguous(memory_format=torch.channels_last)
+    images = [memory_format_of(torch.randn(8, 3, 64, 32, device=GPU)) for _ in range(6)]
     labels = torch.arange(4, device=GPU).repeat_interleave(2)
     forms = [copy.deepcopy(model), model]
-    assert compile_network(model, images)
+    assert compile_network(model, images[0])
     losses = []
     for form in forms:
         optimizer = torch.optim.SGD(form.parameters(), 0.01)
-        for _ in range(5):
-            optimizer.zero_grad()
-            loss = training_loss(form(images), labels).total
+
+        def one_pass(batch, labels, form=form):
+            form.zero_grad()
+            loss = training_loss(form(batch), labels).total
             loss.backward()
+            return loss.detach()
+
+        function = one_pass if form is forms[0] else Replayed(one_pass)
+        for batch in images:
+            losses.append(float(function(batch, labels)))
             optimizer.step()
-            losses.append(float(loss))
-    assert losses[5:] == pytest.approx(losses[:5], rel=1e-3)
+    assert losses[6:] == pytest.approx(losses[:6], rel=1e-3)
+
+
+def memory_format_of(images):
+    return images.contiguous(memory_format=torch.channels_last)

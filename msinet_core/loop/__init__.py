@@ -21,6 +21,7 @@ from msinet_core.loop.feeding import (
     training_batches,
     usable_identities,
 )
+from msinet_core.loop.replaying import Replayed
 from msinet_core.loop.resuming import begin, claimed, save, shared_checkpoint
 from msinet_core.loop.schedule import Schedule
 from msinet_core.loop.stopping import Stop
@@ -29,6 +30,7 @@ from msinet_core.loop.worker import Worker
 __all__ = [
     "Averages",
     "Progress",
+    "Replayed",
     "Schedule",
     "Stop",
     "Stopped",

@@ -64,7 +64,7 @@ def compile_if_asked(model: nn.Module, config: RunConfig, device: torch.device) 
     if config.compile:
         images = torch.zeros(config.batch_size, 3, config.height, config.width, device=device)
         with autocast(config, device), products_as_asked(config, device):
-            compile_network(model, images.contiguous(memory_format=torch.channels_last), graphs=config.accumulate == 1)
+            compile_network(model, images.contiguous(memory_format=torch.channels_last))
 
 
 def keep_freed_memory() -> bool:

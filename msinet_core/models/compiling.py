@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor", graphs: bool = True) -> bool:
+def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor") -> bool:
     """Compile `model` in place for batches like `images` (N x 3 x H x W), if this machine can.
 
     One pass forward and backward is tried at once; it leaves no trace in the running statistics, and
     a failure leaves the model eager. Gives whether it worked; where it did not, one warning says why.
-    Shapes are taken as fixed, which saves compiling for sizes that never come. With `graphs` a GPU
-    replays each pass as one CUDA graph; what comes out then lasts only until the next pass forward.
+    Shapes are taken as fixed, which saves compiling for sizes that never come.
     """
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    options: dict[str, Any] = {"triton.cudagraphs": True} if graphs and images.is_cuda and backend == "inductor" else {}
-    model.compile(dynamic=False, backend=backend, options=options)
+    model.compile(dynamic=False, backend=backend)
     try:
         _anything(model(images)).backward()
     except Exception as error:  # whatever a compiler throws: training goes on without it

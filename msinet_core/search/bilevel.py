@@ -20,6 +20,7 @@ from msinet_core.models.supernet import Supernet
 from msinet_core.processes import ALONE, Processes
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.search.replaying import ReplayedPasses
 from msinet_core.search.steadying import Steadying, prepare, temperature_at
 from msinet_core.search.step import Batch, bilevel_step
 from msinet_core.space import OPERATIONS
@@ -61,6 +62,8 @@ class TwinSearch(loop.Worker):
             )
             for batches in (self.train_batches, self.validation_batches)
         ]  # fmt: skip
+        replay = config.compile and config.accumulate == 1
+        self.one_pass = ReplayedPasses(self.supernet) if replay else None
         self.optimizers = weight_optimizer, alpha_optimizer = optimizers(self.supernet, config)
         self.schedules = [
             loop.Schedule(
@@ -105,7 +108,7 @@ class TwinSearch(loop.Worker):
         with loop.autocast(self.config, self.device):
             report = bilevel_step(
                 self.supernet, *self.optimizers, self.memories[0], self.memories[1], train, validation,
-                leak_validation_gradient=self.config.leak_validation_gradient, processes=self.processes,
+                leak_validation_gradient=self.config.leak_validation_gradient, processes=self.processes, one_pass=self.one_pass,
             )  # fmt: skip
         self.step += 1
         values = report.values()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from msinet_core.processes import ALONE, Processes
 from msinet_core.search.memory import ContrastiveMemory
 
 Batch = tuple[Tensor, Tensor]  # images N x 3 x H x W, labels N
+Passed = tuple[Tensor, Tensor, Sequence[Tensor | None]]
+Pass = Callable[[ContrastiveMemory, Sequence[Tensor], float, Tensor, Tensor], Passed]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def bilevel_step(
     *,
     leak_validation_gradient: bool = False,
     processes: Processes = ALONE,
+    one_pass: Pass | None = None,
 ) -> StepReport:
     """One first-order step: alpha on the validation twin, then the weights on the train twin.
 
@@ -51,14 +55,14 @@ def bilevel_step(
 
     Of a list of batches, and of the batches of several `processes`, gradients are averaged; the
     memories take in all of them afterwards, in order. A loss that is not finite raises
-    `guards.NotFinite` before it has moved anything.
+    `guards.NotFinite` before it has moved anything. `one_pass` replaces the function of that name.
     """
-    weights = supernet.weights()
+    weights, one_pass = supernet.weights(), one_pass or partial(pass_of, supernet)
     validation_loss = alpha_gradient = None
     leaked: Sequence[Tensor | None] = [None] * len(weights)
     if validation is not None:
         wanted = [supernet.alphas, *weights] if leak_validation_gradient else [supernet.alphas]
-        validation_loss, (gradient, *rest), seen = _gradients(supernet, validation_memory, validation, wanted)
+        validation_loss, (gradient, *rest), seen = _gradients(one_pass, validation_memory, validation, wanted)
         assert gradient is not None
         processes.average([gradient])
         supernet.alphas.grad = gradient
@@ -69,9 +73,8 @@ def bilevel_step(
         alpha_optimizer.step()
         supernet.alphas.grad = None
         _remember(validation_memory, seen, processes)
-        if rest:  # what a compiled network gave lasts until its next pass
-            leaked = [None if part is None else part.clone() for part in rest]
-    train_loss, gradients, seen = _gradients(supernet, train_memory, train, weights)
+        leaked = rest or leaked
+    train_loss, gradients, seen = _gradients(one_pass, train_memory, train, weights)
     for weight, own, other in zip(weights, gradients, leaked, strict=True):
         weight.grad = own if other is None or own is None else own + other
     moved = [w.grad for w in weights if w.grad is not None]
@@ -86,8 +89,18 @@ def bilevel_step(
     return report
 
 
+def pass_of(
+    supernet: Supernet, memory: ContrastiveMemory, wanted: Sequence[Tensor], share: float, images: Tensor, labels: Tensor
+) -> Passed:
+    """The loss of a batch by a memory, its features, and `share` of the loss's gradient by each tensor wanted."""
+    features = supernet(images)
+    loss = memory.loss(features, labels)
+    gradients = torch.autograd.grad(loss if share == 1 else loss * share, wanted, allow_unused=True)
+    return loss.detach(), features.detach(), gradients
+
+
 def _gradients(
-    supernet: Supernet, memory: ContrastiveMemory, batches: Batch | list[Batch], wanted: Sequence[Tensor]
+    one_pass: Pass, memory: ContrastiveMemory, batches: Batch | list[Batch], wanted: Sequence[Tensor]
 ) -> tuple[float, list[Tensor | None], list[Batch]]:
     """Mean loss of the batches, its gradient by each tensor wanted, and each batch's features and labels."""
     batches = batches if isinstance(batches, list) else [batches]
@@ -95,12 +108,10 @@ def _gradients(
     total: list[Tensor | None] = [None] * len(wanted)
     seen: list[Batch] = []
     for images, labels in batches:
-        features = supernet(images)
-        loss = memory.loss(features, labels)
-        part = torch.autograd.grad(loss if len(batches) == 1 else loss / len(batches), wanted, allow_unused=True)
+        loss, features, part = one_pass(memory, wanted, 1 / len(batches), images, labels)
         total = [new if old is None else old if new is None else old + new for old, new in zip(total, part, strict=True)]
-        losses.append(loss.detach())
-        seen.append((features.detach(), labels))
+        losses.append(loss)
+        seen.append((features, labels))
     return float(losses[0] if len(losses) == 1 else torch.stack(losses).mean()), total, seen
 
 

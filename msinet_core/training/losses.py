@@ -44,9 +44,9 @@ class LossParts:
     part_triplet: Tensor
     alignment: Tensor
 
-    def values(self) -> dict[str, float]:
-        """Plain numbers, for the history."""
-        return {name: float(value.detach()) for name, value in vars(self).items()}
+    def values(self) -> Tensor:
+        """All of them in the order of their fields, without gradient."""
+        return torch.stack([value.detach() for value in vars(self).values()])
 
 
 def training_loss(

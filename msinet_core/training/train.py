@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval import RetrievalResult, embed, score_table
 from msinet_core.runs import Checkpoint, RunFolder
 from msinet_core.space import Genotype
-from msinet_core.training.losses import training_loss
+from msinet_core.training.losses import LossParts, training_loss
 
 CLASSIFIERS = ("classifier.", "part_classifier.")
+VALUES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
 
 
 class Training(loop.Worker):
@@ -60,6 +62,7 @@ class Training(loop.Worker):
             start_from(self.model, config.weights)
         loop.memory_format(self.model.to(self.device)).train()
         loop.compile_if_asked(self.model, config, self.device)
+        self.replayed: Callable[..., Tensor] = loop.Replayed(self._add_gradient) if config.compile else self._add_gradient
         self.optimizer = loop.descent(self.model.parameters(), config)
         self.schedule = loop.Schedule(
             self.optimizer, config.milestone_ticks(config.milestones), config.ticks_per_epoch,
@@ -87,11 +90,11 @@ class Training(loop.Worker):
         """One step over `accumulate` batches of every process; its mean losses, checked before anything moves."""
         count = self.config.accumulate
         self.schedule.move_to(self.epoch + self.step / self.steps)
-        self.optimizer.zero_grad()
         means = loop.Averages()
-        for _ in range(count):
+        for number in range(count):
             images, labels, _ = next(batches)
-            means.add(**self._add_gradient(images, labels, 1 / count))
+            losses = self.replayed(images, labels) if count == 1 else self._add_gradient(images, labels, number)
+            means.add(**dict(zip(VALUES, losses.tolist(), strict=True)))
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         self.processes.average([*gradients, *float_buffers(self.model)])
         values = self.processes.mean(means.means()) | {"gradient_norm": float(self._shorten_gradient())}
@@ -110,20 +113,20 @@ class Training(loop.Worker):
         largest = self.config.max_gradient_norm
         return nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if largest is None else largest)
 
-    def _add_gradient(self, images: Tensor, labels: Tensor, share: float) -> dict[str, float]:
-        """Add `share` of one batch's gradient to what the parameters have; gives the losses."""
+    def _add_gradient(self, images: Tensor, labels: Tensor, number: int = 0) -> Tensor:
+        """The gradient of a step's batch of this number, added to those of the batches before; gives `VALUES`."""
         config = self.config
+        if number == 0:
+            self.model.zero_grad()
         with loop.autocast(config, self.device):
             output = self.model(images.contiguous(memory_format=torch.channels_last))
             parts = training_loss(
                 output, labels, margin=config.margin, label_smoothing=config.label_smoothing,
                 alignment=config.alignment, alignment_weight=config.alignment_weight,
             )  # fmt: skip
-        (parts.total if share == 1 else parts.total * share).backward()
-        values = parts.values()
-        values["loss"] = values.pop("total")
-        values["accuracy"] = float((output.global_logits.argmax(1) == labels).float().mean())
-        return values
+        (parts.total if config.accumulate == 1 else parts.total / config.accumulate).backward()
+        accuracy = (output.global_logits.argmax(1) == labels).float().mean()
+        return torch.cat((parts.values(), accuracy[None]))
 
     def rates(self) -> list[float]:
         return [self.optimizer.param_groups[0]["lr"]]
