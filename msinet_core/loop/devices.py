@@ -45,7 +45,9 @@ def descent(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainConf
 @contextmanager
 def autocast(config: RunConfig, device: torch.device) -> Iterator[None]:
     """bf16 arithmetic where the configuration asks for it."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+    # A recorded pass must round the weights itself, as they will have moved when it is replayed.
+    cached = device.type != "cuda"
+    with torch.autocast(device.type, torch.bfloat16, config.precision == "bf16", cached):
         yield
 
 

@@ -34,13 +34,10 @@ class Replayed:
     def __call__(self, *inputs: Tensor) -> Any:
         if not self.works or not all(x.is_cuda for x in inputs):
             return self.function(*inputs)
-        if self.known != self.constants():
-            self.graph, self.known = None, self.constants()
-        if self.graph is None:
-            if self.calls < WARM:
-                return self._warm(*inputs)
-            if not self._record(*inputs):
-                return self.function(*inputs)
+        if self.calls < WARM:
+            return self._warm(*inputs)
+        if (self.graph is None or self.known != self.constants()) and not self._record(*inputs):
+            return self.function(*inputs)
         assert self.graph is not None
         if any(mine.shape != x.shape or mine.dtype != x.dtype for mine, x in zip(self.inputs, inputs, strict=True)):
             return self.function(*inputs)
@@ -61,7 +58,7 @@ class Replayed:
 
     def _record(self, *inputs: Tensor) -> bool:
         """Record the function, which computes nothing yet; gives whether that worked."""
-        self.outputs = None
+        self.outputs, self.known = None, self.constants()
         self.inputs = [x.clone() for x in inputs]
         graph = torch.cuda.CUDAGraph()
         try:
@@ -70,7 +67,8 @@ class Replayed:
                 self.outputs = self.function(*self.inputs)
         except Exception as error:  # whatever it does that cannot be recorded
             self.works, self.inputs, self.outputs = False, [], None
-            warnings.warn(f"the step cannot be replayed as a CUDA graph and runs kernel by kernel: {error}", stacklevel=3)
+            reason = str(error.__context__ or error).strip().splitlines()[0]  # ending a recording that broke fails again
+            warnings.warn(f"the step cannot be replayed as a CUDA graph and runs kernel by kernel: {reason}", stacklevel=3)
             return False
-        self.graph = graph
+        self.graph = graph  # the graph before goes only now, as it keeps the pool
         return True

@@ -29,7 +29,7 @@ class MixedSlot(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.operations = nn.ModuleList(make_interaction(name, channels) for name in OPERATIONS)
-        self.mix: Tensor | None = None  # set by the supernet before every pass
+        self.mix: Tensor | None = None  # set by the supernet for every pass
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         assert self.mix is not None
@@ -102,6 +102,10 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         mix = torch.softmax(self.logits(), dim=1)
-        for slot, row in zip(self.slots(), mix, strict=True):
+        slots = self.slots()
+        for slot, row in zip(slots, mix, strict=True):
             slot.mix = row
-        return self.trunk(images).final.mean(dim=(2, 3))
+        features = self.trunk(images).final.mean(dim=(2, 3))
+        for slot in slots:
+            slot.mix = None  # or it would keep this pass's graph, which can be neither copied nor replayed
+        return features

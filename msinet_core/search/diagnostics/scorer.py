@@ -77,8 +77,6 @@ class MixScorer:
         self, supernet: Supernet, calibration: Sequence[Tensor], images: Iterable[Tensor], table: pd.DataFrame,
         protocol: Protocol | None = None,
     ) -> None:  # fmt: skip
-        for slot in supernet.slots():
-            slot.mix = None  # part of the last pass's graph, which cannot be copied
         self.supernet = cast(Supernet, loop.memory_format(copy.deepcopy(supernet)).eval().requires_grad_(False))
         self.trunk: Trunk = self.supernet.trunk
         self.stored = {name: value.clone() for name, value in self.supernet.named_buffers()}
