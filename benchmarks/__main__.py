@@ -88,8 +88,9 @@ def main() -> int:
         print(f"== {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
         table = module.run()
         print(shown(table), flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        table.assign(**machine()).to_csv(RESULTS / f"{name}.csv", index=False)
+        if (table["figure"] != 0).any():  # or nothing could be measured here, and an earlier table stays
+            RESULTS.mkdir(exist_ok=True)
+            table.assign(**machine()).to_csv(RESULTS / f"{name}.csv", index=False)
         missed += int((table["ok"] == False).sum())  # noqa: E712 (a column of objects: True, False and nothing)
     if missed:
         print(f"{missed} limit{'s' * (missed > 1)} missed", file=sys.stderr)

@@ -79,7 +79,7 @@ class RunConfig:
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     compile: bool = False
-    """Compile the network with torch.compile; falls back with a warning where that cannot work."""
+    """Compile the network with torch.compile and, on a GPU, replay each pass as one CUDA graph; falls back with a warning where that cannot work."""
     workers: int | None = None
     """Threads that prepare batches ahead (they never change what a batch holds); default: 4 with a GPU, else 0."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"

@@ -245,7 +245,7 @@ def test_what_cannot_be_replayed_runs_all_the_same():
 
 def test_a_compiled_network_is_replayed():
     torch.manual_seed(0)
-    # In float64, as rounding would have grown to a hundredth of the loss by the second step.
+    # In float64 and in small steps, as rounding would have grown to a hundredth of the loss by the second step.
     model = memory_format(MSINet(PAPER_GENOTYPE, 4, (16, 32, 32, 32)).double()).to(GPU).train()
     images = [torch.randn(8, 3, 64, 32).double().to(GPU, memory_format=torch.channels_last) for _ in range(6)]
     labels = torch.arange(4, device=GPU).repeat_interleave(2)
@@ -253,7 +253,7 @@ def test_a_compiled_network_is_replayed():
     assert compile_network(model, images[0])
     losses = []
     for form in forms:
-        optimizer = torch.optim.SGD(form.parameters(), 1e-3)
+        optimizer = torch.optim.SGD(form.parameters(), 1e-4)
 
         def one_pass(batch, labels, form=form):
             form.zero_grad()
