@@ -233,6 +233,20 @@ def test_a_search_is_replayed(tiny_settings, tmp_path, recordings, changes):
     torch.testing.assert_close(*alphas, rtol=0, atol=2e-3)
 
 
+def test_a_call_of_another_shape_and_those_after_it():
+    weight = torch.ones(3, device=GPU, requires_grad=True)
+
+    def one_pass(x):
+        weight.grad = None
+        (weight * x.sum()).sum().backward()
+        return x * 2
+
+    replayed = Replayed(one_pass)
+    for number, size in enumerate([2] * (WARM + 2) + [5] + [2] * 3):
+        assert replayed(torch.full((size,), float(number), device=GPU)).tolist() == [2.0 * number] * size
+        assert weight.grad.tolist() == [float(number * size)] * 3
+
+
 def test_what_cannot_be_replayed_runs_all_the_same():
     replayed = Replayed(lambda x: x * float(x.sum()))
     for _ in range(WARM):

@@ -25,7 +25,8 @@ class Replayed:
 
     def __init__(self, function: Callable[..., Any], constants: Callable[[], object] = lambda: None, pool: Any = None) -> None:
         self.function, self.constants, self.pool = function, constants, pool
-        self.works, self.calls, self.known = True, 0, constants()
+        self.works, self.calls = True, 0
+        self.known: object = None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.stream: torch.cuda.Stream | None = None
         self.inputs: list[Tensor] = []
@@ -40,6 +41,7 @@ class Replayed:
             return self.function(*inputs)
         assert self.graph is not None
         if any(mine.shape != x.shape or mine.dtype != x.dtype for mine, x in zip(self.inputs, inputs, strict=True)):
+            self.known = object()  # recorded anew next time, as this call leaves gradients elsewhere
             return self.function(*inputs)
         for mine, x in zip(self.inputs, inputs, strict=True):
             mine.copy_(x, non_blocking=True)
