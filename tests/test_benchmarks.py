@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import gpu
 from benchmarks._rows import row, verdict
+from benchmarks.soak import MOST_MB_PER_MINUTE, steady_slope
 
 TINY = gpu.Size(height=32, width=32, batches=(8,), rounds=1, channels=(16, 16, 16, 16), compiled=False)
 
@@ -39,3 +41,11 @@ def test_bytes_moved_are_counted():
 def test_limits(figure, limit, kept):
     assert verdict(figure, limit) is kept
     assert row("x", figure, "times", limit)["ok"] is kept
+
+
+def test_a_leak_is_told_from_a_jump():
+    minutes = np.arange(0, 10, 1 / 12)
+    noise = np.random.default_rng(0).normal(0, 0.5, len(minutes))
+    jump = np.where(minutes < 1.5, 950, 964) - np.where((minutes > 6) & (minutes < 6.5), 12, 0)
+    assert abs(steady_slope(minutes, jump + noise)) < 0.3
+    assert steady_slope(minutes, jump + noise + 1.5 * minutes) > MOST_MB_PER_MINUTE
