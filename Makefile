@@ -54,7 +54,7 @@ bench: $(STAMP) ## all benchmarks; tables go to benchmarks/results
 	$(BIN)/python -m benchmarks
 
 figures: $(STAMP) ## the pictures that the README shows
-	$(BIN)/python -m msinet_core.figures
+	$(BIN)/python -m msinet_lab.figures
 
 clean: ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

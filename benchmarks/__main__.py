@@ -27,12 +27,19 @@ VERSIONS = ("torch", "numpy", "numba", "faiss-cpu", "onnxruntime")
 
 def names() -> list[str]:
     """The benchmarks that there are."""
-    return [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if not module.name.startswith("_")]
+    return [
+        module.name
+        for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+        if not module.name.startswith("_")
+    ]
 
 
 def machine() -> dict[str, str]:
     """What a figure depends on besides the code."""
-    found = {"machine": f"{processor()} ({instructions()}), {usable_cores()} cores", "python": platform.python_version()}
+    found = {
+        "machine": f"{processor()} ({instructions()}), {usable_cores()} cores",
+        "python": platform.python_version(),
+    }
     for package in VERSIONS:
         try:
             found[package] = version(package)
@@ -53,12 +60,17 @@ def processor() -> str:
 
 
 def instructions() -> str:
-    """The widest vector instructions that Linux says the processor has: processors of one name differ in them."""
+    """The widest vector instructions that Linux says the processor has: processors of one name
+    differ in them.
+    """
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         flags = set()
-    return next((name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags), platform.machine())
+    return next(
+        (name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags),
+        platform.machine(),
+    )
 
 
 def usable_cores() -> int:
@@ -69,13 +81,18 @@ def shown(table: pd.DataFrame) -> str:
     """The table for a terminal: figures with four digits."""
     marks = {True: "yes", False: "NO", None: ""}
     return table.assign(
-        figure=table["figure"].map("{:.4g}".format), ok=[marks[None if pd.isna(ok) else bool(ok)] for ok in table["ok"]]
+        figure=table["figure"].map("{:.4g}".format),
+        ok=[marks[None if pd.isna(ok) else bool(ok)] for ok in table["ok"]],
     )[COLUMNS].to_string(index=False)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures what the package promises.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}; default: all")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measures what the package promises."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}; default: all"
+    )
     chosen = parser.parse_args().names or names()
     missed = 0
     for name in chosen:
@@ -83,15 +100,20 @@ def main() -> int:
             parser.error(f"there is no benchmark {name!r}; there are {', '.join(names())}")
         module = importlib.import_module(f"benchmarks.{name}")
         if not hasattr(module, "run"):
-            print(f"{name}: has no run(); start it with `python -m benchmarks.{name}`", file=sys.stderr)
+            print(
+                f"{name}: has no run(); start it with `python -m benchmarks.{name}`",
+                file=sys.stderr,
+            )
             continue
         print(f"== {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
         table = module.run()
         print(shown(table), flush=True)
-        if (table["figure"] != 0).any():  # or nothing could be measured here, and an earlier table stays
+        # Where nothing could be measured, an earlier table stays.
+        if (table["figure"] != 0).any():
             RESULTS.mkdir(exist_ok=True)
             table.assign(**machine()).to_csv(RESULTS / f"{name}.csv", index=False)
-        missed += int((table["ok"] == False).sum())  # noqa: E712 (a column of objects: True, False and nothing)
+
+        missed += int((table["ok"].isin([False])).sum())
     if missed:
         print(f"{missed} limit{'s' * (missed > 1)} missed", file=sys.stderr)
     return int(missed > 0)

@@ -1,4 +1,6 @@
-"""The alignment loss against the same through the N x N x M x M tensor, each in a process of its own."""
+"""The alignment loss against the same through the N x N x M x M tensor, each in a process of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def alignment_once(form: str) -> None:
     if form == "whole":
         module.pairwise_map = whole_tensor_map  # type: ignore[assignment]
     torch.manual_seed(0)
-    features = torch.randn(64, 512, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    features = (
+        torch.randn(64, 512, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    )
     learned, labels = LearnedMap(512), torch.arange(16).repeat_interleave(4)
 
     def work(features: Tensor, learned: nn.Module, labels: Tensor) -> None:
@@ -50,9 +54,19 @@ def alignment() -> list[Row]:
     return [
         row("alignment, N x N x M x M tensor: memory", found["whole"][1], "GB"),
         row("alignment, ours: memory", found["blocked"][1], "GB"),
-        row("alignment, ours: memory / that one tensor", found["blocked"][1] / whole, "times", "<= 0.125"),
+        row(
+            "alignment, ours: memory / that one tensor",
+            found["blocked"][1] / whole,
+            "times",
+            "<= 0.125",
+        ),
         row("alignment, tensor: time", found["whole"][0], "s"),
-        row("alignment, ours / tensor: time", found["blocked"][0] / found["whole"][0], "times", "<= 1"),
+        row(
+            "alignment, ours / tensor: time",
+            found["blocked"][0] / found["whole"][0],
+            "times",
+            "<= 1",
+        ),
     ]
 
 

@@ -1,7 +1,9 @@
-"""The plain form of both networks: METHOD computed eagerly, every operation by itself, one at a time.
+"""The plain form of both networks: METHOD computed eagerly, every operation by itself, one at a
+time.
 
-What the fast form is measured against and must equal. It shares the modules that hold the weights and
-nothing of how they are used inside a cell; pictures stay in PyTorch's own layout (N x C x H x W).
+What the fast form is measured against and must equal. It shares the modules that hold the weights
+and nothing of how they are used inside a cell; pictures stay in PyTorch's own layout (N x C x H x
+W).
 """
 
 from __future__ import annotations
@@ -86,9 +88,15 @@ class PlainMSINet(MSINet):
 
 
 PLAIN = {
-    MSINet: PlainMSINet, Cell: PlainCell, Light3x3: PlainLight, Pointwise: PlainPointwise, Norm: PlainNorm,
-    ChannelGate: PlainGate, CrossAttention: PlainAttention, MixedSlot: PlainSlot,
-}  # fmt: skip
+    MSINet: PlainMSINet,
+    Cell: PlainCell,
+    Light3x3: PlainLight,
+    Pointwise: PlainPointwise,
+    Norm: PlainNorm,
+    ChannelGate: PlainGate,
+    CrossAttention: PlainAttention,
+    MixedSlot: PlainSlot,
+}
 
 
 def plain(model: N) -> N:

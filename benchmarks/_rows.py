@@ -1,4 +1,6 @@
-"""What every benchmark hands back: rows of name, figure, unit, limit and whether the limit was kept."""
+"""What every benchmark hands back: rows of name, figure, unit, limit and whether the limit was
+kept.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ def verdict(figure: float, limit: str) -> bool | None:
 
 def row(name: str, figure: float, unit: str, limit: str = "") -> Row:
     figure = float(figure)
-    return {"name": name, "figure": figure, "unit": unit, "limit": limit, "ok": verdict(figure, limit)}
+    return {
+        "name": name,
+        "figure": figure,
+        "unit": unit,
+        "limit": limit,
+        "ok": verdict(figure, limit),
+    }
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -33,8 +41,8 @@ def seconds(work: Callable[[], Any]) -> float:
 def peak() -> float:
     """The most memory that this process has held, GB.
 
-    Linux keeps it for each program; what `getrusage` tells would begin with that of the process which
-    started this one.
+    Linux keeps it for each program; what `getrusage` tells would begin with that of the process
+    which started this one.
     """
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 

@@ -22,21 +22,29 @@ KINDS = {
 
 
 class Stopwatch(TorchDispatchMode):
-    """Seconds of each kind of work in a step, as it runs: a tracing profiler scatters its records through the
-    memory that the step's maps would be given again, and the step then waits for new pages."""
+    """Seconds of each kind of work in a step, as it runs: a tracing profiler scatters its records
+    through the memory that the step's maps would be given again, and the step then waits for new
+    pages."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: dict[str, float] = {}
 
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        return self.timed(function.name().removeprefix("aten::"), function, *arguments, **(options or {}))
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        return self.timed(
+            function.name().removeprefix("aten::"), function, *arguments, **(options or {})
+        )
 
     def timed(self, name: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         began = time.perf_counter()
         result = work(*arguments, **options)
         taken = time.perf_counter() - began
-        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "the rest")
+        kind = next(
+            (kind for kind, words in KINDS.items() if any(word in name for word in words)),
+            "the rest",
+        )
         self.times[kind] = self.times.get(kind, 0.0) + taken
         return result
 

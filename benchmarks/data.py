@@ -1,4 +1,5 @@
-"""How fast photographs become batches, against the usual per-image path. `python -m benchmarks.data`
+"""How fast photographs become batches, against the usual per-image path. `python -m
+benchmarks.data`
 
 The per-image path is what ReID code usually does: in `DataLoader` processes, each image is opened
 with PIL, resized, flipped, padded, cropped, turned into a tensor, normalised and erased by
@@ -57,12 +58,16 @@ class PerImage(Dataset):
             transforms.RandomCrop((HEIGHT, WIDTH)),
         ]
         if settings.jitters:
-            steps.append(transforms.ColorJitter(settings.brightness, settings.contrast, settings.saturation))
+            steps.append(
+                transforms.ColorJitter(settings.brightness, settings.contrast, settings.saturation)
+            )
         steps += [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
         if settings.erase:
             fill = list(settings.erase_fill)
             steps.append(
-                transforms.RandomErasing(settings.erase, settings.erase_area, settings.erase_aspect, fill)
+                transforms.RandomErasing(
+                    settings.erase, settings.erase_area, settings.erase_aspect, fill
+                )
             )
         self.transform = transforms.Compose(steps)
 
@@ -117,18 +122,23 @@ def paths_to_compare(
     def per_image(workers: int, most: int) -> float:
         dataset = PerImage([root / path for path in table["path"]], settings)
         return rate(
-            DataLoader(dataset, batch_sampler=sampler.epoch(0)[: most + 1], num_workers=workers), most
+            DataLoader(dataset, batch_sampler=sampler.epoch(0)[: most + 1], num_workers=workers),
+            most,
         )
 
     def ours(reader: ImageReader) -> Callable[[int, int], float]:
         def run(workers: int, most: int) -> float:
             return rate(
-                TrainBatches(reader, table["label"], sampler, settings, workers=workers).epoch(0), most
+                TrainBatches(reader, table["label"], sampler, settings, workers=workers).epoch(0),
+                most,
             )
 
         return run
 
-    return {"per image": per_image, **{f"cache {name}": ours(reader) for name, reader in readers.items()}}
+    return {
+        "per image": per_image,
+        **{f"cache {name}": ours(reader) for name, reader in readers.items()},
+    }
 
 
 def throughput(
@@ -150,8 +160,12 @@ def throughput(
             found: dict[str, list[float]] = {path: [] for path in paths}
             for _ in range(rounds):
                 for path, run in paths.items():
-                    found[path].append(run(count, 10 if path in ("per image", "cache none") else 60))
-            rows += [(name, path, count, float(np.median(values))) for path, values in found.items()]
+                    found[path].append(
+                        run(count, 10 if path in ("per image", "cache none") else 60)
+                    )
+            rows += [
+                (name, path, count, float(np.median(values))) for path, values in found.items()
+            ]
             shown = ", ".join(f"{path} {np.median(values):,.0f}" for path, values in found.items())
             print(f"{name}, {count} workers: {shown} images/s", flush=True)
     return pd.DataFrame(rows, columns=["augmentation", "path", "workers", "images_per_second"])
@@ -181,12 +195,16 @@ def plot(table: pd.DataFrame) -> Figure:
         for path, line in part.groupby("path", sort=False):
             axes.plot(line["workers"], line["images_per_second"], marker="o", label=path)
         axes.set(
-            title=f"augmentation {name} domain{'s' * (name == 'across')}", xlabel="workers", yscale="log"
+            title=f"augmentation {name} domain{'s' * (name == 'across')}",
+            xlabel="workers",
+            yscale="log",
         )
         axes.set_xticks(sorted(part["workers"].unique()))
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel("images a second")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False
+    )
     return figure
 
 
@@ -201,7 +219,12 @@ def ratios(rates: pd.DataFrame) -> list[Row]:
         ratio = wide.xs(name, level="path") / wide.xs("per image", level="path")
         for augmentation, line in ratio.iterrows():
             rows += [
-                row(f"{name} / per image, {augmentation}, {workers} workers", figure, "times", ">= 5")
+                row(
+                    f"{name} / per image, {augmentation}, {workers} workers",
+                    figure,
+                    "times",
+                    ">= 5",
+                )
                 for workers, figure in line.items()
             ]
     return rows
@@ -215,7 +238,9 @@ def run(
     rounds: int = 3,
 ) -> pd.DataFrame:
     """Both parts; about three minutes on two cores, 1.5 GB of disk. Draws the plot, too."""
-    warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: on purpose
+    warnings.filterwarnings(
+        "ignore", "This DataLoader will create"
+    )  # more workers than cores: on purpose
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         root, cache_dir = Path(scratch) / "pictures", Path(scratch) / "cache"
@@ -234,7 +259,9 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS)
-    parser.add_argument("--images", type=int, default=MARKET, help="in the cache that is built and timed")
+    parser.add_argument(
+        "--images", type=int, default=MARKET, help="in the cache that is built and timed"
+    )
     parser.add_argument("--sample", type=int, default=4096, help="images that batches are made of")
     parser.add_argument("--workers", type=int, nargs="+", default=(0, 1, 2, 4))
     parser.add_argument("--rounds", type=int, default=3)

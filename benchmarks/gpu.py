@@ -1,6 +1,8 @@
-"""Training and search at full size on a GPU, against the plain form, the input pipeline and the memory's bandwidth.
+"""Training and search at full size on a GPU, against the plain form, the input pipeline and the
+memory's bandwidth.
 
-Without a GPU it says so and measures nothing; `measure` runs on any device, small sizes on a CPU included.
+Without a GPU it says so and measures nothing; `measure` runs on any device, small sizes on a CPU
+included.
 """
 
 from __future__ import annotations
@@ -26,22 +28,17 @@ from benchmarks._plain import plain
 from benchmarks._rows import Row, row, seconds
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig, TrainConfig
-from msinet_core.data import (
-    Augmentation,
-    IdentitySampler,
-    TrainBatches,
-    generate,
-    load_dataset,
-    open_images,
-)
-from msinet_core.loop import Replayed, autocast, descent, memory_format
+from msinet_core.data import Augmentation, IdentitySampler, TrainBatches, load_dataset, open_images
 from msinet_core.models import MSINet, Supernet
 from msinet_core.models.compiling import compile_network
 from msinet_core.models.rounding import rounded_products
-from msinet_core.search.bilevel import bilevel_step, optimizers
+from msinet_core.runs.devices import autocast, descent, memory_format
+from msinet_core.runs.replaying import Replayed
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.search.replaying import ReplayedPasses
+from msinet_core.search.twin_search import bilevel_step, optimizers
 from msinet_core.training.losses import training_loss
+from msinet_lab.synthetic import generate
 
 MSMT17_TRAIN = 32_621  # images; the default twins split gives a search's train side 7 / 12 of them
 TRAIN_SHARE = 7 / 12
@@ -61,7 +58,9 @@ class Size:
 
 
 class CountBytes(TorchDispatchMode):
-    """Adds up the bytes that every operation reads and writes: what memory must move if nothing is fused."""
+    """Adds up the bytes that every operation reads and writes: what memory must move if nothing is
+    fused.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +69,11 @@ class CountBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if not func.is_view:
-            self.total += sum(t.numel() * t.element_size() for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor))
+            self.total += sum(
+                t.numel() * t.element_size()
+                for t in tree_leaves((args, kwargs, out))
+                if isinstance(t, Tensor)
+            )
         return out
 
 
@@ -133,7 +136,10 @@ def training_step(form: Form, labels: Tensor) -> Callable[[], None]:
 def search_step(form: Form, labels: Tensor) -> Callable[[], None]:
     """A bilevel step, the same batch on both sides."""
     supernet, batch = cast(Supernet, form.network), (form.images, labels)
-    memories = [ContrastiveMemory(len(labels.unique()), supernet.feature_length, device=labels.device) for _ in range(2)]
+    memories = [
+        ContrastiveMemory(len(labels.unique()), supernet.feature_length, device=labels.device)
+        for _ in range(2)
+    ]
     pair = optimizers(supernet, SearchConfig())
 
     one_pass = ReplayedPasses(supernet) if form.replayed else None
@@ -146,12 +152,17 @@ def search_step(form: Form, labels: Tensor) -> Callable[[], None]:
 
 
 def training_rows(device: torch.device, size: Size, count: int) -> Iterator[Row]:
-    """Plain float32, ours in float32 and bf16, and compiled, with images a second, memory and bandwidth."""
+    """Plain float32, ours in float32 and bf16, and compiled, with images a second, memory and
+    bandwidth.
+    """
     torch.manual_seed(0)
     model = MSINet(PAPER_GENOTYPE, count // 4, size.channels)
     images = torch.randn(count, 3, size.height, size.width, device=device)
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
-    ours, last = memory_format(copy.deepcopy(model)), images.contiguous(memory_format=torch.channels_last)
+    ours, last = (
+        memory_format(copy.deepcopy(model)),
+        images.contiguous(memory_format=torch.channels_last),
+    )
     forms: dict[str, Form] = {
         "plain": Form(plain(model), images),
         "plain, TF32": Form(plain(copy.deepcopy(model)), images, rounded=True),
@@ -171,12 +182,19 @@ def training_rows(device: torch.device, size: Size, count: int) -> Iterator[Row]
         rates[name], found = form_rows(what, form, labels, size.rounds)
         yield from found
         if name != "plain":
-            yield row(f"{what} / plain", rates[name] / rates["plain"], "times", ">= 3" if name == FASTEST else "")
+            yield row(
+                f"{what} / plain",
+                rates[name] / rates["plain"],
+                "times",
+                ">= 3" if name == FASTEST else "",
+            )
         form.network.cpu()  # the next form has the memory for itself
 
 
 def compiled(form: Form) -> Form | None:
-    """The same compiled, with the bytes that its kernels read and write as the compiler counts them where it is asked to."""
+    """The same compiled, with the bytes that its kernels read and write as the compiler counts them
+    where it is asked to.
+    """
     log = logging.getLogger("torch._inductor.compile_fx.__inductor_metrics")
     log.setLevel(logging.INFO)  # it counts for this log alone,
     log.addFilter(lambda record: False)  # which nobody wants to read
@@ -201,7 +219,13 @@ def form_rows(what: str, form: Form, labels: Tensor, rounds: int) -> tuple[float
         with CountBytes() as counter:
             training_step(replace(form, replayed=False), labels)()
         moved = counter.total
-    rows.append(row(f"{what}: bytes moved / bandwidth", moved * speed / count / 1e9 / bandwidth(device), "share"))
+    rows.append(
+        row(
+            f"{what}: bytes moved / bandwidth",
+            moved * speed / count / 1e9 / bandwidth(device),
+            "share",
+        )
+    )
     return speed, rows
 
 
@@ -209,18 +233,23 @@ def bandwidth(device: torch.device) -> float:
     """GB a second that a large copy reads and writes."""
     source = torch.empty(1 << (28 if device.type == "cuda" else 24), device=device)
     target = torch.empty_like(source)
-    work = lambda: target.copy_(source)  # noqa: E731
-    return 2 * source.numel() * 4 / 1e9 * rate(work, 1, device, 5)
+    copies = rate(lambda: target.copy_(source), 1, device, 5)
+    return 2 * source.numel() * 4 / 1e9 * copies
 
 
 def search_rows(device: torch.device, size: Size) -> Iterator[Row]:
     """The bilevel step, and what an epoch at MSMT17's size would take at that speed."""
     count = size.batches[0]
     supernet = memory_format(Supernet(size.channels)).to(device).train()
-    images = torch.randn(count, 3, size.height, size.width, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(count, 3, size.height, size.width, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
     forms: dict[str, Form] = {
-        "plain": Form(plain(copy.deepcopy(supernet)).to(memory_format=torch.contiguous_format), images.contiguous()),
+        "plain": Form(
+            plain(copy.deepcopy(supernet)).to(memory_format=torch.contiguous_format),
+            images.contiguous(),
+        ),
         "fp32": Form(supernet, images),
         "bf16": Form(supernet, images, half=True),
         "bf16, replayed": Form(supernet, images, half=True, replayed=True),
@@ -233,12 +262,21 @@ def search_rows(device: torch.device, size: Size) -> Iterator[Row]:
         what = f"search, {size.height} x {size.width}, batch {count}, {name}"
         found = rate(search_step(form, labels), 2 * count, device, size.rounds)
         yield row(what, found, "images/s of both sides")
-        yield row(f"{what}: an epoch at MSMT17's size, extrapolated", 2 * TRAIN_SHARE * MSMT17_TRAIN / found, "s")
+        yield row(
+            f"{what}: an epoch at MSMT17's size, extrapolated",
+            2 * TRAIN_SHARE * MSMT17_TRAIN / found,
+            "s",
+        )
 
 
 def pipeline_rows(device: torch.device, size: Size, folder: Path) -> list[Row]:
-    """Augmented batches from the cache, pinned and copied, with nothing else to do: the input's own limit."""
-    dataset = load_dataset("market1501", generate("people", folder, train_identities=32, test_identities=2, progress=False))
+    """Augmented batches from the cache, pinned and copied, with nothing else to do: the input's own
+    limit.
+    """
+    dataset = load_dataset(
+        "market1501",
+        generate("people", folder, train_identities=32, test_identities=2, progress=False),
+    )
     table, count = dataset.train, size.batches[0]
     reader = open_images(table, dataset.root, size.height, size.width, cache="memory")
     sampler = IdentitySampler(table["identity"], count // 4, 4, 0, cameras=table["camera"])
@@ -248,8 +286,16 @@ def pipeline_rows(device: torch.device, size: Size, folder: Path) -> list[Row]:
     times = []
     for epoch in range(4):
         wait(device)
-        times.append(seconds(lambda epoch=epoch: [wait(device) for _ in batches.epoch(epoch)]) / len(batches))
-    return [row(f"input, {size.height} x {size.width}, batch {count}, 4 threads", count / min(times), "images/s")]
+        times.append(
+            seconds(lambda epoch=epoch: [wait(device) for _ in batches.epoch(epoch)]) / len(batches)
+        )
+    return [
+        row(
+            f"input, {size.height} x {size.width}, batch {count}, 4 threads",
+            count / min(times),
+            "images/s",
+        )
+    ]
 
 
 def measure(device: torch.device, size: Size) -> Iterator[Row]:

@@ -1,10 +1,12 @@
-"""A search and a training, struck down at random moments and resumed each time, against undisturbed ones.
+"""A search and a training, struck down at random moments and resumed each time, against undisturbed
+ones.
 
     python -m benchmarks.kill --kills 20 --signal KILL
 
-Needs Linux (/proc). Prints how often each was struck, and where, and ends with status 1 unless every run that was
-struck ends in the same bits as the undisturbed one: weights, alpha, optimisers, memories, history, genotype and
-metrics. Each run is forked from this process, which has torch loaded, so that a stroke costs no start.
+Needs Linux (/proc). Prints how often each was struck, and where, and ends with status 1 unless
+every run that was struck ends in the same bits as the undisturbed one: weights, alpha, optimisers,
+memories, history, genotype and metrics. Each run is forked from this process, which has torch
+loaded, so that a stroke costs no start.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ import torch
 from PIL import Image
 
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
-from msinet_core.loop import Stopped
-from msinet_core.runs import RunFolder
+from msinet_core.errors import Stopped
+from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
 from msinet_core.training import train
 
@@ -41,7 +43,9 @@ Start = Callable[..., RunFolder]
 
 
 def photographs(root: Path, identities: int = 12, images: int = 4) -> Path:
-    """A manifest of noisy coloured squares, 32 x 32, two cameras; half of the identities are for testing."""
+    """A manifest of noisy coloured squares, 32 x 32, two cameras; half of the identities are for
+    testing.
+    """
     rng = np.random.default_rng(0)
     rows = []
     root.mkdir(parents=True)
@@ -52,16 +56,29 @@ def photographs(root: Path, identities: int = 12, images: int = 4) -> Path:
             Image.fromarray(pixels).save(root / f"{identity}_{number}.png")
             split = "train" if identity < identities // 2 else "query" if number < 2 else "gallery"
             rows.append((f"{identity}_{number}.png", identity, number % 2, split))
-    pd.DataFrame(rows, columns=["path", "identity", "camera", "split"]).to_csv(root / "manifest.csv", index=False)
+    pd.DataFrame(rows, columns=["path", "identity", "camera", "split"]).to_csv(
+        root / "manifest.csv", index=False
+    )
     return root
 
 
 def tasks(root: Path, epochs: int) -> dict[str, tuple[Start, RunConfig]]:
-    """A search and a training of a few seconds, with a checkpoint after every second or fourth step."""
+    """A search and a training of a few seconds, with a checkpoint after every second or fourth
+    step.
+    """
     shared: dict[str, Any] = {
-        "root": str(root), "height": 32, "width": 32, "channels": (16, 16, 16, 16), "epochs": epochs,
-        "identities_per_batch": 2, "images_per_identity": 2, "device": "cpu", "workers": 0, "pad": 2, "cache": "memory",
-    }  # fmt: skip
+        "root": str(root),
+        "height": 32,
+        "width": 32,
+        "channels": (16, 16, 16, 16),
+        "epochs": epochs,
+        "identities_per_batch": 2,
+        "images_per_identity": 2,
+        "device": "cpu",
+        "workers": 0,
+        "pad": 2,
+        "cache": "memory",
+    }
     return {
         "search": (search, SearchConfig(**shared, overlap=1.0)),
         "train": (train, TrainConfig(**shared, alignment="pos", evaluate_every=2)),
@@ -87,7 +104,9 @@ def fork(start: Start, config: RunConfig, folder: Path) -> int:
 
 
 def busy(child: int) -> float:
-    """Seconds of processor time that a child has had (on Linux): moments then do not depend on what else runs."""
+    """Seconds of processor time that a child has had (on Linux): moments then do not depend on what
+    else runs.
+    """
     return int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) / 1e9
 
 
@@ -103,7 +122,9 @@ def strike(child: int, number: int, after: float) -> bool:
         time.sleep(0.001)
     os.kill(child, number)
     _, status = os.waitpid(child, 0)
-    if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == number):  # SIGTERM, too, while it is still starting
+    if not (
+        os.WIFSIGNALED(status) and os.WTERMSIG(status) == number
+    ):  # SIGTERM, too, while it is still starting
         _require_success(status)
     return True
 
@@ -120,15 +141,22 @@ def outcome(folder: Path) -> dict[str, Any]:
     state = {name: value for name, value in checkpoint.state.items() if name != "history_bytes"}
     lines = [{k: v for k, v in line.items() if k not in MEASURED} for line in run.lines()]
     return {
-        "weights": checkpoint.weights, "state": state, "history": json.dumps(lines), "genotype": str(run.genotype()),
-        "metrics": run.metrics(), "finished": run.finished, "files": sorted(p.name for p in folder.iterdir()),
-    }  # fmt: skip
+        "weights": checkpoint.weights,
+        "state": state,
+        "history": json.dumps(lines),
+        "genotype": str(run.genotype()),
+        "metrics": run.metrics(),
+        "finished": run.finished,
+        "files": sorted(p.name for p in folder.iterdir()),
+    }
 
 
 def difference(one: Any, other: Any, name: str = "") -> str | None:
     """Where two values differ in a bit or more; None where they do not."""
     if isinstance(one, torch.Tensor):
-        same = isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        same = (
+            isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        )
         return None if same else name
     if isinstance(one, dict) and isinstance(other, dict):
         if one.keys() != other.keys():
@@ -137,14 +165,28 @@ def difference(one: Any, other: Any, name: str = "") -> str | None:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         if len(one) != len(other):
             return name
-        return next((d for k, pair in enumerate(zip(one, other, strict=True)) if (d := difference(*pair, f"{name}/{k}"))), None)
+        return next(
+            (
+                d
+                for k, pair in enumerate(zip(one, other, strict=True))
+                if (d := difference(*pair, f"{name}/{k}"))
+            ),
+            None,
+        )
     return None if one == other else name
 
 
 def torment(
-    start: Start, config: RunConfig, folder: Path, strokes: int, signals: Sequence[int], rng: random.Random
+    start: Start,
+    config: RunConfig,
+    folder: Path,
+    strokes: int,
+    signals: Sequence[int],
+    rng: random.Random,
 ) -> dict[str, Any]:
-    """Run undisturbed, then again and again with strokes at random moments, until there were enough."""
+    """Run undisturbed, then again and again with strokes at random moments, until there were
+    enough.
+    """
     _, status, used = os.wait4(fork(start, config, folder / "whole"), 0)
     _require_success(status)
     duration = used.ru_utime + used.ru_stime
@@ -158,12 +200,22 @@ def torment(
             if not strike(fork(start, config, current), number, rng.uniform(0, 0.7 * duration)):
                 break
             places.append(len(RunFolder(current).lines()))
-        _require_success(os.waitpid(fork(start, config, current), 0)[1])  # a finished run is left as it is
+        _require_success(
+            os.waitpid(fork(start, config, current), 0)[1]
+        )  # a finished run is left as it is
         differing = difference(expected, outcome(current))
         if differing:
-            raise SystemExit(f"{config.KIND}: {differing} differs from the undisturbed run after strokes at {places}")
+            raise SystemExit(
+                f"{config.KIND}: {differing} differs from the undisturbed run after strokes at {places}"
+            )
         runs += 1
-    return {"kind": config.KIND, "strokes": len(places), "runs": runs, "seconds": round(duration, 2), "at": places}
+    return {
+        "kind": config.KIND,
+        "strokes": len(places),
+        "runs": runs,
+        "seconds": round(duration, 2),
+        "at": places,
+    }
 
 
 def main() -> None:
@@ -180,11 +232,19 @@ def main() -> None:
         for name, (start, config) in tasks(root, 1).items():  # loads what torch loads late
             start(config, Path(place) / f"warm {name}", progress=False)
         for name, (start, config) in tasks(root, options.epochs).items():
-            found = torment(start, config, Path(place) / name, options.kills, signals, random.Random(options.seed))
+            found = torment(
+                start,
+                config,
+                Path(place) / name,
+                options.kills,
+                signals,
+                random.Random(options.seed),
+            )
             print(
                 f"{found['kind']}: {found['strokes']} times {' or '.join(names)} in {found['runs']} runs of {found['seconds']} s "
-                f"of processor time, when the history had {found['at']} lines: all bits equal", flush=True,
-            )  # fmt: skip
+                f"of processor time, when the history had {found['at']} lines: all bits equal",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Ranking, re-ranking, embedding and large galleries against the bare matrix product and the usual code.
+"""Ranking, re-ranking, embedding and large galleries against the bare matrix product and the usual
+code.
 
-`python -m benchmarks.retrieval PART` measures one part in this process; `run()` measures every part in
-a fresh process of its own, so that each peak of memory is its own. Features are generated: identities
-are random directions, photographs lie around them. Compiled code is warmed up first.
+`python -m benchmarks.retrieval PART` measures one part in this process; `run()` measures every part
+in a fresh process of its own, so that each peak of memory is its own. Features are generated:
+identities are random directions, photographs lie around them. Compiled code is warmed up first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MARKET = {"queries": 3_368, "gallery": 15_913, "identities": 751, "cameras": 6}
 MSMT17 = {"queries": 11_659, "gallery": 82_161, "identities": 3_060, "cameras": 15}
 
 
-def crowd(queries: int, gallery: int, identities: int, cameras: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+def crowd(
+    queries: int, gallery: int, identities: int, cameras: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Features of queries and gallery (float32), and the labels as `rank` takes them."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((identities, LENGTH), dtype=np.float32)
@@ -39,7 +42,11 @@ def crowd(queries: int, gallery: int, identities: int, cameras: int, seed: int =
         return features
 
     who = [rng.integers(0, identities, count) for count in (queries, gallery)]
-    return around(who[0]), around(who[1]), [*who, *(rng.integers(0, cameras, count) for count in (queries, gallery))]
+    return (
+        around(who[0]),
+        around(who[1]),
+        [*who, *(rng.integers(0, cameras, count) for count in (queries, gallery))],
+    )
 
 
 # -- ranking -------------------------------------------------------------------------------------
@@ -61,7 +68,9 @@ def ranking(name: str, size: dict[str, int], rounds: int) -> list[Row]:
 
     query, gallery, labels = crowd(**size)
     tensors = torch.from_numpy(query), torch.from_numpy(gallery)
-    rank(query[:50], gallery[:500], labels[0][:50], labels[1][:500], labels[2][:50], labels[3][:500])
+    rank(
+        query[:50], gallery[:500], labels[0][:50], labels[1][:500], labels[2][:50], labels[3][:500]
+    )
     before = peak()
     whole, bare = [seconds(lambda: rank(query, gallery, *labels))], []
     memory = peak() - before
@@ -80,7 +89,9 @@ def ranking(name: str, size: dict[str, int], rounds: int) -> list[Row]:
 # -- re-ranking ----------------------------------------------------------------------------------
 
 
-def dense_rerank(query: np.ndarray, gallery: np.ndarray, k1: int = 20, k2: int = 6, share: float = 0.3) -> np.ndarray:
+def dense_rerank(
+    query: np.ndarray, gallery: np.ndarray, k1: int = 20, k2: int = 6, share: float = 0.3
+) -> np.ndarray:
     """The definition with full matrices, as it is usually written in numpy."""
     features = np.concatenate([query, gallery])
     features = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -131,7 +142,12 @@ def rerank_growth() -> list[Row]:
         rows += [
             row(f"rerank, {count:,} images: ours", ours, "s"),
             row(f"rerank, {count:,} images: dense numpy", dense, "s"),
-            row(f"rerank, {count:,} images: dense / ours", dense / ours, "times", ">= 10" if count == 8_000 else ""),
+            row(
+                f"rerank, {count:,} images: dense / ours",
+                dense / ours,
+                "times",
+                ">= 10" if count == 8_000 else "",
+            ),
         ]
     names = ("ours", "dense numpy")
     for place, name in enumerate(names):
@@ -184,7 +200,9 @@ def available_memory() -> float:
 
 
 def embedding() -> list[Row]:
-    """Images a second at 128 x 64, batches of 64: the plain network in evaluation mode, and `embed`."""
+    """Images a second at 128 x 64, batches of 64: the plain network in evaluation mode, and
+    `embed`.
+    """
     from msinet_core import PAPER_GENOTYPE
     from msinet_core.models import MSINet
     from msinet_core.retrieval.fast import fast
@@ -215,14 +233,21 @@ def embedding() -> list[Row]:
         row("embed, 128 x 64: plain network", rate["plain"], "images/s"),
         row("embed, 128 x 64: folded, channels-last", rate["fast"], "images/s"),
         row("embed, 128 x 64: folded / plain", rate["fast"] / rate["plain"], "times", ">= 1.7"),
-        row("embed, 128 x 64: largest difference of folded features", error, "of the largest", "<= 1e-4"),
+        row(
+            "embed, 128 x 64: largest difference of folded features",
+            error,
+            "of the largest",
+            "<= 1e-4",
+        ),
         row("embed, 128 x 64: bf16", rate["bf16"], "images/s"),
         row(
             f"embed, 128 x 64: bf16 / plain ({'native' if native else 'this processor has no bf16 instructions'})",
-            rate["bf16"] / rate["plain"], "times", ">= 4.5" if native else "",
+            rate["bf16"] / rate["plain"],
+            "times",
+            ">= 4.5" if native else "",
         ),
         row("embed, 128 x 64: least cosine of bf16 features", cosine, "", ">= 0.999"),
-    ]  # fmt: skip
+    ]
 
 
 def has_bfloat16() -> bool:
@@ -247,8 +272,8 @@ def identity_of(rows: np.ndarray) -> np.ndarray:
 def million_block(first: int, last: int, seed: int) -> np.ndarray:
     """Rows of a gallery of a million: 50,000 identities, 20 photographs each.
 
-    Trained features fill a space of far fewer dimensions than they have numbers: here identities are
-    points in 32, photographs scatter around them there, and a little in all 768.
+    Trained features fill a space of far fewer dimensions than they have numbers: here identities
+    are points in 32, photographs scatter around them there, and a little in all 768.
     """
     fixed = np.random.default_rng(0)
     spread = fixed.standard_normal((LATENT, LENGTH), dtype=np.float32) / np.sqrt(LATENT)
@@ -264,8 +289,12 @@ def million(folder: Path) -> list[Row]:
     from msinet_core.retrieval import write_store
 
     rows = np.arange(MILLION)
-    table = pd.DataFrame({"identity": identity_of(rows), "camera": rows // (MILLION // PER_IDENTITY) % 6})
-    blocks = (million_block(start, min(start + 50_000, MILLION), 1) for start in range(0, MILLION, 50_000))
+    table = pd.DataFrame(
+        {"identity": identity_of(rows), "camera": rows // (MILLION // PER_IDENTITY) % 6}
+    )
+    blocks = (
+        million_block(start, min(start + 50_000, MILLION), 1) for start in range(0, MILLION, 50_000)
+    )
     write_store(folder / "store", table, blocks, {})
     found = []
     for way in ("exact", "approximate", "sharded"):
@@ -277,9 +306,12 @@ def million_search(way: str, folder: Path) -> list[Row]:
     from msinet_core.retrieval import Found, GalleryIndex, open_store, search_store
 
     chosen = np.arange(QUERIES) * 17
-    query, labels = million_block(0, 17 * QUERIES, 2)[chosen], (identity_of(chosen), np.zeros(QUERIES, int))
+    query, labels = (
+        million_block(0, 17 * QUERIES, 2)[chosen],
+        (identity_of(chosen), np.zeros(QUERIES, int)),
+    )
     store = open_store(folder / "store")
-    store.table  # noqa: B018 (reads it now)
+    _ = store.table  # read before the clock starts
     before, name = resident(), f"top-{TOP} of {QUERIES:,} queries in {MILLION:,} images, {way}"
     result: list[Found] = []
     if way == "sharded":
@@ -287,9 +319,21 @@ def million_search(way: str, folder: Path) -> list[Row]:
         rows = [row(f"{name}: search", spent, "s")]
     else:
         built: list[GalleryIndex] = []
-        rows = [row(f"{name}: build", seconds(lambda: built.append(GalleryIndex.build(store, kind=way))), "s")]  # type: ignore[arg-type]
+        rows = [
+            row(
+                f"{name}: build",
+                seconds(lambda: built.append(GalleryIndex.build(store, kind=way))),
+                "s",
+            )
+        ]  # type: ignore[arg-type]
         built[0].search(query[:10], TOP)
-        rows.append(row(f"{name}: search", seconds(lambda: result.append(built[0].search(query, TOP, *labels))), "s"))
+        rows.append(
+            row(
+                f"{name}: search",
+                seconds(lambda: result.append(built[0].search(query, TOP, *labels))),
+                "s",
+            )
+        )
     rows.append(row(f"{name}: memory held", resident() - before, "GB"))
     exact = folder / "exact.npy"
     if way == "exact":
@@ -325,7 +369,9 @@ def million_in_scratch() -> list[Row]:
 def measured(part: str, *arguments: str) -> list[Row]:
     """The rows of a part, from a fresh process."""
     command = [sys.executable, "-m", "benchmarks.retrieval", part, *arguments, "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

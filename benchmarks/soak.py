@@ -1,10 +1,11 @@
-"""A search with a panel on its folder for minutes: memory and open files of both processes must not grow.
+"""A search with a panel on its folder for minutes: memory and open files of both processes must not
+grow.
 
     python -m benchmarks.soak --minutes 10
 
-Needs Linux (/proc) and the extra `lab`. Prints a line every so often, then for each process the slope of its memory
-after a warm-up, and the change of its open files; ends with status 1 above the limits. The
-history that the panel reads grows all the while, by a line an epoch and one a step.
+Needs Linux (/proc) and the extra `lab`. Prints a line every so often, then for each process the
+slope of its memory after a warm-up, and the change of its open files; ends with status 1 above the
+limits. The history that the panel reads grows all the while, by a line an epoch and one a step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.kill import photographs
-from msinet_core.panels import RunPanel
+from msinet_lab.panels import RunPanel
 
 MOST_MB_PER_MINUTE = 1.0  # a leak of a redraw's picture, 50 kB once a second, would be three
 MOST_FILES = 2
@@ -47,14 +48,17 @@ def samples(panel: RunPanel, search: int, minutes: float) -> np.ndarray:
             minute, mb, files, own_mb, own_files = rows[-1]
             print(
                 f"{minute:5.1f} min   search {mb:7.1f} MB {files:3d} files   panel {own_mb:7.1f} MB {own_files:3d} files   "
-                f"epoch {panel.bar.value}", flush=True,
-            )  # fmt: skip
+                f"epoch {panel.bar.value}",
+                flush=True,
+            )
         time.sleep(INTERVAL)
     return np.array(rows)
 
 
 def steady_slope(minutes: np.ndarray, values: np.ndarray) -> float:
-    """Per minute: the median slope of all pairs of samples (Theil and Sen), which a single jump of an allocator moves little."""
+    """Per minute: the median slope of all pairs of samples (Theil and Sen), which a single jump of
+    an allocator moves little.
+    """
     first, last = np.triu_indices(len(minutes), 1)
     return float(np.median((values[last] - values[first]) / (minutes[last] - minutes[first])))
 
@@ -81,16 +85,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         root = photographs(Path(place) / "photographs", identities=60, images=8)
         command = [
-            "search", "--root", str(root), "--height", "64", "--width", "32", "--channels", "16", "64", "64", "64",
-            "--epochs", str(TOO_MANY), "--identities-per-batch", "8", "--images-per-identity", "4", "--device", "cpu",
+            "search",
+            "--root",
+            str(root),
+            "--height",
+            "64",
+            "--width",
+            "32",
+            "--channels",
+            "16",
+            "64",
+            "64",
+            "64",
+            "--epochs",
+            str(TOO_MANY),
+            "--identities-per-batch",
+            "8",
+            "--images-per-identity",
+            "4",
+            "--device",
+            "cpu",
             "--quiet",
-        ]  # fmt: skip
+        ]
         panel = RunPanel(Path(place) / "run", command, poll=1.0)
         panel.start()
         try:
             while len(panel.run.epochs()) < WARM_UP:
                 if not panel.alive:
-                    raise SystemExit(f"the search ended by itself: {(Path(place) / 'run/terminal.txt').read_text()}")
+                    raise SystemExit(
+                        f"the search ended by itself: {(Path(place) / 'run/terminal.txt').read_text()}"
+                    )
                 time.sleep(0.2)
             pid = panel.run.writer_pid()
             assert pid is not None

@@ -1,7 +1,8 @@
 """Training step, search step and alignment, against the plain form of the same computation.
 
-`python -m benchmarks.step PART` measures one part. Both forms run in one process, turn by turn, on the
-same generated batch (128 x 64, 32 images); the median of the ratios of neighbouring turns counts.
+`python -m benchmarks.step PART` measures one part. Both forms run in one process, turn by turn, on
+the same generated batch (128 x 64, 32 images); the median of the ratios of neighbouring turns
+counts.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from benchmarks._rows import Row, row, seconds
 from benchmarks._stopwatch import KINDS, Stopwatch, Work
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig
-from msinet_core.loop import keep_freed_memory, memory_format
 from msinet_core.models import MSINet, Supernet
-from msinet_core.search.bilevel import bilevel_step, optimizers
+from msinet_core.runs.devices import keep_freed_memory, memory_format
 from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.search.twin_search import bilevel_step, optimizers
 from msinet_core.training.losses import training_loss
 
 IDENTITIES, EACH, HEIGHT, WIDTH = 8, 4, 128, 64
@@ -41,7 +42,9 @@ def batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return images.to(dtype), torch.arange(IDENTITIES).repeat_interleave(EACH)
 
 
-def training_step(model: nn.Module, half: bool = False, rate: float = 6.5e-4, copied: bool = True) -> Work:
+def training_step(
+    model: nn.Module, half: bool = False, rate: float = 6.5e-4, copied: bool = True
+) -> Work:
     """A step of training as `msinet train` makes it; `half` computes in bf16 where that is safe."""
     model = (copy.deepcopy(model) if copied else model).train()
     images, labels = batch()
@@ -62,8 +65,12 @@ def training_step(model: nn.Module, half: bool = False, rate: float = 6.5e-4, co
     return step
 
 
-def search_step(supernet: Supernet, dtype: torch.dtype = torch.float32, simple: bool = False) -> Work:
-    """A bilevel step. `simple` differentiates every parameter on both sides, and uses what it needs."""
+def search_step(
+    supernet: Supernet, dtype: torch.dtype = torch.float32, simple: bool = False
+) -> Work:
+    """A bilevel step. `simple` differentiates every parameter on both sides, and uses what it
+    needs.
+    """
     supernet = copy.deepcopy(supernet).to(dtype).train()
     images, labels = batch(dtype)
     if not simple:
@@ -76,12 +83,16 @@ def search_step(supernet: Supernet, dtype: torch.dtype = torch.float32, simple: 
     def step() -> float:
         if simple:
             return _simple_bilevel_step(supernet, pair, memories, images, labels)
-        return bilevel_step(supernet, *pair, *memories, (images, labels), (images, labels)).train_loss
+        return bilevel_step(
+            supernet, *pair, *memories, (images, labels), (images, labels)
+        ).train_loss
 
     return step
 
 
-def _simple_bilevel_step(supernet: Any, pair: Any, memories: Any, images: Tensor, labels: Tensor) -> float:
+def _simple_bilevel_step(
+    supernet: Any, pair: Any, memories: Any, images: Tensor, labels: Tensor
+) -> float:
     """The step as a straightforward program makes it: backward through everything, twice."""
     loss = torch.zeros(())
     for optimizer, memory in zip(reversed(pair), reversed(memories), strict=True):
@@ -106,8 +117,13 @@ def compared(forms: dict[str, Work], rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def rows_of(what: str, times: dict[str, list[float]], limits: dict[str, str], images: int) -> list[Row]:
-    rows = [row(f"{what}, {name}", images / statistics.median(t), "images/s") for name, t in times.items()]
+def rows_of(
+    what: str, times: dict[str, list[float]], limits: dict[str, str], images: int
+) -> list[Row]:
+    rows = [
+        row(f"{what}, {name}", images / statistics.median(t), "images/s")
+        for name, t in times.items()
+    ]
     for name, limit in limits.items():
         ratios = [one / two for one, two in zip(times["plain"], times[name], strict=True)]
         rows.append(row(f"{what}, {name} / plain", statistics.median(ratios), "times", limit))
@@ -130,10 +146,11 @@ def on_one_thread(work: Work, steps: int) -> list[float]:
 
 
 def apart(model: nn.Module) -> float:
-    """How far the two forms' losses are apart along 20 steps, at most, each time from the same weights.
+    """How far the two forms' losses are apart along 20 steps, at most, each time from the same
+    weights.
 
-    Left to themselves, even the plain form on one thread and on two come apart within a few steps: the
-    gradients of a deep network with batch norm are exact to a few percent in fp32, not better.
+    Left to themselves, even the plain form on one thread and on two come apart within a few steps:
+    the gradients of a deep network with batch norm are exact to a few percent in fp32, not better.
     """
     one = plain(model).train()
     step = training_step(one, copied=False)
@@ -142,7 +159,9 @@ def apart(model: nn.Module) -> float:
     for _ in range(20):
         two = memory_format(copy.deepcopy(model)).train()
         two.load_state_dict(one.state_dict())
-        ours = training_loss(two(images.contiguous(memory_format=torch.channels_last)), labels).total
+        ours = training_loss(
+            two(images.contiguous(memory_format=torch.channels_last)), labels
+        ).total
         theirs = step()
         largest = max(largest, abs(float(ours.detach()) - theirs) / theirs)
     return largest
@@ -153,16 +172,33 @@ def train() -> list[Row]:
     torch.manual_seed(0)
     model = MSINet(PAPER_GENOTYPE, 64)
     ours = memory_format(copy.deepcopy(model))
-    forms = {"plain": training_step(plain(model)), "fp32": training_step(ours), "bf16": training_step(ours, half=True)}
+    forms = {
+        "plain": training_step(plain(model)),
+        "fp32": training_step(ours),
+        "bf16": training_step(ours, half=True),
+    }
     losses = {name: [forms[name]() for _ in range(20)] for name in ("plain", "fp32")}
     losses["on one thread"] = on_one_thread(training_step(plain(model)), 20)
     times = compared(forms, 20)
     half = ">= 2.5" if torch.cpu._is_avx512_bf16_supported() else ""
     return [
         *rows_of("training step", times, {"fp32": ">= 1.5", "bf16": half}, IDENTITIES * EACH),
-        row("training step, fp32: losses along 20 steps apart, from the same weights", apart(model), "relative", "<= 0.001"),
-        row("training step, fp32: losses of 20 steps apart, left to themselves", farthest(losses["plain"], losses["fp32"]), "relative"),
-        row("training step, plain, on one thread and on two: the same", farthest(losses["plain"], losses["on one thread"]), "relative"),
+        row(
+            "training step, fp32: losses along 20 steps apart, from the same weights",
+            apart(model),
+            "relative",
+            "<= 0.001",
+        ),
+        row(
+            "training step, fp32: losses of 20 steps apart, left to themselves",
+            farthest(losses["plain"], losses["fp32"]),
+            "relative",
+        ),
+        row(
+            "training step, plain, on one thread and on two: the same",
+            farthest(losses["plain"], losses["on one thread"]),
+            "relative",
+        ),
     ]
 
 
@@ -175,14 +211,20 @@ def search() -> list[Row]:
     found = rows_of("bilevel step", compared(forms, 12), {"fp32": ">= 1.6"}, 2 * IDENTITIES * EACH)
     small = Supernet((16, 32, 48, 64))
     exact = [
-        search_step(plain(small), torch.float64, simple=True), search_step(memory_format(small), torch.float64),
-    ]  # fmt: skip
+        search_step(plain(small), torch.float64, simple=True),
+        search_step(memory_format(small), torch.float64),
+    ]
     apart = max(abs(exact[0]() - exact[1]()) for _ in range(3))
-    return [*found, row("bilevel step, float64: losses of 3 steps apart, at most", apart, "", "<= 1e-9")]
+    return [
+        *found,
+        row("bilevel step, float64: losses of 3 steps apart, at most", apart, "", "<= 1e-9"),
+    ]
 
 
 def profile() -> list[Row]:
-    """Where our training step's time goes, and how far from the processor's limits its arithmetic is."""
+    """Where our training step's time goes, and how far from the processor's limits its arithmetic
+    is.
+    """
     model = MSINet(PAPER_GENOTYPE, 64)
     with FlopCounterMode(display=False) as counter:  # which does not see what our loops multiply
         training_step(plain(model))()
@@ -200,16 +242,28 @@ def profile() -> list[Row]:
     other = big.clone()  # memory that is there already: new pages cost more than copying
     copied = min(seconds(lambda: other.copy_(big)) for _ in range(5))
     return [
-        *(row(f"profile of a training step, {kind}", share, "of its time") for kind, share in shares.items()),
+        *(
+            row(f"profile of a training step, {kind}", share, "of its time")
+            for kind, share in shares.items()
+        ),
         row("profile of a training step, the rest", 1 - sum(shares.values()), "of its time"),
         row("profile of a training step, arithmetic", arithmetic / taken, "GFLOP/s"),
-        row("profile of a training step, arithmetic in its products", 5 * arithmetic / watch.times["convolutions and products"], "GFLOP/s"),
+        row(
+            "profile of a training step, arithmetic in its products",
+            5 * arithmetic / watch.times["convolutions and products"],
+            "GFLOP/s",
+        ),
         row("profile of a training step, a wide convolution alone", alone, "GFLOP/s"),
         row("profile of a training step, memory copied", 2 * 4 * len(big) / copied / 1e9, "GB/s"),
     ]
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"train": train, "search": search, "profile": profile, "alignment": alignment}
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "train": train,
+    "search": search,
+    "profile": profile,
+    "alignment": alignment,
+}
 
 
 def run() -> pd.DataFrame:

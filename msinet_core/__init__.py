@@ -13,7 +13,17 @@ from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
 __version__ = "0.1.0"
 __all__ = ["OPERATIONS", "PAPER_GENOTYPE", "Genotype", "ReidError", "__version__"]
 
-_ROOMS = {"config", "data", "figures", "models", "panels", "retrieval", "runs", "search", "training"}
+_ROOMS = {
+    "config",
+    "data",
+    "figures",
+    "models",
+    "panels",
+    "retrieval",
+    "runs",
+    "search",
+    "training",
+}
 
 
 def __getattr__(name: str) -> ModuleType:

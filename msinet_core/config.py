@@ -1,7 +1,6 @@
 """What a run is made of: frozen dataclasses, checked when made, JSON in and out. No torch.
 
-The defaults are the paper's (sections 3.1 and 4.1). A field's comment is its help text on the
-command line.
+The defaults are the paper's. A field's comment is its help text on the command line.
 """
 
 from __future__ import annotations
@@ -55,13 +54,19 @@ class RunConfig:
     accumulate: int = 1
     """Batches whose gradients are averaged for one step (the losses see one batch at a time)."""
     different_cameras: bool = True
-    """Draw an identity's K images from different cameras where it has them: pairs as the test asks for them."""
+    """Draw an identity's K images from different cameras where it has them: pairs as the test asks
+    for them.
+    """
     min_images: int | None = None
-    """Leave out training identities with fewer images; by default one-image identities are an error."""
+    """Leave out training identities with fewer images; by default one-image identities are an
+    error.
+    """
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
     warmup_epochs: float | None = None
-    """Epochs of linear warm-up, in ten stairs, from a hundredth of the rate; default 10 of 350, scaled."""
+    """Epochs of linear warm-up, in ten stairs, from a hundredth of the rate; default 10 of 350,
+    scaled.
+    """
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 5e-4
@@ -71,17 +76,25 @@ class RunConfig:
     pad: int = 10
     """Pixels of padding before the random crop."""
     scaled_attention: bool = False
-    """Divide cross attention's energies by the root of the number of positions, so that maps of any size give soft weights."""
+    """Divide cross attention's energies by the root of the number of positions, so that maps of any
+    size give soft weights.
+    """
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """Arithmetic of the networks: tf32 lets a GPU round the factors of float32 products, bf16 needs a processor or GPU that has it."""
+    """Arithmetic of the networks: tf32 lets a GPU round the factors of float32 products, bf16 needs
+    a processor or GPU that has it.
+    """
     seed: int = 0
     """Seed of everything random."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     compile: bool = False
-    """Compile the network with torch.compile and, on a GPU, replay each pass as one CUDA graph; falls back with a warning where that cannot work."""
+    """Compile the network with torch.compile and, on a GPU, replay each pass as one CUDA graph;
+    falls back with a warning where that cannot work.
+    """
     workers: int | None = None
-    """Threads that prepare batches ahead (they never change what a batch holds); default: 4 with a GPU, else 0."""
+    """Threads that prepare batches ahead (they never change what a batch holds); default: 4 with a
+    GPU, else 0.
+    """
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Keep decoded images in memory or on disk, or decode them each time."""
     cache_dir: str | None = None
@@ -92,18 +105,31 @@ class RunConfig:
     """Epochs between checkpoints (the last epoch and a stopped run are always saved)."""
 
     def __post_init__(self) -> None:
-        _positive(self, "height", "width", "epochs", "identities_per_batch", "images_per_identity", "save_every", "accumulate")
+        _positive(
+            self,
+            "height",
+            "width",
+            "epochs",
+            "identities_per_batch",
+            "images_per_identity",
+            "save_every",
+            "accumulate",
+        )
         _not_negative(self, "momentum", "weight_decay", "pad", "seed")
         if self.warmup_epochs is not None:
             _not_negative(self, "warmup_epochs")
         if self.workers is not None:
             _not_negative(self, "workers")
         if min(self.height, self.width) < 32:
-            raise ReidError(f"images of {self.height} x {self.width} are too small; the network needs 32 or more")
+            raise ReidError(
+                f"images of {self.height} x {self.width} are too small; the network needs 32 or more"
+            )
         if any(width < 16 or width % 4 for width in self.channels):
             raise ReidError(f"channels are multiples of 4, at least 16 each; got {self.channels}")
         if self.images_per_identity < 2:
-            raise ReidError("images_per_identity must be at least 2: the losses compare images of one identity")
+            raise ReidError(
+                "images_per_identity must be at least 2: the losses compare images of one identity"
+            )
         if list(self.milestones or ()) != sorted(set(self.milestones or ())):
             raise ReidError(f"milestones must rise; got {self.milestones}")
 
@@ -126,13 +152,19 @@ class RunConfig:
 
     @property
     def ticks_per_epoch(self) -> float:
-        """How often in an epoch the learning rate may change: ten times in the warm-up, as in the paper."""
-        return PAPER_WARMUP / self.scaled_warmup if self.scaled_warmup else PAPER_EPOCHS / self.epochs
+        """How often in an epoch the learning rate may change: ten times in the warm-up, as in the
+        paper.
+        """
+        return (
+            PAPER_WARMUP / self.scaled_warmup if self.scaled_warmup else PAPER_EPOCHS / self.epochs
+        )
 
     def milestone_ticks(
         self, given: tuple[int, ...] | None, paper: tuple[int, ...] = PAPER_MILESTONES
     ) -> tuple[int, ...]:
-        """Ticks at which a rate falls: at the given epochs, or at the paper's in proportion to `epochs`."""
+        """Ticks at which a rate falls: at the given epochs, or at the paper's in proportion to
+        `epochs`.
+        """
         scale = self.epochs / PAPER_EPOCHS
         epochs = [at * scale for at in paper] if given is None else given
         return tuple(round(at * self.ticks_per_epoch) for at in epochs)
@@ -153,7 +185,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(RunConfig):
-    """Architecture search with the twins contrastive mechanism (paper: section 3.1)."""
+    """Architecture search with the twins contrastive mechanism."""
 
     KIND: ClassVar[str] = "search"
 
@@ -164,7 +196,8 @@ class SearchConfig(RunConfig):
     alpha_weight_decay: float = 1e-3
     """Weight decay of alpha."""
     alpha_milestones: tuple[int, ...] | None = None
-    """Epochs at which alpha's learning rate falls to a tenth; default 150, 225, 350 of 350, scaled."""
+    """Epochs at which alpha's learning rate falls to a tenth; default 150, 225, 350 of 350, scaled.
+    """
     overlap: float = 0.4
     """Share of the identities that both twins see; 1 is the usual split."""
     stratify_by_camera: bool = False
@@ -178,19 +211,27 @@ class SearchConfig(RunConfig):
     leak_validation_gradient: bool = False
     """Let validation batches train the weights too, as the authors' code does (for comparison)."""
     alpha_warmup_epochs: int = 0
-    """First epochs in which only the weights move, so that no operation wins for training fastest."""
+    """First epochs in which only the weights move, so that no operation wins for training fastest.
+    """
     alpha_every: int = 1
     """Steps of the weights for one of alpha."""
     alpha_identities_per_batch: int | None = None
-    """Identities in a validation batch, where alpha is to see another number than the weights do."""
+    """Identities in a validation batch, where alpha is to see another number than the weights do.
+    """
     alpha_temperature: float = 1.0
-    """Divides alpha before the softmax: above 1 evens the operations out, below 1 sharpens the choice."""
+    """Divides alpha before the softmax: above 1 evens the operations out, below 1 sharpens the
+    choice.
+    """
     alpha_temperature_end: float | None = None
     """Temperature of the last epoch, reached geometrically; by default it does not change."""
     entropy_penalty: float = 0.0
-    """Weight of the mean entropy of the slots' weights in alpha's loss: positive makes slots decide, negative keeps them open."""
+    """Weight of the mean entropy of the slots' weights in alpha's loss: positive makes slots
+    decide, negative keeps them open.
+    """
     entropy_schedule: Literal["constant", "linear"] = "constant"
-    """The penalty's weight over the epochs: constant, or rising from 0 after the warm-up to the last epoch."""
+    """The penalty's weight over the epochs: constant, or rising from 0 after the warm-up to the
+    last epoch.
+    """
     initial_gamma: float = 0.0
     """Where cross attention's gamma starts; at 0 it begins as no interaction at all."""
     drop_milestones: tuple[int, ...] = ()
@@ -198,7 +239,13 @@ class SearchConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _not_negative(self, "learning_rate", "alpha_learning_rate", "alpha_weight_decay", "alpha_warmup_epochs")
+        _not_negative(
+            self,
+            "learning_rate",
+            "alpha_learning_rate",
+            "alpha_weight_decay",
+            "alpha_warmup_epochs",
+        )
         _positive(self, "temperature", "alpha_every", "alpha_temperature")
         for optional in ("alpha_identities_per_batch", "alpha_temperature_end"):
             if getattr(self, optional) is not None:
@@ -211,23 +258,28 @@ class SearchConfig(RunConfig):
 
     def for_validation(self) -> SearchConfig:
         """The same with the batches of the validation side, those that alpha sees."""
-        return replace(self, identities_per_batch=self.alpha_identities_per_batch or self.identities_per_batch)
+        return replace(
+            self, identities_per_batch=self.alpha_identities_per_batch or self.identities_per_batch
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """Training of a derived network (paper: section 4.1)."""
+    """Training of a derived network."""
 
     KIND: ClassVar[str] = "train"
 
     genotype: str = "paper"
     """`paper`, a genotype's text, a genotype.json, or a search run folder."""
     backbone: Literal["msinet", "resnet18", "resnet50"] = "msinet"
-    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison)."""
+    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison).
+    """
     learning_rate: float = 0.065
     """Learning rate (SGD)."""
     max_gradient_norm: float | None = 10.0
-    """A gradient longer than this (of all weights together) is shortened to it; none leaves it, as the paper does."""
+    """A gradient longer than this (of all weights together) is shortened to it; none leaves it, as
+    the paper does.
+    """
     label_smoothing: float = 0.1
     """Of the cross-entropy."""
     margin: float = 0.3
@@ -243,7 +295,9 @@ class TrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _not_negative(self, "learning_rate", "label_smoothing", "margin", "alignment_weight", "evaluate_every")
+        _not_negative(
+            self, "learning_rate", "label_smoothing", "margin", "alignment_weight", "evaluate_every"
+        )
         if self.max_gradient_norm is not None:
             _positive(self, "max_gradient_norm")
 
@@ -271,7 +325,9 @@ def read_genotype(text: str) -> Genotype:
     if path.is_dir():
         path = path / "genotype.json"
         if not path.is_file():
-            raise ReidError(f"run folder {text!r} has no genotype yet; let its search finish an epoch")
+            raise ReidError(
+                f"run folder {text!r} has no genotype yet; let its search finish an epoch"
+            )
     if path.suffix == ".json" or path.is_file():
         if not path.is_file():
             raise ReidError(f"no genotype file at {text!r}")
@@ -280,11 +336,15 @@ def read_genotype(text: str) -> Genotype:
 
 
 def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """The configuration that `to_dict` wrote; unknown or missing kinds and fields are a `ReidError`."""
+    """The configuration that `to_dict` wrote; unknown or missing kinds and fields are a
+    `ReidError`.
+    """
     classes: dict[str, type[RunConfig]] = {c.KIND: c for c in (SearchConfig, TrainConfig)}
     kind = classes.get(str(values.get("kind")))
     if kind is None:
-        raise ReidError(f"the configuration has kind {values.get('kind')!r}; known are {', '.join(classes)}")
+        raise ReidError(
+            f"the configuration has kind {values.get('kind')!r}; known are {', '.join(classes)}"
+        )
     known = {field.name for field in fields(kind)}
     given = {name: value for name, value in values.items() if name != "kind"}
     unknown = sorted(set(given) - known)

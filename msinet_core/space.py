@@ -1,6 +1,6 @@
 """The search space: four interactions, twelve slots, and the genotype that fills them. No torch.
 
-Paper: section 3.2 (multi-scale interaction). A network has 3 stages of 2 cells; a cell has two
+Multi-scale interaction (MSI), docs/method.md 1. A network has 3 stages of 2 cells; a cell has two
 branches of different receptive field and 2 slots in which the branches may interact.
 """
 
@@ -24,8 +24,8 @@ NUM_SLOTS = NUM_CELLS * SLOTS_PER_CELL
 class Operations(Sequence[str]):
     """Names of the operations in the order of alpha's columns; those a user registers come last.
 
-    The one list that search, figures and panels read, so that an operation of your own appears in all
-    of them (`models.interactions.register_operation`). Equal to a tuple of the same names.
+    The one list that search, figures and panels read, so that an operation of your own appears in
+    all of them (`models.interactions.register_operation`). Equal to a tuple of the same names.
     """
 
     def __init__(self, *names: str) -> None:
@@ -34,7 +34,9 @@ class Operations(Sequence[str]):
     def add(self, name: str) -> None:
         """Take in a further name: lower-case letters, digits and underscores, not used before."""
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise ReidError(f"an operation's name is lower-case letters, digits and underscores; got {name!r}")
+            raise ReidError(
+                f"an operation's name is lower-case letters, digits and underscores; got {name!r}"
+            )
         if name in self._names or name in ALIASES:
             raise ReidError(f"there is an operation {name!r} already; choose another name")
         self._names.append(name)
@@ -42,7 +44,9 @@ class Operations(Sequence[str]):
     def remove(self, name: str) -> None:
         """Take a registered name out again."""
         if name not in self._names[self._own :]:
-            raise ReidError(f"{name!r} is not a registered operation; those are {self._names[self._own :]}")
+            raise ReidError(
+                f"{name!r} is not a registered operation; those are {self._names[self._own :]}"
+            )
         self._names.remove(name)
 
     def __getitem__(self, place: Any) -> Any:
@@ -53,7 +57,9 @@ class Operations(Sequence[str]):
         return len(self._names)
 
     def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, Operations | tuple) else NotImplemented
+        return (
+            tuple(self) == tuple(other) if isinstance(other, Operations | tuple) else NotImplemented
+        )
 
     def __hash__(self) -> int:
         return id(self)
@@ -120,7 +126,9 @@ class Genotype:
 
     @classmethod
     def parse(cls, text: str) -> Genotype:
-        """From its text form, `a-b|c-d||...`; `paper` names the paper's; separators may also be spaces or commas."""
+        """From its text form, `a-b|c-d||...`; `paper` names the paper's; separators may also be
+        spaces or commas.
+        """
         if text.strip().lower() == "paper":
             return PAPER_GENOTYPE
         for mark in "|-,\n\t":
@@ -138,7 +146,10 @@ class Genotype:
         draw = random.Random(seed)
         second = [name for name in OPERATIONS if name != "exchange"]
         return cls(
-            tuple(draw.choice(second if slot % SLOTS_PER_CELL else OPERATIONS) for slot in range(NUM_SLOTS))
+            tuple(
+                draw.choice(second if slot % SLOTS_PER_CELL else OPERATIONS)
+                for slot in range(NUM_SLOTS)
+            )
         )
 
     @property

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from msinet_core.config import TrainConfig
-from msinet_core.loop import Stop
-from msinet_core.runs import RunFolder
+from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.stopping import Stop
 from msinet_core.training import train
 
 PROJECT = Path(__file__).parent.parent
@@ -40,13 +40,19 @@ def save(run, value, size=3, **options):
 
 def small_training(settings, folder, stop=None, **changes):
     """A training of seconds, begun or taken up again where its folder has a checkpoint."""
-    config = TrainConfig(**{**settings, "channels": (16, 16, 16, 16), "identities_per_batch": 4, **changes})
-    return train(config, folder, progress=False, stop=stop, resume=RunFolder(folder).has_checkpoint())
+    config = TrainConfig(
+        **{**settings, "channels": (16, 16, 16, 16), "identities_per_batch": 4, **changes}
+    )
+    return train(
+        config, folder, progress=False, stop=stop, resume=RunFolder(folder).has_checkpoint()
+    )
 
 
 def same_weights(one, other):
     first, second = one.checkpoint().weights, other.checkpoint().weights
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def lines_without_clock(run):

@@ -17,7 +17,8 @@ from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 GOLDEN = Path(__file__).parent / "golden"
 TINY_CHANNELS = (16, 64, 64, 64)
 
-# One thread: nothing here is large, and two that wait for each other are slow where a third process is busy.
+# One thread: nothing here is large, and two that wait for each other are slow where a third process
+# is busy.
 torch.set_num_threads(1)
 
 
@@ -33,7 +34,12 @@ def golden():
             **case,
             record=record,
             # The alignment module's weights lie by themselves, so that no file is over a megabyte.
-            state={key: value for part in sorted(GOLDEN.glob(f"{name}.*")) if ".record." not in part.name for key, value in load_file(part).items()},
+            state={
+                key: value
+                for part in sorted(GOLDEN.glob(f"{name}.*"))
+                if ".record." not in part.name
+                for key, value in load_file(part).items()
+            },
             images=(record["images_u8"].float() / 255 - mean) / std,
             architecture=Genotype(tuple(case["genotype"])),
         )
@@ -53,7 +59,9 @@ def golden_file():
 
 
 def write_tiny_photographs(root: Path, identities: int = 8, images: int = 8) -> pd.DataFrame:
-    """Noisy coloured squares, an identity a colour: 32 x 32, two cameras, half of the identities for testing."""
+    """Noisy coloured squares, an identity a colour: 32 x 32, two cameras, half of the identities
+    for testing.
+    """
     rng = np.random.default_rng(0)
     rows = []
     (root / "images").mkdir(parents=True, exist_ok=True)
@@ -88,6 +96,14 @@ def tiny_dataset(tiny_root) -> ReidDataset:
 def tiny_settings(tiny_root) -> dict:
     """Configuration fields of a run over the tiny photographs that takes a second or two."""
     return {
-        "root": str(tiny_root), "height": 32, "width": 32, "channels": TINY_CHANNELS, "epochs": 2,
-        "identities_per_batch": 2, "images_per_identity": 2, "device": "cpu", "workers": 0, "pad": 2,
-    }  # fmt: skip
+        "root": str(tiny_root),
+        "height": 32,
+        "width": 32,
+        "channels": TINY_CHANNELS,
+        "epochs": 2,
+        "identities_per_batch": 2,
+        "images_per_identity": 2,
+        "device": "cpu",
+        "workers": 0,
+        "pad": 2,
+    }

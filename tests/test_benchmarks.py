@@ -1,4 +1,6 @@
-"""What the benchmarks can be held to without measuring anything: that they run, and say what they lack."""
+"""What the benchmarks can be held to without measuring anything: that they run, and say what they
+lack.
+"""
 
 import math
 
@@ -10,13 +12,19 @@ from benchmarks import gpu
 from benchmarks._rows import row, verdict
 from benchmarks.soak import MOST_MB_PER_MINUTE, steady_slope
 
-TINY = gpu.Size(height=32, width=32, batches=(8,), rounds=1, channels=(16, 16, 16, 16), compiled=False)
+TINY = gpu.Size(
+    height=32, width=32, batches=(8,), rounds=1, channels=(16, 16, 16, 16), compiled=False
+)
 
 
 def test_the_gpu_path_runs_on_a_cpu():
     rows = {line["name"]: line for line in gpu.measure(torch.device("cpu"), TINY)}
     assert all(math.isfinite(line["figure"]) and line["figure"] > 0 for line in rows.values())
-    for words in ("train, 32 x 32, batch 8, bf16 / plain", "search, 32 x 32, batch 8, fp32", "input, 32 x 32"):
+    for words in (
+        "train, 32 x 32, batch 8, bf16 / plain",
+        "search, 32 x 32, batch 8, fp32",
+        "input, 32 x 32",
+    ):
         assert any(name.startswith(words) for name in rows), words
 
 
@@ -36,7 +44,13 @@ def test_bytes_moved_are_counted():
 
 @pytest.mark.parametrize(
     ("figure", "limit", "kept"),
-    [(1.4, "<= 1.5", True), (1.6, "<= 1.5", False), (1.6, ">= 1.5", True), (1.4, ">= 1.5", False), (3, "", None)],
+    [
+        (1.4, "<= 1.5", True),
+        (1.6, "<= 1.5", False),
+        (1.6, ">= 1.5", True),
+        (1.4, ">= 1.5", False),
+        (3, "", None),
+    ],
 )
 def test_limits(figure, limit, kept):
     assert verdict(figure, limit) is kept

@@ -19,7 +19,10 @@ def split(requirement):
 
 def test_environment_yml_equals_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    wanted = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     found = dict(split(r) for r in environment if isinstance(r, str) and r != "pip")
     assert found.pop("python") == project["requires-python"].removeprefix(">=")
@@ -27,7 +30,9 @@ def test_environment_yml_equals_pyproject():
 
 
 def tracked():
-    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listing.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
@@ -41,7 +46,10 @@ def test_no_folder_initialiser_does_more_than_hand_names_on():
 
 def test_no_hard_gpu_calls_and_no_machine_paths():
     for path in tracked():
-        if path.suffix in (".py", ".md", ".toml", ".yml", ".ipynb", ".cff") or path.name in ("Makefile", "run"):
+        if path.suffix in (".py", ".md", ".toml", ".yml", ".ipynb", ".cff") or path.name in (
+            "Makefile",
+            "run",
+        ):
             text = path.read_text()
             assert ".cuda" + "()" not in text, path
             assert "/home" + "/" not in text, path

@@ -14,7 +14,6 @@ from msinet_core.data.protocol import Protocol, protocol_for
 from msinet_core.data.report import DataReport, Finding
 from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
-from msinet_core.data.synthetic import generate
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.tables import from_table
 from msinet_core.data.twins import TwinSplit, twins_split
@@ -34,7 +33,6 @@ __all__ = [
     "augment",
     "check_dataset",
     "from_table",
-    "generate",
     "iterate_images",
     "load_dataset",
     "normalise",

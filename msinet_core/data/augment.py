@@ -60,7 +60,9 @@ class Augmentation:
         for name, most in (("erase_area", 1.0), ("erase_aspect", math.inf)):
             low, high = getattr(self, name)
             if not 0 < low <= high <= most:
-                raise ReidError(f"augmentation: {name} is {(low, high)}; it is a range of positive numbers")
+                raise ReidError(
+                    f"augmentation: {name} is {(low, high)}; it is a range of positive numbers"
+                )
 
     @classmethod
     def within_domain(cls) -> Augmentation:
@@ -119,7 +121,9 @@ def normalise(batch: Tensor) -> Tensor:
     return _normalise(batch.float(), 255.0)
 
 
-def draw(n: int, height: int, width: int, settings: Augmentation, generator: torch.Generator) -> Draws:
+def draw(
+    n: int, height: int, width: int, settings: Augmentation, generator: torch.Generator
+) -> Draws:
     """The choices for n images of this size. Every kind is always drawn, so that turning one off
     leaves the others as they were.
     """
@@ -150,12 +154,22 @@ def _one_by_one(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
     out = torch.empty(batch.shape)
     move = torch.stack((draws.flip.long(), draws.top - settings.pad, draws.left - settings.pad), 1)
     weights, mean, std, fill = (
-        np.array(values, np.float32) for values in (GREY, IMAGENET_MEAN, IMAGENET_STD, settings.erase_fill)
+        np.array(values, np.float32)
+        for values in (GREY, IMAGENET_MEAN, IMAGENET_STD, settings.erase_fill)
     )
     pixels.augment_batch(
-        batch.contiguous().numpy(), out.numpy(), move.numpy(), settings.jitters, draws.order.numpy(),
-        draws.jitter.numpy(), weights, mean, std, draws.erase.numpy(), fill,
-    )  # fmt: skip
+        batch.contiguous().numpy(),
+        out.numpy(),
+        move.numpy(),
+        settings.jitters,
+        draws.order.numpy(),
+        draws.jitter.numpy(),
+        weights,
+        mean,
+        std,
+        draws.erase.numpy(),
+        fill,
+    )
     return out
 
 
@@ -205,15 +219,18 @@ def _gather(batch: Tensor, pad: int, draws: Draws) -> Tensor:
 
 
 def _blends(draws: Draws) -> Tensor:
-    """3 x N x 3: weights of the image, of its mean grey and of its grey version, for each sample and
-    each of the three turns.
+    """3 x N x 3: weights of the image, of its mean grey and of its grey version, for each sample
+    and each of the three turns.
 
     Brightness, contrast and saturation all blend the image with another: black, its mean grey, its
-    grey version. So each turn is one blend for the whole batch, in which the weights say which it is.
+    grey version. So each turn is one blend for the whole batch, in which the weights say which it
+    is.
     """
     factor = draws.jitter.gather(1, draws.order)
     rest = 1 - factor
-    return torch.stack((factor, rest * (draws.order == CONTRAST), rest * (draws.order == SATURATION)))
+    return torch.stack(
+        (factor, rest * (draws.order == CONTRAST), rest * (draws.order == SATURATION))
+    )
 
 
 def _jitter(images: Tensor, blends: Tensor) -> Tensor:

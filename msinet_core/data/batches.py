@@ -60,7 +60,9 @@ class TrainBatches:
         """
         chosen = self.sampler.epoch(epoch)
         return ahead(
-            lambda step: self._make(epoch, step, chosen[step]), range(start, len(chosen)), self.workers
+            lambda step: self._make(epoch, step, chosen[step]),
+            range(start, len(chosen)),
+            self.workers,
         )
 
     def _make(self, epoch: int, step: int, rows: np.ndarray) -> Batch:
@@ -72,10 +74,16 @@ class TrainBatches:
 
 
 def iterate_images(
-    reader: ImageReader, batch_size: int, device: torch.device | str = "cpu", *, workers: int = 0,
+    reader: ImageReader,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    workers: int = 0,
     rows: range | None = None,
-) -> Iterator[Tensor]:  # fmt: skip
-    """All images of `reader` (or those of `rows`), in order, as normalised float32 batches (the last may be smaller)."""
+) -> Iterator[Tensor]:
+    """All images of `reader` (or those of `rows`), in order, as normalised float32 batches (the
+    last may be smaller).
+    """
     if batch_size < 1:
         raise ReidError(f"batch_size is {batch_size}; it must be at least 1")
     target, wanted = torch.device(device), range(len(reader)) if rows is None else rows

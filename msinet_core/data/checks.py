@@ -40,11 +40,14 @@ def check_dataset(
     protocol: what queries must find a match under; by default the one that fits the data.
     identities_per_batch: where given, the training split must have that many.
     twin_split: checked to share no image, and for its cameras.
-    on_bad_image: with `skip`, missing and unreadable images are warnings, as work goes on without them.
+    on_bad_image: with `skip`, missing and unreadable images are warnings, as work goes on without
+        them.
     """
     protocol = protocol or protocol_for(dataset)
     bad = "warning" if on_bad_image == "skip" else "error"
-    findings = [Finding("notes", "note", note) for note in dataset.notes if note not in size_notes(dataset)]
+    findings = [
+        Finding("notes", "note", note) for note in dataset.notes if note not in size_notes(dataset)
+    ]
     findings += _sizes(dataset)
     findings += _splits(dataset, needs)
     findings += _files(dataset, bad)
@@ -62,12 +65,16 @@ def check_dataset(
 
 def has_match(query: pd.DataFrame, gallery: pd.DataFrame, protocol: Protocol) -> np.ndarray:
     """For each query, whether the protocol leaves it a gallery entry of its identity (bool, Q)."""
-    both = pd.concat([query[["identity", "camera"]], gallery[["identity", "camera"]]], ignore_index=True)
+    both = pd.concat(
+        [query[["identity", "camera"]], gallery[["identity", "camera"]]], ignore_index=True
+    )
     identity = pd.factorize(both["identity"])[0]
     in_gallery = np.arange(len(both)) >= len(query)
     matches = np.bincount(identity[in_gallery], minlength=identity.max(initial=0) + 1)[identity]
     if protocol.exclude_same_camera and both["camera"].notna().all():
-        pair = pd.factorize(pd.MultiIndex.from_arrays([identity, pd.factorize(both["camera"])[0]]))[0]
+        pair = pd.factorize(pd.MultiIndex.from_arrays([identity, pd.factorize(both["camera"])[0]]))[
+            0
+        ]
         matches = matches - np.bincount(pair[in_gallery], minlength=pair.max(initial=0) + 1)[pair]
     never = both["identity"].isin([*protocol.junk_identities, *protocol.distractor_identities])
     return (matches > 0)[: len(query)] & ~never.to_numpy()[: len(query)]
@@ -108,7 +115,11 @@ def _splits(dataset: ReidDataset, needs: Sequence[str]) -> list[Finding]:
     counts = dataset.table["split"].value_counts()
     empty = [name for name in SPLITS if not counts.get(name, 0)]
     findings = [
-        Finding("splits", "ok", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS) + " images")
+        Finding(
+            "splits",
+            "ok",
+            ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS) + " images",
+        )
     ]
     for name in empty:
         needed = name in needs
@@ -117,7 +128,9 @@ def _splits(dataset: ReidDataset, needs: Sequence[str]) -> list[Finding]:
                 "splits",
                 "error" if needed else "note",
                 f"the split {name} is empty",
-                f"give some rows the split {name}, or fetch that part of the data set" if needed else "",
+                f"give some rows the split {name}, or fetch that part of the data set"
+                if needed
+                else "",
             )
         )
     return findings
@@ -151,7 +164,9 @@ def missing_files(dataset: ReidDataset) -> list[str]:
 
 
 def _rows_twice(dataset: ReidDataset, protocol: Protocol) -> list[Finding]:
-    """The same file in several rows. (Pictures that are the same in different files: the full check.)"""
+    """The same file in several rows. (Pictures that are the same in different files: the full
+    check.)
+    """
     table = dataset.table
     repeated = table[table.duplicated("path", keep=False)]
     if repeated.empty:
@@ -160,8 +175,12 @@ def _rows_twice(dataset: ReidDataset, protocol: Protocol) -> list[Finding]:
     paths = tuple(groups.groups)
     remedy = "leave each file one row"
     if (groups["identity"].nunique() > 1).any():
-        return [Finding("rows", "error", f"files with two identities: {shown(paths)}", remedy, paths)]
-    spread = repeated.assign(test=repeated["split"] != "train").groupby("path")["test"].nunique() > 1
+        return [
+            Finding("rows", "error", f"files with two identities: {shown(paths)}", remedy, paths)
+        ]
+    spread = (
+        repeated.assign(test=repeated["split"] != "train").groupby("path")["test"].nunique() > 1
+    )
     if spread.any():
         both = tuple(spread.index[spread])
         what = f"{counted(len(both), 'file is', 'files are')} in training and in testing: {shown(both)}"
@@ -202,7 +221,9 @@ def _training_identities(dataset: ReidDataset, identities_per_batch: int | None)
         )
         findings.append(Finding("training identities", "warning", what, remedy, tuple(single)))
     if identities_per_batch and len(counts) < identities_per_batch:
-        what = f"a batch takes {identities_per_batch} identities, the training split has {len(counts)}"
+        what = (
+            f"a batch takes {identities_per_batch} identities, the training split has {len(counts)}"
+        )
         remedy = f"take at most {len(counts)} identities per batch"
         findings.append(Finding("batch", "error", what, remedy))
     what = f"{len(counts):,} identities, {counts.min():,} to {counts.max():,} images each"
@@ -228,7 +249,9 @@ def _cameras(dataset: ReidDataset, protocol: Protocol) -> list[Finding]:
     if not dataset.has_cameras:
         if protocol.exclude_same_camera:
             what = "the data has no cameras, but the protocol leaves same-camera entries out"
-            return [Finding("cameras", "error", what, "take a protocol with exclude_same_camera=False")]
+            return [
+                Finding("cameras", "error", what, "take a protocol with exclude_same_camera=False")
+            ]
         return [Finding("cameras", "note", f"no cameras; evaluated with {protocol}")]
     table = dataset.table
     is_train = table["split"] == "train"
@@ -260,5 +283,11 @@ def _queries(dataset: ReidDataset, protocol: Protocol, needs: Sequence[str]) -> 
             remedy += ", or take a protocol with exclude_same_camera=False"
         return [Finding("queries", severity, what, remedy, without)]
     return [
-        Finding("queries", "warning", what, "they do not count in any figure; nothing need be done", without)
+        Finding(
+            "queries",
+            "warning",
+            what,
+            "they do not count in any figure; nothing need be done",
+            without,
+        )
     ]

@@ -23,10 +23,14 @@ SMALLEST = 16  # pixels; a side below it cannot show an identity
 
 
 def check_images(
-    dataset: ReidDataset, protocol: Protocol, bad_images: str, workers: int = 0, progress: bool = False
+    dataset: ReidDataset,
+    protocol: Protocol,
+    bad_images: str,
+    workers: int = 0,
+    progress: bool = False,
 ) -> list[Finding]:
-    """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur twice,
-    by their pixels, whatever the file.
+    """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur
+    twice, by their pixels, whatever the file.
     """
     paths = list(dict.fromkeys(dataset.table["path"]))
     opened = open_all([dataset.root / path for path in paths], workers, progress)
@@ -58,7 +62,9 @@ def _look(file: Path) -> tuple[int, int, str, str, bool]:
     try:
         with Image.open(file) as opened:
             image = rgb(ImageOps.exif_transpose(opened))
-        digest = hashlib.blake2b(image.tobytes(), digest_size=16, person=str(image.size).encode()[:16])
+        digest = hashlib.blake2b(
+            image.tobytes(), digest_size=16, person=str(image.size).encode()[:16]
+        )
         return (*image.size, digest.hexdigest(), "", False)
     except Exception as error:
         text = str(error).replace(os.fspath(file), file.name)
@@ -76,12 +82,18 @@ def _sizes(good: pd.DataFrame) -> Finding:
         return Finding("images", "ok", what)
     what += f"; {len(small):,} with a side below {SMALLEST}: {shown(small)}"
     return Finding(
-        "images", "warning", what, "look at them: so small a picture shows no identity", tuple(small)
+        "images",
+        "warning",
+        what,
+        "look at them: so small a picture shows no identity",
+        tuple(small),
     )
 
 
 def _pictures_twice(dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol) -> list[Finding]:
-    table = dataset.table.merge(good[["path", "pixels"]], on="path").drop_duplicates(["path", "split"])
+    table = dataset.table.merge(good[["path", "pixels"]], on="path").drop_duplicates(
+        ["path", "split"]
+    )
     table["side"] = (table["split"] == "train").map({True: "train", False: "test"})
     groups = table.groupby("pixels", sort=False)
     twice = table[groups["path"].transform("size") > 1]

@@ -123,7 +123,9 @@ def open_images(
     good[list(bad)] = False
     if not good.any():
         raise ReidError(_bad_images(list(bad.values())))
-    return ImageReader(table, files, (height, width), store, good, list(bad.values()), cache, workers)
+    return ImageReader(
+        table, files, (height, width), store, good, list(bad.values()), cache, workers
+    )
 
 
 def decode(file: str | os.PathLike[str], height: int, width: int) -> np.ndarray:
@@ -139,7 +141,9 @@ def rgb(image: Image.Image) -> Image.Image:
     """Any PIL image as RGB: grey and palette ones expanded, transparency dropped, 16 bits cut to 8."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode == "P":  # a palette may hold transparency, which only RGBA takes without a warning
+    elif (
+        image.mode == "P"
+    ):  # a palette may hold transparency, which only RGBA takes without a warning
         image = image.convert("RGBA")
     return image.convert("RGB")
 
@@ -201,7 +205,9 @@ def _decode_into(
 
 def _reason(file: Path, shape: tuple[int, int, int, int]) -> str:
     """Why an image that a cache marks as bad is bad."""
-    return next(iter(_decode_into(None, [file], 1, size=shape[2:]).values()), f"{file} was unreadable")
+    return next(
+        iter(_decode_into(None, [file], 1, size=shape[2:]).values()), f"{file} was unreadable"
+    )
 
 
 def _explain(file: Path, error: Exception) -> str:

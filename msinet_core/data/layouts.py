@@ -1,4 +1,6 @@
-"""Data sets whose file names say identity and camera: Market-1501, VeRi-776, CUHK03, and any like them."""
+"""Data sets whose file names say identity and camera: Market-1501, VeRi-776, CUHK03, and any like
+them.
+"""
 
 from __future__ import annotations
 
@@ -53,15 +55,14 @@ def veri776(root: Root) -> ReidDataset:
     same-camera rule removes them.
     """
     parts = ("image_train", "image_query", "image_test")
-    layout = (
-        "VeRi-776 must be fetched from its authors; it unpacks to VeRi/{image_train,image_query,image_test}"
-    )
+    layout = "VeRi-776 must be fetched from its authors; it unpacks to VeRi/{image_train,image_query,image_test}"
     found = find_root(root, ("VeRi", "veri776", "VeRi-776"), parts, layout)
     return _from_folders("veri776", found, parts, VERI_PATTERN, junk=(-1,), distractors=(0,))
 
 
 def cuhk03(root: Root, *, boxes: str = "detected") -> ReidDataset:
-    """CUHK03 (Li et al., CVPR 2014) in the new protocol (Zhong et al., CVPR 2017; 767/700 identities).
+    """CUHK03 (Li et al., CVPR 2014) in the new protocol (Zhong et al., CVPR 2017; 767/700
+    identities).
 
     Read in the form of image folders, as it is passed around for this protocol:
     `cuhk03-np/{detected,labeled}/{bounding_box_train,query,bounding_box_test}/0001_c1_1.png`.
@@ -105,10 +106,13 @@ def folders(
         which become columns: `r"(?P<identity>\d+)/(?P<camera>[^_]+)_"` reads `0042/north_17.jpg`.
     images: the folder that listed paths start from. Listed paths without a suffix get `.jpg`.
     title: the data set's name.
-    cameras: a text file with `path;camera` a line (further fields are passed over), for names that do
+    cameras: a text file with `path;camera` a line (further fields are passed over), for names that
+        do
         not say the camera. VERI-Wild is `folders` with `train="train_test_split/train_list.txt"`,
-        `query="train_test_split/test_3000_id_query.txt"`, `gallery="train_test_split/test_3000_id.txt"`,
-        `images="images"`, `cameras="train_test_split/vehicle_info.txt"`, `pattern=r"(?P<identity>\d+)/"`.
+        `query="train_test_split/test_3000_id_query.txt"`,
+        `gallery="train_test_split/test_3000_id.txt"`,
+        `images="images"`, `cameras="train_test_split/vehicle_info.txt"`,
+        `pattern=r"(?P<identity>\d+)/"`.
     """
     try:
         groups = re.compile(pattern).groupindex
@@ -118,7 +122,9 @@ def folders(
         raise ReidError(f"pattern {pattern!r} has no group identity; write it as (?P<identity>...)")
     parts = (train, query, gallery)
     needed = tuple(part for part in (*parts, images, cameras) if part)
-    layout = "Name the folder or list of each split with train=, query= and gallery= ('' leaves one out)"
+    layout = (
+        "Name the folder or list of each split with train=, query= and gallery= ('' leaves one out)"
+    )
     found = find_root(root, (), needed, layout)
     junk, distractors = identities(junk_identities), identities(distractor_identities)
     dataset = _from_folders(title, found, parts, pattern, junk, distractors, images)
@@ -150,7 +156,9 @@ def _from_folders(
             notes.append(
                 f"{counted(len(others), 'image')} in {part} of another naming left out: {shown(others)}"
             )
-        rows += [{"path": path, "split": split, **match.groupdict()} for path, match in matched if match]
+        rows += [
+            {"path": path, "split": split, **match.groupdict()} for path, match in matched if match
+        ]
     if not rows:
         raise ReidError("train, query and gallery are all left out; name at least one")
     table = pd.DataFrame(rows)
@@ -176,10 +184,16 @@ def _with_cameras(dataset: ReidDataset, file: Path, images: str) -> ReidDataset:
             known[os.path.splitext(fields[0])[0]] = fields[1]
     prefix = len(images.strip("/")) + 1 if images else 0
     camera = [known.get(os.path.splitext(path[prefix:])[0]) for path in dataset.table["path"]]
-    absent = [path for path, value in zip(dataset.table["path"], camera, strict=True) if value is None]
+    absent = [
+        path for path, value in zip(dataset.table["path"], camera, strict=True) if value is None
+    ]
     if absent:
-        raise ReidError(f"{file} gives no camera for {shown(absent)}; its lines should read path;camera")
-    return dataset.with_table(dataset.table.assign(camera=integers_or_text(pd.Series(camera, dtype="str"))))
+        raise ReidError(
+            f"{file} gives no camera for {shown(absent)}; its lines should read path;camera"
+        )
+    return dataset.with_table(
+        dataset.table.assign(camera=integers_or_text(pd.Series(camera, dtype="str")))
+    )
 
 
 def _nothing_read(source: Path, paths: list[str], pattern: str) -> str:

@@ -26,7 +26,8 @@ MSMT17_PATTERN = re.compile(r"\d+/\d+_\d+_(\d+)_")
 def msmt17(root: Root, *, version: str | None = None, validation: str = "train") -> ReidDataset:
     """MSMT17 (Wei et al., CVPR 2018): persons, 15 cameras; version 1 or 2, by what is on disk.
 
-    root: `MSMT17_V1` or `MSMT17_V2`, or the folder that holds one of them (or both, with `version`).
+    root: `MSMT17_V1` or `MSMT17_V2`, or the folder that holds one of them (or both, with
+        `version`).
     validation: `train` adds list_val to the training images, as published figures do (32,621 of
         1,041 identities); `leave` leaves it out.
 
@@ -39,11 +40,16 @@ def msmt17(root: Root, *, version: str | None = None, validation: str = "train")
     train_folder, test_folder = MSMT17_FOLDERS[version]
     lists = [("train", train_folder, "list_train.txt")]
     lists += [("train", train_folder, "list_val.txt")] * (validation == "train")
-    lists += [("query", test_folder, "list_query.txt"), ("gallery", test_folder, "list_gallery.txt")]
+    lists += [
+        ("query", test_folder, "list_query.txt"),
+        ("gallery", test_folder, "list_gallery.txt"),
+    ]
     table = pd.concat([_msmt17_rows(found, *entry) for entry in lists])
     # Sorted within each split (list_val then falls in among list_train).
     order = {"train": 0, "query": 1, "gallery": 2}
-    table = table.sort_values(["split", "path"], key=lambda c: c.map(order) if c.name == "split" else c)
+    table = table.sort_values(
+        ["split", "path"], key=lambda c: c.map(order) if c.name == "split" else c
+    )
     shift = int(table.loc[table["split"] == "train", "identity"].max()) + 1
     table.loc[table["split"] != "train", "identity"] += shift
     return ReidDataset(f"msmt17_{version.lower()}", found, table)
@@ -56,10 +62,14 @@ def _msmt17_root(root: Path, version: str | None) -> tuple[Path, str]:
     present = [
         name
         for name, parts in MSMT17_FOLDERS.items()
-        if any((folder / part).is_dir() for folder in (root, root / f"MSMT17_{name}") for part in parts)
+        if any(
+            (folder / part).is_dir() for folder in (root, root / f"MSMT17_{name}") for part in parts
+        )
     ]
     if len(present) == 2 and version is None:
-        raise ReidError(f"{root} holds both versions of MSMT17; choose one with version='V1' or version='V2'")
+        raise ReidError(
+            f"{root} holds both versions of MSMT17; choose one with version='V1' or version='V2'"
+        )
     wanted = version or (present[0] if present else "V1")
     try:
         return find_root(
@@ -91,8 +101,8 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
 
     root: `VehicleID` or the folder that holds it. test_size: which `test_list_N.txt`.
 
-    Its protocol draws the gallery at random, ten times (`Protocol.gallery_draws`); the table's split
-    is the first of those draws with `draw_seed`.
+    Its protocol draws the gallery at random, ten times (`Protocol.gallery_draws`); the table's
+    split is the first of those draws with `draw_seed`.
     """
     layout = (
         "VehicleID must be fetched from its authors; it unpacks to VehicleID/{image,train_test_split}, "
@@ -102,7 +112,9 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
     lists = found / "train_test_split"
     for file in (lists / "train_list.txt", lists / f"test_list_{test_size}.txt"):
         if not file.is_file():
-            raise ReidError(f"there is no {file.name} in {lists}; it holds {listing(lists)}. {layout}")
+            raise ReidError(
+                f"there is no {file.name} in {lists}; it holds {listing(lists)}. {layout}"
+            )
     train = _vehicleid_rows(lists / "train_list.txt").assign(split="train")
     test = _vehicleid_rows(lists / f"test_list_{test_size}.txt")
     in_gallery = draw_gallery(test["identity"], draw_seed)
@@ -110,7 +122,9 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
     notes = []
     identities = test["identity"].nunique()
     if identities != test_size:
-        notes.append(f"test_list_{test_size}.txt has {identities:,} identities, its name says {test_size:,}")
+        notes.append(
+            f"test_list_{test_size}.txt has {identities:,} identities, its name says {test_size:,}"
+        )
     single = test["identity"].value_counts() == 1
     if single.any():
         notes.append(
@@ -126,7 +140,9 @@ def _vehicleid_rows(file: Path) -> pd.DataFrame:
     wrong = [path for path, identity in entries if identity is None]
     if wrong or not entries:
         what = (
-            f"the line of {wrong[0]!r} is not of the form 'image_name vehicle_id'" if wrong else "it is empty"
+            f"the line of {wrong[0]!r} is not of the form 'image_name vehicle_id'"
+            if wrong
+            else "it is empty"
         )
         raise ReidError(f"{file}: {what}; unpack the lists again")
     table = pd.DataFrame(entries, columns=["path", "identity"]).astype({"identity": "int64"})

@@ -30,8 +30,8 @@ def manifest(
     """A CSV `path,identity,camera,split` and any further columns, in the CSV's own order.
 
     root: the folder that holds the CSV `file`, or the CSV itself. Paths are relative to its
-    folder, or absolute, and lie below it. `camera` may be left out. Identities and cameras are integers where all of
-    them are written as such, else text. title: the data set's name;
+    folder, or absolute, and lie below it. `camera` may be left out. Identities and cameras are
+    integers where all of them are written as such, else text. title: the data set's name;
     "manifest" and the folder's by default.
     """
     path = Path(root).expanduser()
@@ -39,7 +39,9 @@ def manifest(
         path = path / file
     if not path.is_file():
         where = Path(os.path.abspath(path.parent))
-        held = f"; {where} holds {listing(where)}" if where.is_dir() else f"; {where} does not exist"
+        held = (
+            f"; {where} holds {listing(where)}" if where.is_dir() else f"; {where} does not exist"
+        )
         raise ReidError(f"there is no {path.name} in {where}{held}. {LAYOUT}")
     table = _read(path)
     for column in ("path", "identity", "split"):
@@ -64,7 +66,9 @@ def manifest(
 def _read(path: Path) -> pd.DataFrame:
     """The CSV's columns: the four named ones as text, the others as pandas infers them."""
     try:
-        header = list(pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True).columns)
+        header = list(
+            pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True).columns
+        )
         missing = [column for column in ("path", "identity", "split") if column not in header]
         if missing:
             raise ReidError(
@@ -77,12 +81,16 @@ def _read(path: Path) -> pd.DataFrame:
             skipinitialspace=True,
             dtype={column: "str" for column in COLUMNS if column in header},
             keep_default_na=False,
-            na_values={column: ["", "NA", "nan", "NaN"] for column in header if column not in COLUMNS},
+            na_values={
+                column: ["", "NA", "nan", "NaN"] for column in header if column not in COLUMNS
+            },
         )
     except pd.errors.EmptyDataError:
         raise ReidError(f"{path} is empty. {LAYOUT}") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ReidError(f"{path} cannot be read as a comma-separated UTF-8 table: {error}") from None
+        raise ReidError(
+            f"{path} cannot be read as a comma-separated UTF-8 table: {error}"
+        ) from None
     if table.empty:
         raise ReidError(f"{path} has a heading and no rows. {LAYOUT}")
     return table

@@ -1,8 +1,9 @@
-"""Augmentation on a processor: compiled loops, one sample after the other, so that each stays in the
-cache while it is worked on. They release the interpreter lock.
+"""Augmentation on a processor: compiled loops, one sample after the other, so that each stays in
+the cache while it is worked on. They release the interpreter lock.
 
 Written so that the compiler can use vector instructions: inner loops count from 0 over slices, and
-indices that run backwards are unsigned (a signed one might be negative, which means "from the end").
+indices that run backwards are unsigned (a signed one might be negative, which means "from the
+end").
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ BRIGHTNESS, CONTRAST, SATURATION = range(3)
 
 @njit(nogil=True, cache=True)
 def place(source, target, flip, down, right, scale, shift):  # type: ignore[no-untyped-def]
-    """target[c, y, x] = source[c, y + down, x + right] * scale[c] - shift[c], black outside `source`.
+    """target[c, y, x] = source[c, y + down, x + right] * scale[c] - shift[c], black outside
+    `source`.
 
     source: uint8 3 x H x W, mirrored first if `flip`. target: float32 3 x H x W.
     """

@@ -17,7 +17,9 @@ COLOURS = {"ok": "#2a7f3f", "note": "#555555", "warning": "#9a6700", "error": "#
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing checked. `items` lists all that it is about (paths, identities), for the user to mend."""
+    """One thing checked. `items` lists all that it is about (paths, identities), for the user to
+    mend.
+    """
 
     check: str
     severity: str

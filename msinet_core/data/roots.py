@@ -13,7 +13,9 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 MOST_SHOWN = 8
 
 
-def find_root(root: str | os.PathLike[str], names: Sequence[str], needed: Sequence[str], layout: str) -> Path:
+def find_root(
+    root: str | os.PathLike[str], names: Sequence[str], needed: Sequence[str], layout: str
+) -> Path:
     """The folder that holds all of `needed` (files or folders): `root` itself, or `root/name`.
 
     names: what the folder is called as distributed, tried in order below `root`.
@@ -34,7 +36,9 @@ def find_root(root: str | os.PathLike[str], names: Sequence[str], needed: Sequen
             f"{_absolute(partly[0])} lacks {', '.join(absent)} (half-unpacked?); "
             f"it holds {listing(partly[0])}. {layout}"
         )
-    looked = f"{', '.join(needed)} in {_absolute(root)}" + (f" or its {' or '.join(names)}" if names else "")
+    looked = f"{', '.join(needed)} in {_absolute(root)}" + (
+        f" or its {' or '.join(names)}" if names else ""
+    )
     raise ReidError(f"looked for {looked}; the folder holds {listing(root)}. {layout}")
 
 
@@ -64,12 +68,14 @@ def image_files(folder: Path, root: Path) -> list[str]:
 def refuse_escapes(paths: Iterable[str], source: Path, root: Path) -> None:
     """`ReidError` for a path, as the file `source` gives it, that is not below `root` by its name.
 
-    Links below the root may lead anywhere: who made them could read the files anyway. A manifest may
-    come from a stranger.
+    Links below the root may lead anywhere: who made them could read the files anyway. A manifest
+    may come from a stranger.
     """
     inside = _absolute(root)
     for path in paths:
-        suspect = ".." in path or os.path.isabs(path) or "\0" in path  # most paths need no closer look
+        suspect = (
+            ".." in path or os.path.isabs(path) or "\0" in path
+        )  # most paths need no closer look
         if suspect and ("\0" in path or not _absolute(inside / path).is_relative_to(inside)):
             raise ReidError(
                 f"{source} names {path!r}, which lies outside of {inside}; put the images below that folder "
@@ -87,8 +93,8 @@ def read_lines(file: Path) -> list[str]:
 
 
 def read_list(file: Path) -> list[tuple[str, int | None]]:
-    """`path label` a line, the label being optional: paths with forward slashes (`.jpg` where a path
-    has no suffix), and labels. Paths are relative, to a folder that they do not leave.
+    """`path label` a line, the label being optional: paths with forward slashes (`.jpg` where a
+    path has no suffix), and labels. Paths are relative, to a folder that they do not leave.
     """
     entries = []
     for line in read_lines(file):

@@ -50,7 +50,9 @@ class IdentitySampler:
                 f"{len(values)}; take at most {len(values)} identities per batch"
             )
         if not 0 <= rank < world_size:
-            raise ReidError(f"rank {rank} is not one of 0 to {world_size - 1} (world_size {world_size})")
+            raise ReidError(
+                f"rank {rank} is not one of 0 to {world_size - 1} (world_size {world_size})"
+            )
         if cameras is not None and len(cameras) != len(self._identity):
             raise ReidError(f"there are {len(cameras)} cameras for {len(self._identity)} labels")
         self.identities_per_batch = identities_per_batch
@@ -76,7 +78,9 @@ class IdentitySampler:
         return self.epoch(epoch)[step]
 
     def everyones(self, epoch: int) -> list[np.ndarray]:
-        """All processes' batches of an epoch; batch `step` of process `rank` is at step * world_size + rank."""
+        """All processes' batches of an epoch; batch `step` of process `rank` is at step *
+        world_size + rank.
+        """
         return self._plan(epoch)
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
@@ -105,7 +109,9 @@ class IdentitySampler:
             drop = rng.permutation(np.repeat(np.arange(len(quota)), quota))[: quota.sum() - wanted]
             quota -= np.bincount(drop, minlength=len(quota))
         leftover = np.where(counts < self.images_per_identity, 0, counts % self.images_per_identity)
-        while quota.sum() < wanted:  # those with most images left over first, in random order among equals
+        while (
+            quota.sum() < wanted
+        ):  # those with most images left over first, in random order among equals
             open_to = np.flatnonzero(quota < batches)
             best = open_to[np.lexsort((rng.random(len(open_to)), -leftover[open_to]))]
             quota[best[: wanted - quota.sum()]] += 1
@@ -142,7 +148,9 @@ def _spread(
     images: np.ndarray, cameras: np.ndarray, count: int, size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """`count` groups of `size` over as many cameras as can be, unseen images first."""
-    fresh = {camera: list(rng.permutation(images[cameras == camera])) for camera in np.unique(cameras)}
+    fresh = {
+        camera: list(rng.permutation(images[cameras == camera])) for camera in np.unique(cameras)
+    }
     pools = {camera: list(pool) for camera, pool in fresh.items()}
     groups = []
     for _ in range(count):

@@ -26,12 +26,32 @@ SOURCES: dict[str, Callable[..., ReidDataset]] = {
 # Images of each split as published, where each figure of a tuple is right (Market-1501's gallery
 # is handed around with and without its junk), and training identities.
 PUBLISHED: dict[str, dict[str, tuple[int, ...]]] = {
-    "market1501": {"train": (12936,), "query": (3368,), "gallery": (19732, 15913), "identities": (751,)},
-    "msmt17": {"train": (32621, 30248), "query": (11659,), "gallery": (82161,), "identities": (1041,)},
+    "market1501": {
+        "train": (12936,),
+        "query": (3368,),
+        "gallery": (19732, 15913),
+        "identities": (751,),
+    },
+    "msmt17": {
+        "train": (32621, 30248),
+        "query": (11659,),
+        "gallery": (82161,),
+        "identities": (1041,),
+    },
     "veri776": {"train": (37778,), "query": (1678,), "gallery": (11579,), "identities": (576,)},
     "vehicleid": {"train": (110178,), "identities": (13164,)},
-    "cuhk03_detected": {"train": (7365,), "query": (1400,), "gallery": (5332,), "identities": (767,)},
-    "cuhk03_labeled": {"train": (7368,), "query": (1400,), "gallery": (5328,), "identities": (767,)},
+    "cuhk03_detected": {
+        "train": (7365,),
+        "query": (1400,),
+        "gallery": (5332,),
+        "identities": (767,),
+    },
+    "cuhk03_labeled": {
+        "train": (7368,),
+        "query": (1400,),
+        "gallery": (5328,),
+        "identities": (767,),
+    },
 }
 
 GENERATED = "generated.json"  # lies beside data that `synthetic.generate` drew
@@ -65,9 +85,13 @@ def size_notes(dataset: ReidDataset) -> list[str]:
     counts = dataset.table["split"].value_counts()
     training = dataset.table.loc[dataset.table["split"] == "train", "identity"].nunique()
     notes = []
-    for part, published in PUBLISHED.get(dataset.name.removesuffix("_v1").removesuffix("_v2"), {}).items():
+    for part, published in PUBLISHED.get(
+        dataset.name.removesuffix("_v1").removesuffix("_v2"), {}
+    ).items():
         what = "training identities" if part == "identities" else f"{part} images"
         here = training if part == "identities" else int(counts.get(part, 0))
         if here not in published:
-            notes.append(f"{here:,} {what}, where {' or '.join(f'{n:,}' for n in published)} are published")
+            notes.append(
+                f"{here:,} {what}, where {' or '.join(f'{n:,}' for n in published)} are published"
+            )
     return notes

@@ -38,7 +38,9 @@ def table(
     path = Path(root).expanduser() / file
     if not path.is_file():
         held = listing(path.parent) if path.parent.is_dir() else "nothing: it does not exist"
-        raise ReidError(f"there is no {path.name} in {path.parent} (it holds {held}); name it with file=")
+        raise ReidError(
+            f"there is no {path.name} in {path.parent} (it holds {held}); name it with file="
+        )
     rows = pd.read_csv(path, dtype={"path": "str", "identity": "str"}, encoding="utf-8-sig")
     if "path" in rows.columns:
         refuse_escapes(rows["path"].dropna(), path, path.parent)
@@ -63,7 +65,8 @@ def from_table(
 
     root: what the paths are relative to. camera: the column that serves as camera, such as `date`
         for encounters; `camera` by default, and none where there is no such column.
-    split: the column with the split; `split` by default. It holds train, query and gallery, or train and
+    split: the column with the split; `split` by default. It holds train, query and gallery, or
+        train and
         test; test rows then become queries and gallery by the rule of `queries_and_gallery`.
     test_share: instead of a split column, this share of the identities, drawn with `seed`, is for
         testing, and no identity is on both sides.
@@ -133,7 +136,10 @@ def _splits(
             "for instance, test_share=0.5"
         )
     else:
-        values, note = rows[column].astype(str), f"test rows became queries and gallery, seed {seed}"
+        values, note = (
+            rows[column].astype(str),
+            f"test rows became queries and gallery, seed {seed}",
+        )
     unknown = sorted(set(values) - {*SPLITS, "test"})
     if unknown:
         raise ReidError(
@@ -158,7 +164,9 @@ def _by_identity(identity: pd.Series, test_share: float, seed: int) -> pd.Series
         share = 0.0
     if not 0 < share < 1:
         raise ReidError(f"test_share is {test_share}; it lies between 0 and 1")
-    known = np.array(sorted(identity.unique(), key=lambda value: (str(type(value)), value)), dtype=object)
+    known = np.array(
+        sorted(identity.unique(), key=lambda value: (str(type(value)), value)), dtype=object
+    )
     if len(known) < 2:
         raise ReidError("one identity cannot be split into training and testing; two are needed")
     count = min(max(round(len(known) * share), 1), len(known) - 1)

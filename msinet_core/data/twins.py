@@ -1,4 +1,4 @@
-"""The twins split: two halves of the search data that share only some identities (paper: section 3.1)."""
+"""The twins split: two halves of the search data that share only some identities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ PAPER_OVERLAP = 0.4
 
 @dataclass(frozen=True)
 class TwinSplit:
-    """Search-train and search-validation: tables of images with a `label` each, from 0 on each side."""
+    """Search-train and search-validation: tables of images with a `label` each, from 0 on each
+    side.
+    """
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -108,10 +110,14 @@ def twins_split(
     try:
         identities = np.array(sorted(table["identity"].unique()), dtype=object)
     except TypeError as error:
-        raise ReidError("identities must be all integers or all strings; this table mixes them") from error
+        raise ReidError(
+            "identities must be all integers or all strings; this table mixes them"
+        ) from error
     n = len(identities)
     if n < 5:
-        raise ReidError(f"a twins split needs at least 5 training identities; this data set has {n}")
+        raise ReidError(
+            f"a twins split needs at least 5 training identities; this data set has {n}"
+        )
     only_train, shared = _counts(n, overlap)
     place = pd.Series(np.arange(n), index=pd.Index(identities, dtype=object))
     rank = table["identity"].map(place).to_numpy()
@@ -152,7 +158,9 @@ def _stratified_halves(table: pd.DataFrame) -> np.ndarray:
     A left-over image goes to the side that has had fewer left-overs of its camera so far.
     """
     if table["camera"].isna().any():
-        raise ReidError("this data set has no cameras to stratify by; leave --stratify-by-camera out")
+        raise ReidError(
+            "this data set has no cameras to stratify by; leave --stratify-by-camera out"
+        )
     chosen = np.zeros(len(table), dtype=bool)
     surplus: dict[Any, int] = defaultdict(int)  # left-overs of a camera: validation's minus train's
     rows = pd.Series(np.arange(len(table)), index=table.index)
@@ -163,7 +171,9 @@ def _stratified_halves(table: pd.DataFrame) -> np.ndarray:
             chosen[own.to_numpy()[:half]] = True
             if len(own) % 2:
                 left.append((camera, own.to_numpy()[-1]))
-        left.sort(key=lambda item: -surplus[item[0]])  # stable: equal surplus keeps the cameras' order
+        left.sort(
+            key=lambda item: -surplus[item[0]]
+        )  # stable: equal surplus keeps the cameras' order
         for place, (camera, row) in enumerate(left):
             chosen[row] = place < len(left) // 2
             surplus[camera] += -1 if chosen[row] else 1

@@ -6,4 +6,12 @@ from msinet_core.models.interactions import make_interaction
 from msinet_core.models.msinet import MSINet, MSINetOutput
 from msinet_core.models.supernet import Supernet
 
-__all__ = ["CHANNELS", "MSINet", "MSINetOutput", "Supernet", "alignment", "make_interaction", "reference"]
+__all__ = [
+    "CHANNELS",
+    "MSINet",
+    "MSINetOutput",
+    "Supernet",
+    "alignment",
+    "make_interaction",
+    "reference",
+]

@@ -1,4 +1,4 @@
-"""SAM, the spatial alignment module: attention kept consistent between images (paper: section 3.3).
+"""SAM, the spatial alignment module: attention kept consistent between images.
 
 Shapes: N images, C channels, M = H * W positions.
 """
@@ -74,7 +74,9 @@ def pairwise_map(feature_map: Tensor) -> Tensor:
 
 
 class LearnedMap(nn.Module):
-    """Attention of an image on itself: P[m] = max over n of <query(F)(m), key(F)(n)>; N x C x H x W -> N x M."""
+    """Attention of an image on itself: P[m] = max over n of <query(F)(m), key(F)(n)>; N x C x H x W
+    -> N x M.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,12 +84,17 @@ class LearnedMap(nn.Module):
         self.key = nn.Conv2d(channels, channels // 8, 1)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        # One convolution makes both, so that the input has one gradient and not two as large as itself.
+        # One convolution makes both, so that the input has one gradient and not two as large as
+        # itself.
         weight = torch.cat((self.query.weight, self.key.weight))
         bias = torch.cat([layer.bias for layer in (self.query, self.key) if layer.bias is not None])
-        query, key = functional.conv2d(feature_map, weight, bias).flatten(2).chunk(2, dim=1)  # N x C/8 x M
+        query, key = (
+            functional.conv2d(feature_map, weight, bias).flatten(2).chunk(2, dim=1)
+        )  # N x C/8 x M
         # Once it is known which key is best, no N x M x M products are needed for the gradient.
-        best = torch.cat([_best_key(*pair) for pair in zip(query.detach(), key.detach(), strict=True)])  # N x M
+        best = torch.cat(
+            [_best_key(*pair) for pair in zip(query.detach(), key.detach(), strict=True)]
+        )  # N x M
         return (query * key.gather(2, best[:, None].expand_as(key))).sum(dim=1)
 
 
@@ -96,7 +103,9 @@ def _best_key(query: Tensor, key: Tensor) -> Tensor:
     return (query.T @ key).argmax(dim=1)[None]
 
 
-def alignment_loss(feature_map: Tensor, learned_map: Tensor, identities: Tensor, mode: str = "pos") -> Tensor:
+def alignment_loss(
+    feature_map: Tensor, learned_map: Tensor, identities: Tensor, mode: str = "pos"
+) -> Tensor:
     """The parts of the alignment loss that `mode` names: `pos`, `neg` or `pos_neg`; a scalar.
 
     feature_map N x C x H x W, learned_map N x M, identities N. `pos` compares each image's
@@ -117,7 +126,8 @@ def alignment_loss(feature_map: Tensor, learned_map: Tensor, identities: Tensor,
     if "neg" in mode:
         other = (~same).to(maps.dtype)
         number = other.sum(1)
-        # The mean cosine over all ordered pairs of unit vectors is the squared length of their mean.
+        # The mean cosine over all ordered pairs of unit vectors is the squared length of their
+        # mean.
         mean = torch.einsum("ip,ipm->im", other, maps) / number.clamp(min=1)[:, None]
         loss = loss + ((1 - mean.square().sum(1)) * (number > 0)).mean()
     return loss

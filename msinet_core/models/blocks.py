@@ -1,6 +1,6 @@
 """Building blocks of both networks: the stem, the two-branch cell, the down-sampler, the trunk.
 
-Paper: section 3.2 and figure 3. Shapes: N images, C channels, H x W height and width.
+Multi-scale interaction (MSI), docs/method.md 1. Shapes: N images, C channels, H x W height and width.
 """
 
 from __future__ import annotations
@@ -28,11 +28,22 @@ class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, and, unless switched off, ReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, padding: int = 0, *, relu: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        padding: int = 0,
+        *,
+        relu: bool = True,
     ) -> None:
         super().__init__()
         plain = kernel == stride == 1 and padding == 0
-        self.conv = Pointwise(inputs, outputs) if plain else nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.conv = (
+            Pointwise(inputs, outputs)
+            if plain
+            else nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        )
         self.norm = Norm(outputs, relu)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,18 +56,23 @@ def wide_branch(channels: int) -> nn.Sequential:
 
 
 class Cell(nn.Module):
-    """Two branches of different receptive field that may interact in two slots (section 3.2).
+    """Two branches of different receptive field that may interact in two slots.
 
     `slots` are called with both branches, N x mid x H x W each, and give both back.
     """
 
-    def __init__(self, inputs: int, outputs: int, mid: int, slots: tuple[nn.Module, nn.Module]) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, mid: int, slots: tuple[nn.Module, nn.Module]
+    ) -> None:
         super().__init__()
         self.reduce_a, self.reduce_b = ConvNorm(inputs, mid), ConvNorm(inputs, mid)
         self.first_a, self.first_b = Light3x3(mid), wide_branch(mid)
         self.second_a, self.second_b = Light3x3(mid), wide_branch(mid)
         self.slots = nn.ModuleList(slots)
-        self.expand_a, self.expand_b = ConvNorm(mid, outputs, relu=False), ConvNorm(mid, outputs, relu=False)
+        self.expand_a, self.expand_b = (
+            ConvNorm(mid, outputs, relu=False),
+            ConvNorm(mid, outputs, relu=False),
+        )
         self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,7 +94,10 @@ class Cell(nn.Module):
         ends = [(self.expand_a, a), (self.expand_b, b)]
         if self.shortcut is not None:
             ends.append((self.shortcut, x))
-        maps, norms = [layer.conv(value) for layer, value in ends], [layer.norm for layer, _ in ends]
+        maps, norms = (
+            [layer.conv(value) for layer, value in ends],
+            [layer.norm for layer, _ in ends],
+        )
         return add_normed(maps, norms, x if self.shortcut is None else None)
 
 
@@ -104,7 +123,9 @@ class Trunk(nn.Module):
     "reference" a quarter of its input, as the authors' supernet has it.
     """
 
-    def __init__(self, channels: Channels, make_slot: SlotMaker, cell_width: str = "derived") -> None:
+    def __init__(
+        self, channels: Channels, make_slot: SlotMaker, cell_width: str = "derived"
+    ) -> None:
         super().__init__()
         if cell_width not in ("derived", "reference"):
             raise ValueError(f"cell_width is 'derived' or 'reference', not {cell_width!r}")
@@ -116,10 +137,13 @@ class Trunk(nn.Module):
             inputs, outputs = channels[stage + (place > 0)], channels[stage + 1]
             mid = (outputs if cell_width == "derived" else inputs) // 4
             first = index * SLOTS_PER_CELL
-            cells.append(Cell(inputs, outputs, mid, (make_slot(first, mid), make_slot(first + 1, mid))))
+            cells.append(
+                Cell(inputs, outputs, mid, (make_slot(first, mid), make_slot(first + 1, mid)))
+            )
         self.cells = nn.ModuleList(cells)
         self.downs = nn.ModuleList(
-            DownSampler(ConvNorm(width, width), nn.AvgPool2d(2, stride=2)) for width in channels[1:NUM_STAGES]
+            DownSampler(ConvNorm(width, width), nn.AvgPool2d(2, stride=2))
+            for width in channels[1:NUM_STAGES]
         )
 
     def forward(self, images: Tensor) -> TrunkMaps:
@@ -134,7 +158,9 @@ class Trunk(nn.Module):
 
 
 def initialise(model: nn.Module, linear_std: float) -> None:
-    """Kaiming normal (fan-out, ReLU) for convolutions, 1 and 0 for norms, N(0, `linear_std`) for linear layers."""
+    """Kaiming normal (fan-out, ReLU) for convolutions, 1 and 0 for norms, N(0, `linear_std`) for
+    linear layers.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

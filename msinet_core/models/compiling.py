@@ -11,9 +11,9 @@ from torch import Tensor, nn
 def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor") -> bool:
     """Compile `model` in place for batches like `images` (N x 3 x H x W), if this machine can.
 
-    One pass forward and backward is tried at once; it leaves no trace in the running statistics, and
-    a failure leaves the model eager. Gives whether it worked; where it did not, one warning says why.
-    Shapes are taken as fixed, which saves compiling for sizes that never come.
+    One pass forward and backward is tried at once; it leaves no trace in the running statistics,
+    and a failure leaves the model eager. Gives whether it worked; where it did not, one warning
+    says why. Shapes are taken as fixed, which saves compiling for sizes that never come.
     """
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.compile(dynamic=False, backend=backend)
@@ -21,7 +21,10 @@ def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor")
         _anything(model(images)).backward()
     except Exception as error:  # whatever a compiler throws: training goes on without it
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        warnings.warn(f"torch.compile does not work here, so the network runs uncompiled: {reason[0]}", stacklevel=2)
+        warnings.warn(
+            f"torch.compile does not work here, so the network runs uncompiled: {reason[0]}",
+            stacklevel=2,
+        )
         torch.compiler.reset()
         model._compiled_call_impl = None  # what torch itself does to a module that it copies
         return False

@@ -16,7 +16,8 @@ TRAINING_ONLY = ("classifier", "part_classifier", "learned_map", "alphas")
 
 
 def describe(model: MSINet | Supernet, height: int = 256, width: int = 128) -> pd.DataFrame:
-    """Rows: stem, the stages, the down-samplers, the heads, total. Columns: parameters, multiply_adds.
+    """Rows: stem, the stages, the down-samplers, the heads, total. Columns: parameters,
+    multiply_adds.
 
     Multiply-adds are of one image of `height` x `width`, forward, necks included. The total leaves
     out what only training uses (classifiers, learned map, alpha), which has a row of its own.
@@ -32,7 +33,9 @@ def describe(model: MSINet | Supernet, height: int = 256, width: int = 128) -> p
         )
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["parameters", "multiply_adds"])
     table.loc["total"] = table.sum()
-    training = sum(p.numel() for n, p in model.named_parameters() if n.split(".")[0] in TRAINING_ONLY)
+    training = sum(
+        p.numel() for n, p in model.named_parameters() if n.split(".")[0] in TRAINING_ONLY
+    )
     table.loc["training only"] = (training, 0)
     return table.rename_axis("part")
 
@@ -59,7 +62,11 @@ class _Embedding(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images, after_necks=True) if isinstance(self.model, MSINet) else self.model(images)
+        return (
+            self.model.embed(images, after_necks=True)
+            if isinstance(self.model, MSINet)
+            else self.model(images)
+        )
 
 
 def _multiply_adds(model: MSINet | Supernet, height: int, width: int) -> dict[str, int]:

@@ -1,4 +1,6 @@
-"""A cell's entrance: a 1x1 convolution, norm and ReLU for each of its two branches, from the same map."""
+"""A cell's entrance: a 1x1 convolution, norm and ReLU for each of its two branches, from the same
+map.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,16 @@ def enter(x: Tensor, a: Layer, b: Layer) -> tuple[Tensor, Tensor]:
     if not (a.norm.at_once(x) and b.norm.at_once(x) and computed_as(x, a.conv.weight)):
         return a(x), b(x)
     vectors = [vector for norm in (a.norm, b.norm) for vector in (norm.weight, norm.bias)]
-    branches: tuple[Tensor, Tensor] = _Entrance.apply(x, a.conv.weight, b.conv.weight, *vectors, (a.norm, b.norm))
+    branches: tuple[Tensor, Tensor] = _Entrance.apply(
+        x, a.conv.weight, b.conv.weight, *vectors, (a.norm, b.norm)
+    )
     return branches
 
 
 class _Entrance(torch.autograd.Function):
-    """As one convolution both read x once, and its gradient needs no sum; the norms take the halves as they lie."""
+    """As one convolution both read x once, and its gradient needs no sum; the norms take the halves
+    as they lie.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *values: Any) -> tuple[Tensor, ...]:
@@ -33,7 +39,13 @@ class _Entrance(torch.autograd.Function):
         results = []
         for half, norm in zip(wide.chunk(2, dim=1), norms, strict=True):
             y, job = like(half), Job(half, half.shape[1], wide.shape[1])
-            job.run("norm forward", x=half.data_ptr(), y=y.data_ptr(), relu=norm.relu, **statistics_of(norm))
+            job.run(
+                "norm forward",
+                x=half.data_ptr(),
+                y=y.data_ptr(),
+                relu=norm.relu,
+                **statistics_of(norm),
+            )
             results.append(y)
             ctx.jobs.append((job, norm.relu))
         ctx.save_for_backward(x, kernels, wide, *gains)
@@ -45,13 +57,19 @@ class _Entrance(torch.autograd.Function):
         x, kernels, wide, *gains = ctx.saved_tensors
         wide_back = like(wide)
         slopes = []
-        halves = zip(wide.chunk(2, dim=1), wide_back.chunk(2, dim=1), gradients, gains, ctx.jobs, strict=True)
+        halves = zip(
+            wide.chunk(2, dim=1), wide_back.chunk(2, dim=1), gradients, gains, ctx.jobs, strict=True
+        )
         for half, back, gradient, gain, (job, relu) in halves:
             gradient = gradient.contiguous(memory_format=torch.channels_last)
             slopes += job.run_back(
-                "norm backward", x=half.data_ptr(), gradient=gradient.data_ptr(), back=back.data_ptr(), gain=gain.data_ptr(),
+                "norm backward",
+                x=half.data_ptr(),
+                gradient=gradient.data_ptr(),
+                back=back.data_ptr(),
+                gain=gain.data_ptr(),
                 relu=relu,
-            )  # fmt: skip
+            )
         x_back, kernels_back = multiply_back(wide_back, x, kernels, ctx.needs_input_grad[:2])
         both = (None, None) if kernels_back is None else kernels_back.chunk(2)
         return x_back, *both, *slopes, None

@@ -1,4 +1,4 @@
-"""The four interactions between the two branches of a cell (paper: section 3.2, figure 3).
+"""The four interactions between the two branches of a cell.
 
 Each is called with both branches, N x C x H x W, and gives both back in the same shape.
 """
@@ -37,7 +37,9 @@ class Exchange(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """`channel_gate`: each branch scaled channel by channel by its own content, through one gate for both."""
+    """`channel_gate`: each branch scaled channel by channel by its own content, through one gate
+    for both.
+    """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -49,7 +51,11 @@ class ChannelGate(nn.Module):
         """Factors in (0, 1) for every channel of both branches, N x C x 1 x 1 each."""
         # One pass over both branches' pooled vectors: 2N x C x 1 x 1.
         pooled = torch.cat((a.mean(dim=(2, 3), keepdim=True), b.mean(dim=(2, 3), keepdim=True)))
-        gate_a, gate_b = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled)))).unflatten(0, (2, -1)).unbind()
+        gate_a, gate_b = (
+            torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
+            .unflatten(0, (2, -1))
+            .unbind()
+        )
         return gate_a, gate_b
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
@@ -64,14 +70,18 @@ class ChannelGate(nn.Module):
 class _Gated(torch.autograd.Function):
     """The channel gate with a gradient that goes over each branch three times, not six.
 
-    A branch x reaches the result twice, y = x * g(mean(x)), so that its gradient is g * dy + dmean / HW with
-    dg = sum of dy * x over positions and dmean what the two layers make of it.
+    A branch x reaches the result twice, y = x * g(mean(x)), so that its gradient is g * dy + dmean
+    / HW with dg = sum of dy * x over positions and dmean what the two layers make of it.
     """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, *layers: Tensor) -> Branches:
-        squeeze, squeeze_bias, excite, excite_bias = (layer.flatten(1) if layer.dim() > 1 else layer for layer in layers)
-        pooled = torch.cat((image_sums(a), image_sums(b))).to(squeeze.dtype) / (a.shape[2] * a.shape[3])  # 2N x C
+        squeeze, squeeze_bias, excite, excite_bias = (
+            layer.flatten(1) if layer.dim() > 1 else layer for layer in layers
+        )
+        pooled = torch.cat((image_sums(a), image_sums(b))).to(squeeze.dtype) / (
+            a.shape[2] * a.shape[3]
+        )  # 2N x C
         hidden = torch.addmm(squeeze_bias, pooled, squeeze.T).relu_()
         gates = torch.addmm(excite_bias, hidden, excite.T).sigmoid_()
         ctx.save_for_backward(a, b, squeeze, excite, pooled, hidden, gates)
@@ -83,7 +93,9 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         a, b, squeeze, excite, pooled, hidden, gates = ctx.saved_tensors
         gradients = tuple(dy.contiguous(memory_format=torch.channels_last) for dy in gradients)
-        by_gate = torch.cat([image_sums(dy, x) for dy, x in zip(gradients, (a, b), strict=True)]).to(gates.dtype)
+        by_gate = torch.cat(
+            [image_sums(dy, x) for dy, x in zip(gradients, (a, b), strict=True)]
+        ).to(gates.dtype)
         by_logit = by_gate * gates * (1 - gates)
         by_hidden = (by_logit @ excite) * (hidden > 0)
         by_mean = (by_hidden @ squeeze) / (a.shape[2] * a.shape[3])
@@ -94,12 +106,13 @@ class _Gated(torch.autograd.Function):
 
 
 class CrossAttention(nn.Module):
-    """`cross_attention`: each branch takes up its own channels, weighted by how little they resemble the other's.
+    """`cross_attention`: each branch takes up its own channels, weighted by how little they
+    resemble the other's.
 
     attention_a = softmax(rowmax(E) - E) with E = A B^T over channels, which is softmax(-E): the
     *least* similar channel gets the largest weight, as in the authors' implementation. `gamma`
-    starts at 0, so that the interaction begins as `none`. With `scaled` (not in the paper) E is divided
-    by the root of the number of positions.
+    starts at 0, so that the interaction begins as `none`. With `scaled` (not in the paper) E is
+    divided by the root of the number of positions.
     """
 
     scaled = False
@@ -113,7 +126,9 @@ class CrossAttention(nn.Module):
         share = (a.shape[2] * a.shape[3]) ** -0.5 if self.scaled else 1.0
         nothing = a.new_zeros(1, 1, 1)
         # -E: N x C x C; branch b's is its transpose
-        opposite = torch.baddbmm(nothing, a.flatten(2), b.flatten(2).transpose(1, 2), beta=0, alpha=-share)
+        opposite = torch.baddbmm(
+            nothing, a.flatten(2), b.flatten(2).transpose(1, 2), beta=0, alpha=-share
+        )
         return torch.softmax(opposite, dim=-1), torch.softmax(opposite.transpose(1, 2), dim=-1)
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
@@ -127,23 +142,31 @@ class CrossAttention(nn.Module):
             taken_a, taken_b = mix_channels(attention_a, a), mix_channels(attention_b, b)
             return gamma * taken_a + a, gamma * taken_b + b
         itself = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
-        return mix_channels(gamma * attention_a + itself, a), mix_channels(gamma * attention_b + itself, b)
+        return mix_channels(gamma * attention_a + itself, a), mix_channels(
+            gamma * attention_b + itself, b
+        )
 
 
 def channels_last(*branches: Tensor) -> bool:
-    """Whether a position's channels lie side by side, so that positions are the rows of a matrix as they are."""
+    """Whether a position's channels lie side by side, so that positions are the rows of a matrix as
+    they are.
+    """
     return all(x.is_contiguous(memory_format=torch.channels_last) for x in branches)
 
 
 def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
-    """Each image's channels as sums of its channels; N x C x C, N x C x H x W -> N x C x H x W, both channels-last."""
+    """Each image's channels as sums of its channels; N x C x C, N x C x H x W -> N x C x H x W,
+    both channels-last.
+    """
     count, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(count, height * width, channels)  # a view
     return (rows @ matrix.transpose(1, 2)).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def scale_attention(model: nn.Module) -> None:
-    """Let every cross attention of a network divide its energies by the root of the number of positions."""
+    """Let every cross attention of a network divide its energies by the root of the number of
+    positions.
+    """
     for module in model.modules():
         if isinstance(module, CrossAttention):
             module.scaled = True
@@ -166,9 +189,10 @@ _MAKERS: dict[str, Maker] = {}  # of registered operations
 def register_operation(name: str) -> Callable[[Registered], Registered]:
     """Decorator: an operation of your own, from then on part of the search space.
 
-    For a function `(a, b) -> (a, b)` on branches of N x C x H x W, or for a module class made with the
-    number of channels whose `forward` does that. Supernets made afterwards have a column for it; runs
-    made with it need it registered when they are read. It must not change its inputs in place.
+    For a function `(a, b) -> (a, b)` on branches of N x C x H x W, or for a module class made with
+    the number of channels whose `forward` does that. Supernets made afterwards have a column for
+    it; runs made with it need it registered when they are read. It must not change its inputs in
+    place.
 
         @register_operation("average")
         def average(a, b):
@@ -177,9 +201,16 @@ def register_operation(name: str) -> Callable[[Registered], Registered]:
 
     def register(operation: Registered) -> Registered:
         if not callable(operation):
-            raise ReidError(f"operation {name!r} is neither a function of both branches nor a module class")
+            raise ReidError(
+                f"operation {name!r} is neither a function of both branches nor a module class"
+            )
         OPERATIONS.add(name)
-        made = cast(Maker, operation if inspect.isclass(operation) else lambda channels: FunctionInteraction(operation))
+        made = cast(
+            Maker,
+            operation
+            if inspect.isclass(operation)
+            else lambda channels: FunctionInteraction(operation),
+        )
         _MAKERS[name] = made
         return operation
 

@@ -33,7 +33,9 @@ class _Light(torch.autograd.Function):
     """All four in one go, by the compiled loops."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, point: Tensor, depth: Tensor, gain: Tensor, shift: Tensor, norm: Norm) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, point: Tensor, depth: Tensor, gain: Tensor, shift: Tensor, norm: Norm
+    ) -> Tensor:
         point, depth = point.contiguous(), depth.contiguous()
         source, job = multiply(x, point), Job(x, len(gain), len(gain))
         y = like(source)
@@ -49,8 +51,12 @@ class _Light(torch.autograd.Function):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         source_back, depth_back = like(source), torch.empty_like(depth)
         slopes = job.run_back(
-            "light backward", **job.light(source, depth), gradient=gradient.data_ptr(), gain=gain.data_ptr(),
-            source_back=source_back.data_ptr(), kernel_back=depth_back.data_ptr(),
-        )  # fmt: skip
+            "light backward",
+            **job.light(source, depth),
+            gradient=gradient.data_ptr(),
+            gain=gain.data_ptr(),
+            source_back=source_back.data_ptr(),
+            kernel_back=depth_back.data_ptr(),
+        )
         back, point_back = multiply_back(source_back, x, point)
         return back, point_back, depth_back, *slopes, None

@@ -1,4 +1,4 @@
-"""MSINet: the derived network with its global and part branches (paper: section 3.2 and 4.1)."""
+"""MSINet: the derived network with its global and part branches."""
 
 from __future__ import annotations
 
@@ -57,8 +57,14 @@ class MSINet(nn.Module):
         alignment: bool = False,
     ) -> None:
         super().__init__()
-        self.genotype, self.num_identities, self.channels = genotype, num_identities, tuple(channels)
-        self.trunk = Trunk(channels, lambda slot, width: make_interaction(genotype.slots[slot], width))
+        self.genotype, self.num_identities, self.channels = (
+            genotype,
+            num_identities,
+            tuple(channels),
+        )
+        self.trunk = Trunk(
+            channels, lambda slot, width: make_interaction(genotype.slots[slot], width)
+        )
         width, part_width = channels[3], PART_CHANNELS * NUM_PARTS
         self.neck = Neck(width)
         self.classifier = nn.Linear(width, num_identities)
@@ -75,7 +81,9 @@ class MSINet(nn.Module):
     def part_feature(self, part_map: Tensor) -> Tensor:
         """N x c2 x H x W -> N x 256: upper half of the height, then lower half, each pooled to 128."""
         # The convolution of the mean is the mean of the convolution, and costs next to nothing.
-        pooled = self.part_conv(functional.adaptive_avg_pool2d(part_map, (NUM_PARTS, 1)))  # N x 128 x 2 x 1
+        pooled = self.part_conv(
+            functional.adaptive_avg_pool2d(part_map, (NUM_PARTS, 1))
+        )  # N x 128 x 2 x 1
         return pooled.squeeze(3).transpose(1, 2).flatten(1)
 
     def embed(self, images: Tensor, after_necks: bool = False) -> Tensor:

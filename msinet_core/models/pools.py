@@ -12,7 +12,9 @@ from msinet_core.models.norms import Job, Layer, Norm, by_vectors, like, statist
 
 
 def pooled(x: Tensor, layer: Layer, pool: nn.Module) -> Tensor:
-    """pool(layer(x)), N x C x H x W -> N x D x about half H x about half W; in training, norm and pool in one go."""
+    """pool(layer(x)), N x C x H x W -> N x D x about half H x about half W; in training, norm and
+    pool in one go.
+    """
     if not layer.norm.training:
         result: Tensor = pool(layer(x))
         return result
@@ -32,17 +34,25 @@ def _is_largest(pool: nn.Module) -> bool:
 
 def _is_mean(pool: nn.Module, x: Tensor) -> bool:
     """2x2 at stride 2, of maps that it leaves nothing of."""
-    known = isinstance(pool, nn.AvgPool2d) and (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0)
+    known = isinstance(pool, nn.AvgPool2d) and (pool.kernel_size, pool.stride, pool.padding) == (
+        2,
+        2,
+        0,
+    )
     return known and pool.divisor_override is None and x.shape[2] % 2 == x.shape[3] % 2 == 0
 
 
 class _NormPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm, largest: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, norm: Norm, largest: bool
+    ) -> Tensor:
         count, channels, height, width = x.shape
         shape = (count, channels, (height + 1) // 2, (width + 1) // 2)
         y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-        which = torch.empty(shape if largest else 0, dtype=torch.uint8)  # in the order of y's memory
+        which = torch.empty(
+            shape if largest else 0, dtype=torch.uint8
+        )  # in the order of y's memory
         job = Job(x, channels, channels)
         job.run("pool forward", y=y.data_ptr(), **_common(job, x, which), **statistics_of(norm))
         ctx.job = job
@@ -55,7 +65,11 @@ class _NormPool(torch.autograd.Function):
         (x, which, gain), job = ctx.saved_tensors, ctx.job
         gradient, back = gradient.contiguous(memory_format=torch.channels_last), like(x)
         slopes = job.run_back(
-            "pool backward", **_common(job, x, which), gradient=gradient.data_ptr(), back=back.data_ptr(), gain=gain.data_ptr()
+            "pool backward",
+            **_common(job, x, which),
+            gradient=gradient.data_ptr(),
+            back=back.data_ptr(),
+            gain=gain.data_ptr(),
         )
         return back, *slopes, None, None
 
@@ -64,4 +78,10 @@ def _common(job: Job, x: Tensor, which: Tensor) -> dict[str, int]:
     """What both passes need besides."""
     _, channels, height, width = x.shape
     scratch = workspace.of(job.loops.pool_scratch(job.threads, channels, width), 1)
-    return {"x": x.data_ptr(), "which": which.data_ptr(), "height": height, "width": width, "scratch": scratch}
+    return {
+        "x": x.data_ptr(),
+        "which": which.data_ptr(),
+        "height": height,
+        "width": width,
+        "scratch": scratch,
+    }

@@ -1,4 +1,5 @@
-"""The authors' checkpoint files: opened without running foreign code, checked name by name, and written.
+"""The authors' checkpoint files: opened without running foreign code, checked name by name, and
+written.
 
 Their files are pickles of `{'state_dict': ...}` with an `argparse.Namespace` inside; a `state_dict`
 in memory and safetensors files of the same names are taken as well.
@@ -71,13 +72,20 @@ def _norm(part: str) -> str:
 
 
 def _cell_name(rest: str) -> str:
-    if match := re.fullmatch(r"slots\.(\d)\.(?:operations\.(\d)\.)?(squeeze|excite|gamma)(.*)", rest):
+    if match := re.fullmatch(
+        r"slots\.(\d)\.(?:operations\.(\d)\.)?(squeeze|excite|gamma)(.*)", rest
+    ):
         slot, column, part, leaf = int(match[1]) + 2, match[2], _SLOT_PART[match[3]], match[4]
         return f"_op{slot}.{part}{leaf}" if column is None else f"_op{slot}s.{column}.{part}{leaf}"
     if rest.startswith("shortcut."):
         return f"downsample.{rest.removeprefix('shortcut.')}".replace(".norm.", ".bn.")
     if match := re.fullmatch(r"(reduce|expand|first|second)_([ab])\.(.+)", rest):
-        leaf = match[3].replace("pointwise", "conv1").replace("depthwise", "conv2").replace("norm.", "bn.")
+        leaf = (
+            match[3]
+            .replace("pointwise", "conv1")
+            .replace("depthwise", "conv2")
+            .replace("norm.", "bn.")
+        )
         return f"{_CELL[match[1]]}{match[2]}.{leaf}"
     raise KeyError(rest)
 
@@ -95,7 +103,9 @@ def read_state_dict(source: str | Path | StateDict) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ReidError(f"{_describe(source)} holds no state dict of tensors; expected {{'state_dict': ...}}")
+        raise ReidError(
+            f"{_describe(source)} holds no state dict of tensors; expected {{'state_dict': ...}}"
+        )
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
@@ -110,23 +120,33 @@ def _read_file(path: Path) -> Any:
         return load_file(path)
     # What training scripts leave beside the weights: parsed arguments and numpy scalars.
     harmless: list[Any] = [
-        argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType,
+        argparse.Namespace,
+        np.dtype,
+        np.dtypes.Float64DType,
+        np.dtypes.Float32DType,
+        np.dtypes.Int64DType,
         codecs.encode,
         (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
         (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
-    ]  # fmt: skip
+    ]
     try:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"asks for {wanted[1]!r} to be called" if wanted else "is damaged or holds more than data"
+        what = (
+            f"asks for {wanted[1]!r} to be called"
+            if wanted
+            else "is damaged or holds more than data"
+        )
         raise ReidError(
             f"checkpoint {str(path)!r} {what}; it was not opened, because that could run foreign code. "
             "Save it again as {'state_dict': model.state_dict()}"
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
-        raise ReidError(f"checkpoint {str(path)!r} is damaged or not a torch file: {error}") from error
+        raise ReidError(
+            f"checkpoint {str(path)!r} is damaged or not a torch file: {error}"
+        ) from error
 
 
 def load_msinet(source: str | Path | StateDict, genotype: Genotype) -> MSINet:
@@ -165,9 +185,14 @@ def load_supernet(source: str | Path | StateDict) -> Supernet:
             extras[name] = state.pop(name)
     alphas = state.pop("alphas", None)
     mid = len(_required(state, "cells.0.conv1a.conv.weight"))
-    width = next((n for n, c in (("derived", channels[1]), ("reference", channels[0])) if c // 4 == mid), None)
+    width = next(
+        (n for n, c in (("derived", channels[1]), ("reference", channels[0])) if c // 4 == mid),
+        None,
+    )
     if width is None:
-        raise ReidError(f"the checkpoint's first cell has {mid} mid channels; a supernet of {channels} cannot")
+        raise ReidError(
+            f"the checkpoint's first cell has {mid} mid channels; a supernet of {channels} cannot"
+        )
     model = Supernet(channels, width)
     _load(model, state, optional=("alphas",))
     if alphas is not None:
@@ -178,7 +203,9 @@ def load_supernet(source: str | Path | StateDict) -> Supernet:
 
 def to_reference(model: MSINet | Supernet) -> dict[str, Tensor]:
     """The model's state dict under the authors' names; alpha is left out, as in their files."""
-    state = {reference_name(n): v.detach().cpu() for n, v in model.state_dict().items() if n != "alphas"}
+    state = {
+        reference_name(n): v.detach().cpu() for n, v in model.state_dict().items() if n != "alphas"
+    }
     return {**state, **getattr(model, "reference_extras", {})}
 
 
@@ -252,10 +279,15 @@ def _load(model: nn.Module, state: StateDict, optional: tuple[str, ...]) -> list
             with torch.no_grad():
                 ours.copy_(value)
     if left:
-        names = ", ".join(sorted(left)[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        names = ", ".join(sorted(left)[:3]) + (
+            f" and {len(left) - 3} more" if len(left) > 3 else ""
+        )
         raise ReidError(f"the checkpoint holds tensors that the network has no place for: {names}")
     return list(dict.fromkeys(absent))
 
 
 assert len(_THEIR_CELL_INDEX) == NUM_CELLS
-assert OPERATIONS[1:3] == ("channel_gate", "cross_attention")  # their `_op2s.K` counts these columns
+assert OPERATIONS[1:3] == (
+    "channel_gate",
+    "cross_attention",
+)  # their `_op2s.K` counts these columns

@@ -1,4 +1,4 @@
-"""ResNets of torchvision under MSINet's own heads: what MSINet is measured against (paper: section 4.2)."""
+"""ResNets of torchvision under MSINet's own heads: what MSINet is measured against."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from msinet_core.models.blocks import Channels, TrunkMaps
 from msinet_core.models.msinet import MSINet
 from msinet_core.space import PAPER_GENOTYPE
 
-# Channels as MSINet counts them: those of stage 2 feed the part branch, those of stage 3 the global one.
+# Channels as MSINet counts them: those of stage 2 feed the part branch, those of stage 3 the global
+# one.
 WIDTHS: dict[str, Channels] = {"resnet18": (64, 128, 256, 512), "resnet50": (64, 512, 1024, 2048)}
 
 
@@ -40,6 +41,8 @@ class ResNetReid(MSINet):
 
     def __init__(self, name: str, num_identities: int, alignment: bool = False) -> None:
         if name not in WIDTHS:
-            raise ReidError(f"there is no network {name!r} to compare with; there are {', '.join(WIDTHS)}")
+            raise ReidError(
+                f"there is no network {name!r} to compare with; there are {', '.join(WIDTHS)}"
+            )
         super().__init__(PAPER_GENOTYPE, num_identities, WIDTHS[name], alignment)
         self.trunk = ResNetTrunk(name)  # type: ignore[assignment]

@@ -10,7 +10,9 @@ import torch
 
 @contextmanager
 def rounded_products(allowed: bool) -> Iterator[None]:
-    """For as long as it lasts, of matrices and of convolutions alike; torch by itself rounds in convolutions only."""
+    """For as long as it lasts, of matrices and of convolutions alike; torch by itself rounds in
+    convolutions only.
+    """
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed

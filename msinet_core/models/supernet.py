@@ -1,4 +1,4 @@
-"""The supernet: every slot holds all four interactions, mixed by alpha (paper: section 3.1)."""
+"""The supernet: every slot holds all four interactions, mixed by alpha."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype
 
 
 class MixedSlot(nn.Module):
-    """All interactions side by side; their outputs are summed with the weights in `mix` (one per operation).
+    """All interactions side by side; their outputs are summed with the weights in `mix` (one per
+    operation).
 
     On channels-last branches the sum is not formed operation by operation. `none`, the gate and the
-    attention each make a branch's channels from that branch's own, so together they are one matrix per
-    image: out_a = [diag(w_none + w_attention + w_gate gate_a) + w_attention gamma attention_a] a + w_exchange b.
+    attention each make a branch's channels from that branch's own, so together they are one matrix
+    per
+    image: out_a = [diag(w_none + w_attention + w_gate gate_a) + w_attention gamma attention_a] a +
+        w_exchange b.
     """
 
     def __init__(self, channels: int) -> None:
@@ -35,7 +38,9 @@ class MixedSlot(nn.Module):
         assert self.mix is not None
         if channels_last(a, b):
             one, two = self._at_once(a, b, *self.mix[:4])
-            for weight, operation in zip(self.mix[4:], list(self.operations)[4:], strict=True):  # registered ones
+            for weight, operation in zip(
+                self.mix[4:], list(self.operations)[4:], strict=True
+            ):  # registered ones
                 own = operation(a, b)
                 one, two = one + weight * own[0], two + weight * own[1]
             return one, two
@@ -49,9 +54,13 @@ class MixedSlot(nn.Module):
         self, a: Tensor, b: Tensor, none: Tensor, gate: Tensor, attention: Tensor, exchange: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The sum for the four weights, in the order of `OPERATIONS`."""
-        gating, attending = cast(ChannelGate, self.operations[1]), cast(CrossAttention, self.operations[2])
+        gating, attending = (
+            cast(ChannelGate, self.operations[1]),
+            cast(CrossAttention, self.operations[2]),
+        )
         matrix_a, matrix_b = (
-            torch.diag_embed(none + attention + gate * factor.flatten(1)) + attention * attending.gamma * matrix
+            torch.diag_embed(none + attention + gate * factor.flatten(1))
+            + attention * attending.gamma * matrix
             for factor, matrix in zip(gating.gates(a, b), attending.attention(a, b), strict=True)
         )  # N x C x C
         return mix_channels(matrix_a, a) + exchange * b, mix_channels(matrix_b, b) + exchange * a
@@ -83,7 +92,9 @@ class Supernet(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if name != "alphas"]
 
     def slots(self) -> list[MixedSlot]:
-        return [cast(MixedSlot, slot) for cell in self.trunk.cells for slot in cast(Cell, cell).slots]
+        return [
+            cast(MixedSlot, slot) for cell in self.trunk.cells for slot in cast(Cell, cell).slots
+        ]
 
     def gammas(self) -> list[float]:
         """The learnable scale of each slot's cross attention, which starts at 0."""
@@ -107,5 +118,7 @@ class Supernet(nn.Module):
             slot.mix = row
         features = self.trunk(images).final.mean(dim=(2, 3))
         for slot in slots:
-            slot.mix = None  # or it would keep this pass's graph, which can be neither copied nor replayed
+            slot.mix = (
+                None  # or it would keep this pass's graph, which can be neither copied nor replayed
+            )
         return features

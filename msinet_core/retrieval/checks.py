@@ -19,21 +19,28 @@ UNIT_ROUNDOFF = 2.0**-24
 
 
 def feature_array(features: Any, name: str) -> np.ndarray:
-    """`features` (or distances) as a C-contiguous N x D array of float32 or float64; half precision is widened.
+    """`features` (or distances) as a C-contiguous N x D array of float32 or float64; half precision
+    is widened.
 
     Takes numpy arrays, torch tensors (any device) and nested lists. `ReidError` for integers
     and other dtypes, other shapes and D = 0.
     """
     if hasattr(features, "detach"):  # a torch tensor; bfloat16 has no numpy counterpart
         features = features.detach().cpu()
-        features = features.float() if str(features.dtype) in ("torch.bfloat16", "torch.float16") else features
+        features = (
+            features.float()
+            if str(features.dtype) in ("torch.bfloat16", "torch.float16")
+            else features
+        )
         features = features.numpy()
     try:
         array = np.asarray(features)
     except ValueError as error:
         raise ReidError(f"{name}: this is not a rectangular array ({error})") from error
     if array.ndim != 2 or array.shape[1] == 0:
-        raise ReidError(f"{name}: two axes are needed, the second not empty, but the shape is {array.shape}")
+        raise ReidError(
+            f"{name}: two axes are needed, the second not empty, but the shape is {array.shape}"
+        )
     if array.dtype.kind != "f":
         raise ReidError(
             f"{name}: the dtype is {array.dtype}, but floating point is expected "
@@ -47,13 +54,15 @@ def feature_array(features: Any, name: str) -> np.ndarray:
 def unit_rows(features: np.ndarray, name: str, kept: np.ndarray | None = None) -> np.ndarray:
     """Rows (those `kept`, boolean, if given) divided by their Euclidean length, as float32.
 
-    Values are rounded to multiples of 2^-26 (see `counting`). `ReidError` for a row of zeros and for
-    values that are not finite.
+    Values are rounded to multiples of 2^-26 (see `counting`). `ReidError` for a row of zeros and
+    for values that are not finite.
     """
     rows = np.arange(len(features)) if kept is None else np.flatnonzero(kept)
     result = np.empty((len(rows), features.shape[1]), np.float32)
     bad: list[int] = []
-    in_parts(len(rows), lambda first, last: bad.append(normalise(features, rows, first, last, result)))
+    in_parts(
+        len(rows), lambda first, last: bad.append(normalise(features, rows, first, last, result))
+    )
     bad = sorted(n for n in bad if n >= 0)
     if bad:
         row = int(rows[bad[0]])
@@ -72,10 +81,13 @@ def unit_rows(features: np.ndarray, name: str, kept: np.ndarray | None = None) -
 def in_parts(count: int, work: Callable[[int, int], Any], threads: int | None = None) -> None:
     """Runs work(a, b) over parts a..b of range(count) in threads; raises what they raise.
 
-    Threads of its own, not numba's: those crash the process when two notebook cells use them at once.
+    Threads of its own, not numba's: those crash the process when two notebook cells use them at
+    once.
     """
     threads = threads or usable_threads()
-    parts = max(1, min(4 * threads, count // 32))  # more parts than threads, so that all end together
+    parts = max(
+        1, min(4 * threads, count // 32)
+    )  # more parts than threads, so that all end together
     edges = np.linspace(0, count, parts + 1).astype(int).tolist()
     if threads == 1 or parts == 1:
         work(0, count)
@@ -101,24 +113,33 @@ def product_error(length: int) -> float:
     """Bound on the float32 rounding error of the dot product of two unit vectors of this length.
 
     length * roundoff is certain. For long vectors 4 * sqrt(length) * roundoff: rounding errors are
-    independent enough that this is nine standard deviations, even where every partial sum is near 1.
+    independent enough that this is nine standard deviations, even where every partial sum is near
+    1.
     """
     return 1.01 * UNIT_ROUNDOFF * (min(length, 4.0 * math.sqrt(length)) + 4.0)
 
 
 def label_array(labels: Any, count: int, what: str) -> np.ndarray:
-    """Identities or cameras, one each row, as int64 or as an object array of strings; `ReidError` on anything else."""
+    """Identities or cameras, one each row, as int64 or as an object array of strings; `ReidError`
+    on anything else.
+    """
     if hasattr(labels, "detach"):
         labels = labels.detach().cpu().numpy()
-    plain = isinstance(getattr(labels, "dtype", None), np.dtype)  # lists would turn [1, "2"] into texts
+    plain = isinstance(
+        getattr(labels, "dtype", None), np.dtype
+    )  # lists would turn [1, "2"] into texts
     array = np.asarray(labels) if plain else np.asarray(labels, dtype=object)
     if array.shape != (count,):
-        raise ReidError(f"there are {array.size} {_plural(what)} for {count} rows; one for each row is needed")
+        raise ReidError(
+            f"there are {array.size} {_plural(what)} for {count} rows; one for each row is needed"
+        )
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     missing = pd.isna(array)
     if missing.any():
-        raise ReidError(f"row {np.argmax(missing)} has no {what} (NA); give one for every row or drop the row")
+        raise ReidError(
+            f"row {np.argmax(missing)} has no {what} (NA); give one for every row or drop the row"
+        )
     kinds = {_kind(value) for value in set(array.tolist())}
     if len(kinds) > 1 or "other" in kinds:
         raise ReidError(f"the {_plural(what)} must be all integers or all strings")
@@ -137,7 +158,9 @@ def _kind(value: Any) -> str:
     if isinstance(value, int | np.integer):
         return "int"
     # a column of integers with a gap elsewhere becomes floats in pandas
-    return "int" if isinstance(value, float | np.floating) and float(value).is_integer() else "other"
+    return (
+        "int" if isinstance(value, float | np.floating) and float(value).is_integer() else "other"
+    )
 
 
 def shared_codes(
@@ -152,7 +175,9 @@ def shared_codes(
             f"query {_plural(what)} are {names[one.dtype == object]} but gallery {_plural(what)} are "
             f"{names[two.dtype == object]}, so nothing could match; use one kind for both"
         )
-    codes, labels = pd.factorize(np.concatenate([part for part in (one, two) if len(part)] or [one]))
+    codes, labels = pd.factorize(
+        np.concatenate([part for part in (one, two) if len(part)] or [one])
+    )
     return codes[: len(one)].astype(np.int64), codes[len(one) :].astype(np.int64), labels.tolist()
 
 

@@ -14,7 +14,8 @@ from msinet_core.retrieval.result import RetrievalResult
 
 @dataclass(frozen=True)
 class Comparison:
-    """mAP of `b` minus that of `a` over the queries that count in both, with a paired bootstrap interval.
+    """mAP of `b` minus that of `a` over the queries that count in both, with a paired bootstrap
+    interval.
 
     `table` has the query table's columns and average_precision_a, average_precision_b, difference,
     first_match_rank_a, first_match_rank_b; only queries that count, index: their number.
@@ -58,10 +59,16 @@ def compare(
     if unit not in ("query", "identity"):
         raise ReidError(f"unit is 'query' or 'identity', not {unit!r}")
     if draws < 1 or not 0 < confidence < 1:
-        raise ReidError(f"draws must be at least 1 and confidence between 0 and 1; got {draws} and {confidence}")
+        raise ReidError(
+            f"draws must be at least 1 and confidence between 0 and 1; got {draws} and {confidence}"
+        )
     same = ["path"] if "path" in a.query_table and "path" in b.query_table else ["identity"]
-    if len(a.query_table) != len(b.query_table) or not a.query_table[same].equals(b.query_table[same]):
-        raise ReidError("the two results are not over the same queries in the same order, so they cannot be paired")
+    if len(a.query_table) != len(b.query_table) or not a.query_table[same].equals(
+        b.query_table[same]
+    ):
+        raise ReidError(
+            "the two results are not over the same queries in the same order, so they cannot be paired"
+        )
     counted = a.ranking.counted & b.ranking.counted
     if not counted.any():
         raise ReidError("no query counts in both results, so there is nothing to compare")
@@ -77,9 +84,13 @@ def compare(
     means = _bootstrap(difference, groups, draws, seed)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Comparison(
-        float(difference.mean()), (float(low), float(high)), confidence,
-        int((difference > 0).sum()), int((difference < 0).sum()), table,
-    )  # fmt: skip
+        float(difference.mean()),
+        (float(low), float(high)),
+        confidence,
+        int((difference > 0).sum()),
+        int((difference < 0).sum()),
+        table,
+    )
 
 
 def _bootstrap(values: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -1,12 +1,14 @@
-"""Compiled loops over similarities. All release the interpreter lock; callers split rows among threads.
+"""Compiled loops over similarities. All release the interpreter lock; callers split rows among
+threads.
 
 Why no sort: the rank of a match is one plus the number of kept gallery entries that come before it.
 
-Why exact: a float32 matrix product depends in its last bits on how it was blocked, so it only decides
-what it can decide for certain. The few pairs closer than its rounding error are decided by `dot`,
-which is exact: unit vectors are rounded to multiples of 2^-26, so that products are multiples of 2^-52
-and, since no partial sum of the dot product of unit vectors exceeds 1, float64 rounds nowhere,
-whatever the order of summation. Equal there means tied, and ties go by gallery order.
+Why exact: a float32 matrix product depends in its last bits on how it was blocked, so it only
+decides what it can decide for certain. The few pairs closer than its rounding error are decided by
+`dot`, which is exact: unit vectors are rounded to multiples of 2^-26, so that products are
+multiples of 2^-52 and, since no partial sum of the dot product of unit vectors exceeds 1, float64
+rounds nowhere, whatever the order of summation. Equal there means tied, and ties go by gallery
+order.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ def match_scores(query, gallery, matches, starts, first, last, scores):  # type:
 
 @njit(nogil=True, cache=True, locals={"above_low": types.uint32, "above_high": types.uint32})
 def _count_above(values, low, high):  # type: ignore[no-untyped-def]
-    """How many of `values` exceed `low` and how many `high`. 32-bit counters, so that it vectorises fully."""
+    """How many of `values` exceed `low` and how many `high`. 32-bit counters, so that it vectorises
+    fully.
+    """
     above_low = 0
     above_high = 0
     for i in range(values.shape[0]):
@@ -85,7 +89,9 @@ def _count_above(values, low, high):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _count_near(chunk, low, high, probe, gallery, place, score):  # type: ignore[no-untyped-def]
-    """Of the entries in (low, high], how many come before match place[1]; the chunk begins at row place[0]."""
+    """Of the entries in (low, high], how many come before match place[1]; the chunk begins at row
+    place[0].
+    """
     closer = 0
     for start in range(0, chunk.shape[0], CHUNK // 8):
         piece = chunk[start : start + CHUNK // 8]
@@ -101,7 +107,18 @@ def _count_near(chunk, low, high, probe, gallery, place, score):  # type: ignore
 
 @njit(nogil=True, cache=True)
 def count_closer(  # type: ignore[no-untyped-def]
-    similarity, query, gallery, first_query, first_gallery, rows, matches, starts, kept, scores, margin, closer
+    similarity,
+    query,
+    gallery,
+    first_query,
+    first_gallery,
+    rows,
+    matches,
+    starts,
+    kept,
+    scores,
+    margin,
+    closer,
 ):
     """Adds to closer[k] the gallery rows of this block that come before match k.
 
@@ -152,7 +169,9 @@ def _count_given(distances, kept, threshold, equal_too):  # type: ignore[no-unty
 
 @njit(nogil=True, cache=True)
 def count_closer_given(distance, rows, matches, starts, kept, kept_columns, closer):  # type: ignore[no-untyped-def]
-    """closer[k] for given distances (Q x G): smaller is closer, ties by column. Does rows rows[0]..rows[1]."""
+    """closer[k] for given distances (Q x G): smaller is closer, ties by column. Does rows
+    rows[0]..rows[1].
+    """
     for q in range(rows[0], rows[1]):
         row = distance[q]
         for k in range(starts[q], starts[q + 1]):
@@ -161,7 +180,9 @@ def count_closer_given(distance, rows, matches, starts, kept, kept_columns, clos
             threshold, place = row[matches[k]], matches[k]
             total = _count_given(row[:place], kept_columns[:place], threshold, True)
             total += _count_given(row[place + 1 :], kept_columns[place + 1 :], threshold, False)
-            for x in range(starts[q], starts[q + 1]):  # counted so far, but removed by the camera rule
+            for x in range(
+                starts[q], starts[q + 1]
+            ):  # counted so far, but removed by the camera rule
                 if not kept[x] and before(-row[matches[x]], matches[x], -threshold, place):
                     total -= 1
             closer[k] = total
@@ -169,8 +190,18 @@ def count_closer_given(distance, rows, matches, starts, kept, kept_columns, clos
 
 @njit(nogil=True, cache=True)
 def count_pairs(  # type: ignore[no-untyped-def]
-    cosine, first_query, first_gallery, first, last, query_code, gallery_code, query_place, gallery_place,
-    removing, once, counts
+    cosine,
+    first_query,
+    first_gallery,
+    first,
+    last,
+    query_code,
+    gallery_code,
+    query_place,
+    gallery_place,
+    removing,
+    once,
+    counts,
 ):
     """Adds pairs to counts[same identity, bin], bins being equal steps of cosine from -1 to 1.
 

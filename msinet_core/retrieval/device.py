@@ -39,8 +39,12 @@ def count_closer(
             continue
         probes = torch.from_numpy(query[first:last]).to(device)
         own = torch.from_numpy(rows[part]).to(device)
-        owner = torch.from_numpy(np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))).to(device)
-        counts = _count_block(probes, everyone, own, owner, torch.from_numpy(kept[part]).to(device), margin, blocks[1])
+        owner = torch.from_numpy(
+            np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
+        ).to(device)
+        counts = _count_block(
+            probes, everyone, own, owner, torch.from_numpy(kept[part]).to(device), margin, blocks[1]
+        )
         closer[part] = counts.cpu().numpy()
     return closer
 
@@ -49,11 +53,19 @@ def _exact(one: Tensor, two: Tensor) -> Tensor:
     """Dot products of pairs of rows, in float64, at most a million numbers at once."""
     size = max(1, 2**20 // one.shape[1])
     parts = zip(one.split(size), two.split(size), strict=True)
-    return torch.cat([(a.double() * b.double()).sum(1) for a, b in parts] or [one.new_zeros(0).double()])
+    return torch.cat(
+        [(a.double() * b.double()).sum(1) for a, b in parts] or [one.new_zeros(0).double()]
+    )
 
 
 def _count_block(
-    probes: Tensor, gallery: Tensor, own: Tensor, owner: Tensor, kept: Tensor, margin: float, width: int
+    probes: Tensor,
+    gallery: Tensor,
+    own: Tensor,
+    owner: Tensor,
+    kept: Tensor,
+    margin: float,
+    width: int,
 ) -> Tensor:
     """Counts for the matches `own` (gallery rows) of the probes `owner`; as long as `own`."""
     score = _exact(probes[owner], gallery[own])
@@ -61,8 +73,12 @@ def _count_block(
     order = torch.argsort(score, stable=True)
     order = order[torch.argsort(owner[order], stable=True)]
     sizes = torch.bincount(owner, minlength=len(probes))
-    column = torch.arange(len(own), device=own.device) - (torch.cumsum(sizes, 0) - sizes)[owner[order]]
-    table = torch.full((len(probes), int(sizes.max())), torch.inf, dtype=torch.float64, device=own.device)
+    column = (
+        torch.arange(len(own), device=own.device) - (torch.cumsum(sizes, 0) - sizes)[owner[order]]
+    )
+    table = torch.full(
+        (len(probes), int(sizes.max())), torch.inf, dtype=torch.float64, device=own.device
+    )
     table[owner[order], column] = score[order]
     place = torch.zeros_like(table, dtype=torch.int64)  # which match stands there
     place[owner[order], column] = order
@@ -71,7 +87,9 @@ def _count_block(
     low, high = (table - margin).float(), (table + margin).float()
     for start in range(0, len(gallery), width):
         block = probes @ gallery[start : start + width].T
-        above_low = torch.searchsorted(low, block, out_int32=True)  # matches that an entry may be closer than
+        above_low = torch.searchsorted(
+            low, block, out_int32=True
+        )  # matches that an entry may be closer than
         above_high = torch.searchsorted(high, block, out_int32=True)  # matches that it certainly is
         total.scatter_add_(1, above_high.long(), torch.ones_like(above_high, dtype=torch.int64))
         for probe, entry, match in _near(above_low, above_high, place):
@@ -79,13 +97,16 @@ def _count_block(
             exact = _exact(probes[probe], gallery[entry])
             before = (exact > score[match]) | ((exact == score[match]) & (entry < own[match]))
             closer.index_add_(0, match, before.long())
-    # Match number k of a probe has before it the entries that are above it: those in bins k + 1 and up.
+    # Match number k of a probe has before it the entries that are above it: those in bins k + 1 and
+    # up.
     after = total.flip(1).cumsum(1).flip(1)[:, 1:]
     closer[order] += after[owner[order], column]
     return _without_removed(closer, own, owner, kept, score)
 
 
-def _near(above_low: Tensor, above_high: Tensor, place: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _near(
+    above_low: Tensor, above_high: Tensor, place: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(probe, entry, match) of the pairs whose order the product leaves open."""
     probe, entry = torch.nonzero(above_low != above_high, as_tuple=True)
     first, last = above_high[probe, entry].long(), above_low[probe, entry].long()
@@ -96,7 +117,9 @@ def _near(above_low: Tensor, above_high: Tensor, place: Tensor) -> Iterator[tupl
         probe, entry, first, last = probe[more], entry[more], first[more], last[more]
 
 
-def _without_removed(closer: Tensor, own: Tensor, owner: Tensor, kept: Tensor, score: Tensor) -> Tensor:
+def _without_removed(
+    closer: Tensor, own: Tensor, owner: Tensor, kept: Tensor, score: Tensor
+) -> Tensor:
     """Takes out of each count the entries of the same probe that the camera rule removes."""
     for removed in torch.nonzero(~kept).flatten().split(4096):
         one, two = torch.nonzero(owner[removed][:, None] == owner[None, :], as_tuple=True)

@@ -11,9 +11,9 @@ from torch import nn
 
 from msinet_core.data import Protocol, ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.evaluate import evaluate
 from msinet_core.retrieval.result import RetrievalResult
+from msinet_core.runs.processes import ALONE, Processes
 
 METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
@@ -27,7 +27,8 @@ class DomainResults:
     @property
     def table(self) -> pd.DataFrame:
         """One row a data set: metrics as fractions (means over gallery draws, with their deviations
-        as `mAP_deviation` and so on where a protocol draws), queries that counted, gallery, protocol.
+        as `mAP_deviation` and so on where a protocol draws), queries that counted, gallery,
+        protocol.
         """
         rows = {}
         for name, result in self.results.items():
@@ -38,7 +39,9 @@ class DomainResults:
             }
         table: pd.DataFrame = pd.DataFrame.from_dict(rows, orient="index")
         metrics = [name for name in table.columns if name.startswith(METRICS)]
-        return table[[*metrics, "counted", "queries", "gallery", "protocol"]].rename_axis("data set")
+        return table[[*metrics, "counted", "queries", "gallery", "protocol"]].rename_axis(
+            "data set"
+        )
 
     def _shown(self) -> pd.DataFrame:
         """Percent, with deviations behind a sign."""
@@ -47,7 +50,9 @@ class DomainResults:
         for name in METRICS:
             cells = table[name].map("{:.1%}".format)
             if f"{name}_deviation" in table:
-                spread = table[f"{name}_deviation"].map(lambda value: "" if pd.isna(value) else f" ± {value:.1%}")
+                spread = table[f"{name}_deviation"].map(
+                    lambda value: "" if pd.isna(value) else f" ± {value:.1%}"
+                )
                 cells = cells + spread
             shown[name] = cells
         counted = table[["counted", "queries"]].round().astype(int)
@@ -87,13 +92,25 @@ def evaluate_across(
     if not datasets:
         raise ReidError("there is no data set to evaluate on; name at least one")
     if len(chosen) != len(datasets):
-        raise ReidError(f"there are {len(chosen)} protocols for {len(datasets)} data sets; give one each")
+        raise ReidError(
+            f"there are {len(chosen)} protocols for {len(datasets)} data sets; give one each"
+        )
     results: dict[str, RetrievalResult] = {}
     for dataset, protocol in zip(datasets, chosen, strict=True):
         result = evaluate(
-            model, dataset, height, width, protocol=protocol, after_necks=after_necks, flip=flip,
-            batch_size=batch_size, device=device, workers=workers, progress=progress, processes=processes,
-        )  # fmt: skip
+            model,
+            dataset,
+            height,
+            width,
+            protocol=protocol,
+            after_necks=after_necks,
+            flip=flip,
+            batch_size=batch_size,
+            device=device,
+            workers=workers,
+            progress=progress,
+            processes=processes,
+        )
         results[_unused(dataset.name, results)] = result
     return DomainResults(results)
 

@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 from msinet_core.data import ImageReader, iterate_images
 from msinet_core.errors import ReidError
 from msinet_core.models.rounding import rounded_products
-from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.fast import fast as fast_form
 from msinet_core.retrieval.onnx_model import OnnxModel
+from msinet_core.runs.processes import ALONE, Processes
 
 Model = nn.Module | OnnxModel
 
@@ -42,20 +42,31 @@ def embed(
     `MSINet` with its batch norms folded away: the same features to about 1e-6, in half the time.
     `precision="bfloat16"` is faster still where the device computes in it, and a few times slower
     where it does not. The model itself is left as it is, in its mode and precision, but moves to
-    `device` if one is given. Of several `processes` each embeds its share of an `ImageReader`, and all get
-    all features, the same as one process would.
+    `device` if one is given. Of several `processes` each embeds its share of an `ImageReader`, and
+    all get all features, the same as one process would.
     """
     rows = None
     if processes.size > 1:
         if not isinstance(images, ImageReader):
-            raise ReidError("several processes can only share the images of an ImageReader; made by open_images")
+            raise ReidError(
+                "several processes can only share the images of an ImageReader; made by open_images"
+            )
         rows = share_of(len(images), batch_size, processes)
     parts = list(
         embed_batches(
-            model, images, after_necks=after_necks, flip=flip, fast=fast, precision=precision,
-            batch_size=batch_size, device=device, workers=workers, progress=progress and processes.first, rows=rows,
+            model,
+            images,
+            after_necks=after_necks,
+            flip=flip,
+            fast=fast,
+            precision=precision,
+            batch_size=batch_size,
+            device=device,
+            workers=workers,
+            progress=progress and processes.first,
+            rows=rows,
         )
-    )  # fmt: skip
+    )
     mine = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     features = processes.stack_parts(mine)
     if not len(features):
@@ -64,7 +75,9 @@ def embed(
 
 
 def share_of(count: int, batch_size: int, processes: Processes) -> range:
-    """This process's rows of `count`: whole batches side by side, so that batches are those of a process alone."""
+    """This process's rows of `count`: whole batches side by side, so that batches are those of a
+    process alone.
+    """
     batches = -(-count // batch_size)
     first, end = (batches * rank // processes.size for rank in (processes.rank, processes.rank + 1))
     return range(min(first * batch_size, count), min(end * batch_size, count))
@@ -104,9 +117,13 @@ def embed_batches(
         model.train(was_training)
 
 
-def _check_onnx(model: OnnxModel, after_necks: bool, precision: str, device: torch.device | str | None) -> None:
+def _check_onnx(
+    model: OnnxModel, after_necks: bool, precision: str, device: torch.device | str | None
+) -> None:
     if after_necks and not model.about["after_necks"]:
-        raise ReidError(f"{str(model.path)!r} was exported without its necks; export it again with them")
+        raise ReidError(
+            f"{str(model.path)!r} was exported without its necks; export it again with them"
+        )
     if precision != "float32":
         raise ReidError("an exported network runs in float32")
     if device is not None and torch.device(device).type != "cpu":
@@ -114,13 +131,19 @@ def _check_onnx(model: OnnxModel, after_necks: bool, precision: str, device: tor
 
 
 def _device_of(model: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+    return next(
+        (tensor.device for tensor in [*model.parameters(), *model.buffers()]), torch.device("cpu")
+    )
 
 
 def _batches(
-    images: ImageReader | Iterable[Tensor], batch_size: int, device: torch.device, workers: int, progress: bool,
+    images: ImageReader | Iterable[Tensor],
+    batch_size: int,
+    device: torch.device,
+    workers: int,
+    progress: bool,
     rows: range | None,
-) -> Iterator[Tensor]:  # fmt: skip
+) -> Iterator[Tensor]:
     count = None
     if isinstance(images, ImageReader):
         count = -(-len(range(len(images)) if rows is None else rows) // batch_size)

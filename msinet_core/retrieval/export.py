@@ -29,8 +29,11 @@ class _Embedding(nn.Module):
         return self.model.embed(images, after_necks=self.after_necks)
 
 
-def export_onnx(model: MSINet, path: str | Path, height: int, width: int, *, after_necks: bool = False) -> OnnxModel:
-    """Writes the network's embedding as ONNX: `images` B x 3 x H x W -> `features` B x D, B variable.
+def export_onnx(
+    model: MSINet, path: str | Path, height: int, width: int, *, after_necks: bool = False
+) -> OnnxModel:
+    """Writes the network's embedding as ONNX: `images` B x 3 x H x W -> `features` B x D, B
+    variable.
 
     The metadata entry `msinet` holds JSON: genotype, height, width, mean and std of the
     preprocessing ((pixel / 255 - mean) / std, RGB), after_necks, feature_length. The file is run
@@ -50,9 +53,14 @@ def export_onnx(model: MSINet, path: str | Path, height: int, width: int, *, aft
         network = _Embedding(model, after_necks).cpu().eval()
         proto = _export(network, torch.zeros(3, 3, height, width))
         about = {
-            "genotype": str(model.genotype), "height": height, "width": width, "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD), "after_necks": after_necks, "feature_length": model.feature_length,
-        }  # fmt: skip
+            "genotype": str(model.genotype),
+            "height": height,
+            "width": width,
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
+            "after_necks": after_necks,
+            "feature_length": model.feature_length,
+        }
         onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,22 +80,33 @@ def _export(network: nn.Module, example: Tensor):  # type: ignore[no-untyped-def
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network, (example,), dynamo=True, verbose=False, input_names=["images"], output_names=["features"],
+            network,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["features"],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-        )  # fmt: skip
+        )
     assert program is not None
     proto = program.model_proto
     batch = proto.graph.input[0].type.tensor_type.shape.dim[0]
     if not batch.dim_param:
-        raise ReidError("torch's exporter fixed the batch size; please report this with your torch version")
+        raise ReidError(
+            "torch's exporter fixed the batch size; please report this with your torch version"
+        )
     return proto
 
 
 def _compare(exported: OnnxModel, network: nn.Module) -> None:
     for count in (1, 2):
-        images = torch.randn(count, 3, *exported.size, generator=torch.Generator().manual_seed(count))
+        images = torch.randn(
+            count, 3, *exported.size, generator=torch.Generator().manual_seed(count)
+        )
         with torch.inference_mode():
             expected = network(images).numpy()
         difference = np.abs(exported.run(images.numpy()) - expected).max()
         if not difference <= TOLERANCE * np.abs(expected).max():
-            raise ReidError(f"the exported file's features differ from the network's by {difference:.2g}; it was not kept")
+            raise ReidError(
+                f"the exported file's features differ from the network's by {difference:.2g}; it was not kept"
+            )

@@ -1,9 +1,9 @@
 """MSINet for inference only: the same function of the same weights, in fewer and larger steps.
 
-What makes it fast on a processor: batch norms are folded into the convolutions before them; pictures
-stay channels-last, so that a 1x1 convolution is one matrix product over rows of channels; both
-branches' first 1x1 convolutions are one product, and a cell's two output convolutions and its shortcut
-accumulate into one result; a batch is cut so that the activations stay in the cache.
+What makes it fast on a processor: batch norms are folded into the convolutions before them;
+pictures stay channels-last, so that a 1x1 convolution is one matrix product over rows of channels;
+both branches' first 1x1 convolutions are one product, and a cell's two output convolutions and its
+shortcut accumulate into one result; a batch is cut so that the activations stay in the cache.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class _Light(_Fixed):
 
     def forward(self, x: Tensor, shape: tuple[int, int, int]) -> Tensor:
         picture = _as_picture(x @ self.point, shape)
-        picture = functional.conv2d(picture, self.depth, self.bias, padding=1, groups=len(self.depth))
+        picture = functional.conv2d(
+            picture, self.depth, self.bias, padding=1, groups=len(self.depth)
+        )
         return _as_rows(picture.relu_())
 
 
@@ -95,14 +97,18 @@ class _Gate(_Fixed):
         assert layer.squeeze.bias is not None
         assert layer.excite.bias is not None
         self.hold(
-            squeeze=layer.squeeze.weight.flatten(1).T, squeeze_bias=layer.squeeze.bias,
-            excite=layer.excite.weight.flatten(1).T, excite_bias=layer.excite.bias,
-        )  # fmt: skip
+            squeeze=layer.squeeze.weight.flatten(1).T,
+            squeeze_bias=layer.squeeze.bias,
+            excite=layer.excite.weight.flatten(1).T,
+            excite_bias=layer.excite.bias,
+        )
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         pooled = torch.cat((a.mean(1), b.mean(1)))  # 2N x C
         hidden = torch.addmm(self.squeeze_bias, pooled, self.squeeze).relu_()
-        gate_a, gate_b = torch.addmm(self.excite_bias, hidden, self.excite).sigmoid_()[:, None].chunk(2)
+        gate_a, gate_b = (
+            torch.addmm(self.excite_bias, hidden, self.excite).sigmoid_()[:, None].chunk(2)
+        )
         return a.mul_(gate_a), b.mul_(gate_b)
 
 
@@ -114,7 +120,9 @@ class _Attention(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         if self.gamma == 0:
             return a, b
-        energy = a.float().transpose(1, 2) @ b.float()  # N x C x C; half precision is too coarse for an exponent
+        energy = (
+            a.float().transpose(1, 2) @ b.float()
+        )  # N x C x C; half precision is too coarse for an exponent
         one = torch.softmax(-energy, dim=2).to(a.dtype)
         two = torch.softmax(-energy.transpose(1, 2), dim=2).to(a.dtype)
         return self._mix(a, one), self._mix(b, two)
@@ -154,7 +162,10 @@ class _FastCell(_Fixed):
         self.firsts = nn.ModuleList([_Branch(cell.first_a), _Branch(cell.first_b)])
         self.seconds = nn.ModuleList([_Branch(cell.second_a), _Branch(cell.second_b)])
         self.slots = nn.ModuleList(_interaction(slot) for slot in cell.slots)
-        a, b = (folded(layer.conv.weight.flatten(1), layer.norm) for layer in (cell.expand_a, cell.expand_b))
+        a, b = (
+            folded(layer.conv.weight.flatten(1), layer.norm)
+            for layer in (cell.expand_a, cell.expand_b)
+        )
         self.hold(expand_a=a[0].T, expand_b=b[0].T, bias=a[1] + b[1])
         if self.shortcut is not None:  # its convolution adds the sum of all three at no cost
             self.shortcut.bias += self.bias
@@ -168,7 +179,11 @@ class _FastCell(_Fixed):
             a, b = branches[0](a, shape), branches[1](b, shape)
             a, b = slot(*(part.view(count, height * width, -1) for part in (a, b)))
             a, b = a.flatten(0, 1), b.flatten(0, 1)
-        x = _as_rows(picture.add_(self.bias[:, None, None]) if self.shortcut is None else self.shortcut(picture))
+        x = _as_rows(
+            picture.add_(self.bias[:, None, None])
+            if self.shortcut is None
+            else self.shortcut(picture)
+        )
         return _as_picture(x.addmm_(a, self.expand_a).addmm_(b, self.expand_b).relu_(), shape)
 
 
@@ -177,7 +192,9 @@ class _Branch(nn.Module):
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Light(layer) for layer in layers.modules() if isinstance(layer, Light3x3))
+        self.layers = nn.ModuleList(
+            _Light(layer) for layer in layers.modules() if isinstance(layer, Light3x3)
+        )
 
     def forward(self, x: Tensor, shape: tuple[int, int, int]) -> Tensor:
         for layer in self.layers:
@@ -215,7 +232,12 @@ class FastMSINet(_Fixed):
         trunk = model.trunk
         stem, stem_bias = folded(trunk.stem.conv.weight, trunk.stem.norm)
         assert model.part_conv.bias is not None
-        self.hold(stem=stem, stem_bias=stem_bias, part=model.part_conv.weight.flatten(1), part_bias=model.part_conv.bias)
+        self.hold(
+            stem=stem,
+            stem_bias=stem_bias,
+            part=model.part_conv.weight.flatten(1),
+            part_bias=model.part_conv.bias,
+        )
         self.cells = nn.ModuleList(_FastCell(cell) for cell in trunk.cells)  # type: ignore[arg-type]
         self.downs = nn.ModuleList(_Pointwise(down[0]) for down in trunk.downs)  # type: ignore[index]
         self.neck, self.part_neck = _FastNeck(model.neck), _FastNeck(model.part_neck)
@@ -236,16 +258,22 @@ class FastMSINet(_Fixed):
     def _embed(self, images: Tensor, after_necks: bool) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         x = functional.conv2d(images, self.stem, self.stem_bias, stride=2, padding=3)
-        x = functional.max_pool2d(x, 3, stride=2, padding=1).relu_()  # the larger of two is, before ReLU or after
+        x = functional.max_pool2d(
+            x, 3, stride=2, padding=1
+        ).relu_()  # the larger of two is, before ReLU or after
         part = x
         for index, cell in enumerate(self.cells):
             x = cell(x)
             stage, place = divmod(index, CELLS_PER_STAGE)
             if place == CELLS_PER_STAGE - 1 and stage < len(self.downs):
                 x = functional.avg_pool2d(self.downs[stage](x).relu_(), 2, stride=2)
-                part = functional.adaptive_avg_pool2d(x, (NUM_PARTS, 1))  # now: the next cell may overwrite x
+                part = functional.adaptive_avg_pool2d(
+                    x, (NUM_PARTS, 1)
+                )  # now: the next cell may overwrite x
         # A 1x1 convolution and an average may change places: N x parts x c2 -> N x parts x 128.
-        parts = functional.linear(part.squeeze(3).transpose(1, 2), self.part, self.part_bias).flatten(1)
+        parts = functional.linear(
+            part.squeeze(3).transpose(1, 2), self.part, self.part_bias
+        ).flatten(1)
         whole = x.mean(dim=(2, 3))
         if after_necks:
             whole, parts = self.neck(whole), self.part_neck(parts)
@@ -253,18 +281,24 @@ class FastMSINet(_Fixed):
 
 
 def _has_fast_form(model: MSINet) -> bool:
-    """Whether every slot holds one of the method's own interactions; others are computed as they are."""
+    """Whether every slot holds one of the method's own interactions; others are computed as they
+    are.
+    """
     known = (ChannelGate, CrossAttention, Exchange, NoInteraction)
     slots = [slot for cell in model.trunk.cells for slot in cell.slots]  # type: ignore[union-attr]
     return all(type(slot) in known and not getattr(slot, "scaled", False) for slot in slots)
 
 
 def fast(model: nn.Module, precision: str = "float32") -> nn.Module:
-    """The model's fast form for embedding, at `float32` or `bfloat16`; models other than MSINet as they are."""
+    """The model's fast form for embedding, at `float32` or `bfloat16`; models other than MSINet as
+    they are.
+    """
     if precision not in ("float32", "bfloat16"):
         raise ReidError(f"precision is float32 or bfloat16, not {precision!r}")
     if type(model) is MSINet and _has_fast_form(model):
         model = FastMSINet(model)
     elif precision == "bfloat16" and not isinstance(model, FastMSINet):
-        raise ReidError(f"bfloat16 is offered for MSINet only; embed {type(model).__name__} in float32")
+        raise ReidError(
+            f"bfloat16 is offered for MSINet only; embed {type(model).__name__} in float32"
+        )
     return model.to(torch.bfloat16) if precision == "bfloat16" else model

@@ -1,4 +1,5 @@
-"""Large galleries: a faiss index over features or a store, exact or approximate, and search shard by shard.
+"""Large galleries: a faiss index over features or a store, exact or approximate, and search shard
+by shard.
 
 Needs the extra `scale` (faiss). Features are L2-normalised, so that inner products order like
 Euclidean distances do.
@@ -34,7 +35,9 @@ def _faiss() -> Any:
 
 @dataclass(frozen=True)
 class Found:
-    """The k nearest kept gallery rows of each query, nearest first; -1 and infinity where fewer are kept."""
+    """The k nearest kept gallery rows of each query, nearest first; -1 and infinity where fewer are
+    kept.
+    """
 
     gallery_index: np.ndarray  # Q x k, int64
     distance: np.ndarray  # Q x k, float32, Euclidean between L2-normalised features
@@ -94,17 +97,29 @@ class GalleryIndex:
         """More gallery rows, behind those that are there; nothing is rebuilt."""
         source, labels, length = _source(features, table)
         if length != self.length:
-            raise ReidError(f"the index holds features of length {self.length}; these have length {length}")
+            raise ReidError(
+                f"the index holds features of length {self.length}; these have length {length}"
+            )
         if len(self.labels):  # identities of another kind would never match
-            shared_codes(self.labels["identity"], labels["identity"], (len(self.labels), len(labels)), "identity")
+            shared_codes(
+                self.labels["identity"],
+                labels["identity"],
+                (len(self.labels), len(labels)),
+                "identity",
+            )
         self._extend(source, labels)
 
     def _extend(self, source: EmbeddingStore | np.ndarray, labels: pd.DataFrame) -> None:
-        """Block by block, labels in step with features, so that a bad row leaves a sound index behind."""
+        """Block by block, labels in step with features, so that a bad row leaves a sound index
+        behind.
+        """
         first = 0
         for block in _blocks(source):
             self._index.add(unit_rows(block, "gallery"))
-            self.labels = pd.concat([part for part in (self.labels, labels[first : first + len(block)]) if len(part)], ignore_index=True)
+            self.labels = pd.concat(
+                [part for part in (self.labels, labels[first : first + len(block)]) if len(part)],
+                ignore_index=True,
+            )
             first += len(block)
 
     def search(
@@ -126,11 +141,15 @@ class GalleryIndex:
         score, place = self._index.search(unit, wanted)
         return _kept(score, place, removed, k)
 
-    def recall(self, query: Any, exact: Found, query_identity: Any = None, query_camera: Any = None) -> float:
+    def recall(
+        self, query: Any, exact: Found, query_identity: Any = None, query_camera: Any = None
+    ) -> float:
         """Share of the rows that an exact search found that this index finds too (recall at k)."""
         found = self.search(query, exact.gallery_index.shape[1], query_identity, query_camera)
         pairs = zip(found.gallery_index, exact.gallery_index, strict=True)
-        hits = sum(len(np.intersect1d(mine[mine >= 0], theirs[theirs >= 0])) for mine, theirs in pairs)
+        hits = sum(
+            len(np.intersect1d(mine[mine >= 0], theirs[theirs >= 0])) for mine, theirs in pairs
+        )
         return hits / max(int((exact.gallery_index >= 0).sum()), 1)
 
     def save(self, folder: str | Path) -> Path:
@@ -138,7 +157,9 @@ class GalleryIndex:
         with whole_folder(Path(folder)) as place:
             _faiss().write_index(self._index, str(place / "index.faiss"))
             write_table(self.labels, place / "labels.jsonl")
-            (place / "index.json").write_text(json.dumps({"kind": self.kind, "length": self.length}))
+            (place / "index.json").write_text(
+                json.dumps({"kind": self.kind, "length": self.length})
+            )
         return Path(folder)
 
     @classmethod
@@ -148,13 +169,16 @@ class GalleryIndex:
             raise ReidError(f"{str(folder)!r} holds no gallery index (no index.json)")
         about = json.loads((folder / "index.json").read_text())
         labels = read_table(folder / "labels.jsonl", LABELS)
-        return cls(about["kind"], labels, about["length"], _faiss().read_index(str(folder / "index.faiss")))
+        return cls(
+            about["kind"], labels, about["length"], _faiss().read_index(str(folder / "index.faiss"))
+        )
 
 
 def search_store(
     store: EmbeddingStore, query: Any, k: int, query_identity: Any = None, query_camera: Any = None
 ) -> Found:
-    """Exact top-k over a store of any size: shard by shard, merged. Rules as in `GalleryIndex.search`.
+    """Exact top-k over a store of any size: shard by shard, merged. Rules as in
+    `GalleryIndex.search`.
 
     Memory: one block of 65,536 features at a time, whatever the store holds.
     """
@@ -167,7 +191,12 @@ def search_store(
     place = np.full((len(unit), wanted), -1, np.int64)
     first = 0
     for block in _blocks(store):
-        score, rows = faiss.knn(unit, unit_rows(block, "gallery"), min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        score, rows = faiss.knn(
+            unit,
+            unit_rows(block, "gallery"),
+            min(wanted, len(block)),
+            metric=faiss.METRIC_INNER_PRODUCT,
+        )
         both = np.concatenate([best, score], axis=1)
         rows = np.concatenate([place, np.where(rows >= 0, rows + first, -1)], axis=1)
         order = np.lexsort((rows, -both), axis=1)[:, :wanted]  # ties in gallery order
@@ -185,15 +214,21 @@ def _source(
         return features, _labels(features.table), features.length
     array = feature_array(features, "gallery features")
     if table is None:
-        raise ReidError("features need their table, with a column identity and, if there are cameras, camera")
+        raise ReidError(
+            "features need their table, with a column identity and, if there are cameras, camera"
+        )
     if len(table) != len(array):
-        raise ReidError(f"there are {len(array)} features for {len(table)} rows of the table; one each is needed")
+        raise ReidError(
+            f"there are {len(array)} features for {len(table)} rows of the table; one each is needed"
+        )
     return array, _labels(table), array.shape[1]
 
 
 def _labels(table: pd.DataFrame) -> pd.DataFrame:
     if "identity" not in table:
-        raise ReidError(f"the table has no column identity; it has {', '.join(map(str, table.columns))}")
+        raise ReidError(
+            f"the table has no column identity; it has {', '.join(map(str, table.columns))}"
+        )
     camera = table["camera"] if "camera" in table else pd.Series([pd.NA] * len(table), dtype=object)
     return pd.DataFrame({"identity": table["identity"].to_numpy(), "camera": camera.to_numpy()})
 
@@ -208,11 +243,17 @@ def _blocks(source: EmbeddingStore | np.ndarray) -> Iterator[np.ndarray]:
 def _trained(faiss: Any, source: Any, count: int, length: int, cells: int | None, seed: int) -> Any:
     cells = cells or max(1, min(int(count**0.5), count // 39))
     if count < cells:
-        raise ReidError(f"{cells} cells need as many gallery rows, but there are {count}; use fewer cells, or kind='exact'")
+        raise ReidError(
+            f"{cells} cells need as many gallery rows, but there are {count}; use fewer cells, or kind='exact'"
+        )
     rows = np.sort(np.random.default_rng(seed).permutation(count)[: 40 * cells])
     sample = source.read(rows) if isinstance(source, EmbeddingStore) else source[rows]
     index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(length), length, cells, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        faiss.IndexFlatIP(length),
+        length,
+        cells,
+        faiss.ScalarQuantizer.QT_8bit,
+        faiss.METRIC_INNER_PRODUCT,
     )
     index.cp.seed = seed + 1
     index.cp.niter = 10
@@ -223,7 +264,9 @@ def _trained(faiss: Any, source: Any, count: int, length: int, cells: int | None
 def _probes(query: Any, length: int, k: int) -> np.ndarray:
     query = feature_array(query, "query features")
     if query.shape[1] != length:
-        raise ReidError(f"query features have length {query.shape[1]} and the gallery's {length}; both must come from one model")
+        raise ReidError(
+            f"query features have length {query.shape[1]} and the gallery's {length}; both must come from one model"
+        )
     if k < 1:
         raise ReidError(f"k must be at least 1, not {k}")
     return unit_rows(query, "query")
@@ -233,7 +276,9 @@ def _removed(labels: pd.DataFrame, count: int, identity: Any, camera: Any) -> di
     """For each query the gallery rows of its identity and camera; only queries that have any."""
     if identity is None or camera is None:
         if (identity is None) != (camera is None):
-            raise ReidError("leaving the same camera out needs identities and cameras of the queries; one is missing")
+            raise ReidError(
+                "leaving the same camera out needs identities and cameras of the queries; one is missing"
+            )
         return {}
     if all_missing(camera) and all_missing(labels["camera"]):
         return {}
@@ -260,4 +305,7 @@ def _kept(score: np.ndarray, place: np.ndarray, removed: dict[int, np.ndarray], 
         place = np.pad(place, ((0, 0), (0, missing)), constant_values=-1)
         distance = np.pad(distance, ((0, 0), (0, missing)), constant_values=np.inf)
         out = np.pad(out, ((0, 0), (0, missing)), constant_values=True)
-    return Found(np.where(out, -1, place).astype(np.int64), np.where(out, np.inf, distance).astype(np.float32))
+    return Found(
+        np.where(out, -1, place).astype(np.int64),
+        np.where(out, np.inf, distance).astype(np.float32),
+    )

@@ -30,7 +30,9 @@ class Matches:
     def without_junk(self) -> Matches:
         """The same with gallery rows renumbered as if the junk were not there."""
         position = np.cumsum(self.kept_columns) - 1
-        return Matches(position[self.rows], self.starts, self.kept, self.kept_columns[self.kept_columns])
+        return Matches(
+            position[self.rows], self.starts, self.kept, self.kept_columns[self.kept_columns]
+        )
 
     def of(self, query: int) -> np.ndarray:
         """Gallery rows that count as matches of one query."""
@@ -56,7 +58,9 @@ def find_matches(
     junk_identities: Sequence[Any],
     distractor_identities: Sequence[Any],
 ) -> Matches:
-    """The protocol's rules, applied to labels. Raises `ReidError` on labels that cannot be compared."""
+    """The protocol's rules, applied to labels. Raises `ReidError` on labels that cannot be
+    compared.
+    """
     if same_camera not in ("exclude", "keep"):
         raise ReidError(f"same_camera is 'exclude' or 'keep', not {same_camera!r}")
     query, gallery, kept_columns = identity_codes(
@@ -67,7 +71,11 @@ def find_matches(
     sizes = np.searchsorted(gallery, query, "right", sorter=order) - low
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     owner = np.repeat(np.arange(len(query)), sizes)
-    rows = order[np.arange(starts[-1]) - starts[owner] + low[owner]] if starts[-1] else np.zeros(0, np.int64)
+    rows = (
+        order[np.arange(starts[-1]) - starts[owner] + low[owner]]
+        if starts[-1]
+        else np.zeros(0, np.int64)
+    )
     kept = np.ones(len(rows), bool)
     cameras = camera_codes(query_camera, gallery_camera, counts)
     if cameras is not None and same_camera == "exclude":
@@ -82,7 +90,9 @@ def identity_codes(
     junk_identities: Sequence[Any],
     distractor_identities: Sequence[Any],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes of both sides (int64), equal where identities match, and which gallery rows are not junk (bool)."""
+    """Codes of both sides (int64), equal where identities match, and which gallery rows are not
+    junk (bool).
+    """
     one, two, labels = shared_codes(query, gallery, counts, "identity")
     kept_columns = ~is_any_of(two, labels, junk_identities)
     unmatched = [*junk_identities, *distractor_identities]
@@ -93,12 +103,16 @@ def identity_codes(
     )
 
 
-def camera_codes(query: Any, gallery: Any, counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+def camera_codes(
+    query: Any, gallery: Any, counts: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Codes of both sides (int64), or None where there are no cameras."""
     missing = all_missing(query), all_missing(gallery)
     if all(missing):
         return None
     if any(missing):
         side = "query" if missing[0] else "gallery"
-        raise ReidError(f"cameras are missing on the {side} side only; give them on both sides or on neither")
+        raise ReidError(
+            f"cameras are missing on the {side} side only; give them on both sides or on neither"
+        )
     return shared_codes(query, gallery, counts, "camera")[:2]

@@ -15,13 +15,19 @@ SPARE = 11  # candidates beyond the k nearest: room for what rounding may have p
 
 
 def nearest_rows(
-    unit: np.ndarray, half: np.ndarray, k: int, size: int = SQUARE, *, spare: int = SPARE,
+    unit: np.ndarray,
+    half: np.ndarray,
+    k: int,
+    size: int = SQUARE,
+    *,
+    spare: int = SPARE,
     similarity: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The k nearest rows of every row (itself included; N x k, int64) and the largest squared distances (N).
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of every row (itself included; N x k, int64) and the largest squared
+    distances (N).
 
-    `similarity` (Q x G with Q + G = N) takes the dot products of the first Q rows with the others on
-    the way. Rounded products choose k + `spare` candidates; only those are compared exactly.
+    `similarity` (Q x G with Q + G = N) takes the dot products of the first Q rows with the others
+    on the way. Rounded products choose k + `spare` candidates; only those are compared exactly.
     """
     count = len(unit)
     value = np.full((count, k + spare), -np.inf, np.float32)
@@ -29,7 +35,9 @@ def nearest_rows(
     least = np.full(count, np.inf, np.float32)
     with full_precision_products():
         for i, j, block in symmetric_blocks(unit, size):
-            both = len(block) + (block.shape[1] if j > i else 0)  # each pair of images counts for both
+            both = len(block) + (
+                block.shape[1] if j > i else 0
+            )  # each pair of images counts for both
             in_parts(both, partial(_merge, block, i, j, value, candidate, least))
             if similarity is not None:
                 _copy_part(block, i, j, similarity)
@@ -38,9 +46,18 @@ def nearest_rows(
 
 
 def _merge(
-    block: np.ndarray, i: int, j: int, value: np.ndarray, candidate: np.ndarray, least: np.ndarray, a: int, b: int
+    block: np.ndarray,
+    i: int,
+    j: int,
+    value: np.ndarray,
+    candidate: np.ndarray,
+    least: np.ndarray,
+    a: int,
+    b: int,
 ) -> None:
-    """Numbers a..b of a block's rows, followed by its columns: all in one go, as threads are slow to start."""
+    """Numbers a..b of a block's rows, followed by its columns: all in one go, as threads are slow
+    to start.
+    """
     rows = len(block)
     neighbours.candidates(block, i, j, a, min(b, rows), value, candidate, least)
     if b > rows:
@@ -52,19 +69,29 @@ def _copy_part(block: np.ndarray, i: int, j: int, similarity: np.ndarray) -> Non
     queries = len(similarity)
     rows, first = max(0, min(queries - i, len(block))), max(j, queries)
     if rows and first < j + block.shape[1]:
-        similarity[i : i + rows, first - queries : j + block.shape[1] - queries] = block[:rows, first - j :]
+        similarity[i : i + rows, first - queries : j + block.shape[1] - queries] = block[
+            :rows, first - j :
+        ]
 
 
 def _settled(
     unit: np.ndarray, half: np.ndarray, value: np.ndarray, candidate: np.ndarray, k: int
 ) -> np.ndarray:
-    """The exact k nearest rows (N x k, int64) out of the candidates, or of all rows where those do not suffice."""
+    """The exact k nearest rows (N x k, int64) out of the candidates, or of all rows where those do
+    not suffice.
+    """
     count, margin = len(unit), product_error(unit.shape[1]) + float(np.abs(2 * half - 1).max())
     key, index = np.full((count, k), -np.inf), np.full((count, k), count, np.int64)
     proven = np.empty(count, bool)
-    in_parts(count, lambda a, b: neighbours.settle(
-        unit, half, value, candidate, a, b, margin, key, index, proven))  # fmt: skip
-    doubtful = np.flatnonzero(~proven)  # more rows than `spare` are as near as rounding: copies of one image, say
+    in_parts(
+        count,
+        lambda a, b: neighbours.settle(
+            unit, half, value, candidate, a, b, margin, key, index, proven
+        ),
+    )
+    doubtful = np.flatnonzero(
+        ~proven
+    )  # more rows than `spare` are as near as rounding: copies of one image, say
     key[doubtful] = -np.inf
     for start in range(0, len(doubtful), BLOCKS[0]):
         rows = doubtful[start : start + BLOCKS[0]]
@@ -75,7 +102,14 @@ def _settled(
 
 
 def _again(
-    block: np.ndarray, rows: np.ndarray, unit: np.ndarray, half: np.ndarray, margin: float, key: np.ndarray,
-    index: np.ndarray, a: int, b: int,
-) -> None:  # fmt: skip
+    block: np.ndarray,
+    rows: np.ndarray,
+    unit: np.ndarray,
+    half: np.ndarray,
+    margin: float,
+    key: np.ndarray,
+    index: np.ndarray,
+    a: int,
+    b: int,
+) -> None:
     neighbours.nearest(block, rows, unit, half, a, b, margin, key, index)

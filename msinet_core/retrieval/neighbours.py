@@ -27,10 +27,12 @@ def _extremes(values):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def candidates(similarity, first_row, first_column, first, last, value, index, least):  # type: ignore[no-untyped-def]
-    """Merges rows first..last of a block of similarities into the lists of the most similar rows, as rounded.
+    """Merges rows first..last of a block of similarities into the lists of the most similar rows,
+    as rounded.
 
     Row r of the block belongs to row first_row + r of the features, column c to first_column + c.
-    value and index (N x K, best first) hold the K largest; `least` (N) keeps the smallest similarity met.
+    value and index (N x K, best first) hold the K largest; `least` (N) keeps the smallest
+    similarity met.
     """
     for r in range(first, last):
         i = first_row + r
@@ -59,7 +61,8 @@ def _lower_each(values, low, least):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def candidates_down(similarity, first_row, first_column, first, last, value, index, least):  # type: ignore[no-untyped-def]
-    """`candidates` for the columns of a block, first..last of them: the block read as its own transpose.
+    """`candidates` for the columns of a block, first..last of them: the block read as its own
+    transpose.
 
     Row by row, so that memory is read as it lies, with a threshold for each column.
     """
@@ -90,8 +93,9 @@ def _keep(similarity, j, value, index):  # type: ignore[no-untyped-def]
 def settle(unit, half, value, candidate, first, last, margin, key, index, proven):  # type: ignore[no-untyped-def]
     """The exact k nearest rows out of K candidates, and whether no other row can be among them.
 
-    key and index (N x k, best first) are ordered by the exact key dot(a, b) - |b|^2 / 2, which falls
-    as the distance grows, and then by row; a similarity minus a half is within `margin` of the key.
+    key and index (N x k, best first) are ordered by the exact key dot(a, b) - |b|^2 / 2, which
+    falls as the distance grows, and then by row; a similarity minus a half is within `margin` of
+    the key.
     """
     count = unit.shape[0]
     for i in range(first, last):
@@ -104,7 +108,9 @@ def settle(unit, half, value, candidate, first, last, margin, key, index, proven
 
 @njit(nogil=True, cache=True)
 def nearest(similarity, rows, unit, half, first, last, margin, key, index):  # type: ignore[no-untyped-def]
-    """The exact k nearest of rows[first:last] (numbers of rows) from their similarities to all rows, as `settle` has them."""
+    """The exact k nearest of rows[first:last] (numbers of rows) from their similarities to all
+    rows, as `settle` has them.
+    """
     for r in range(first, last):
         i = rows[r]
         for j in range(similarity.shape[1]):
@@ -140,7 +146,7 @@ def reciprocal(index, k, first, last, members, counts):  # type: ignore[no-untyp
 
 @njit(nogil=True, cache=True)
 def _holds(values, count, wanted):  # type: ignore[no-untyped-def]
-    for place in range(count):  # noqa: SIM110 (numba has no any() over a generator)
+    for place in range(count):  # noqa: SIM110 - compiled
         if values[place] == wanted:
             return True
     return False
@@ -148,7 +154,9 @@ def _holds(values, count, wanted):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def expand(wide, wide_counts, close, close_counts, first, last, members, counts):  # type: ignore[no-untyped-def]
-    """Adds the close reciprocal neighbours of each wide one that shares more than 2/3 of them (Zhong, eq. 5)."""
+    """Adds the close reciprocal neighbours of each wide one that shares more than 2/3 of them
+    (Zhong, eq. 5).
+    """
     for i in range(first, last):
         count = wide_counts[i]
         members[i, :count] = wide[i, :count]
@@ -181,7 +189,9 @@ def encode(unit, half, farthest, members, counts, starts, first, last, columns, 
 
 
 @njit(nogil=True, cache=True)
-def average(index, k, starts, columns, weights, first, last, into_starts, into_columns, into_weights):  # type: ignore[no-untyped-def]
+def average(
+    index, k, starts, columns, weights, first, last, into_starts, into_columns, into_weights
+):  # type: ignore[no-untyped-def]
     """Mean of the encodings of the k nearest (local query expansion, eq. 11).
 
     With empty `into_columns` it only counts: into_starts[i + 1] = entries of row i.
@@ -209,7 +219,9 @@ def average(index, k, starts, columns, weights, first, last, into_starts, into_c
 
 @njit(nogil=True, cache=True)
 def invert(starts, columns, weights, first_row, by_column, rows, values):  # type: ignore[no-untyped-def]
-    """Entries of rows first_row.. by column: rows[by_column[c]:by_column[c + 1]], numbered from first_row."""
+    """Entries of rows first_row.. by column: rows[by_column[c]:by_column[c + 1]], numbered from
+    first_row.
+    """
     place = by_column[:-1].copy()
     for i in range(first_row, starts.shape[0] - 1):
         for entry in range(starts[i], starts[i + 1]):
@@ -220,10 +232,26 @@ def invert(starts, columns, weights, first_row, by_column, rows, values):  # typ
 
 
 @njit(nogil=True, cache=True)
-def mix(similarity, half, starts, columns, weights, by_column, rows, values, farthest, share, first_query, first, last):  # type: ignore[no-untyped-def]
-    """Turns rows of similarities (queries by gallery) into (1 - share) * Jaccard + share * distance, in place.
+def mix(
+    similarity,
+    half,
+    starts,
+    columns,
+    weights,
+    by_column,
+    rows,
+    values,
+    farthest,
+    share,
+    first_query,
+    first,
+    last,
+):  # type: ignore[no-untyped-def]
+    """Turns rows of similarities (queries by gallery) into (1 - share) * Jaccard + share *
+    distance, in place.
 
-    The Jaccard distance of two encodings that each sum to 1 is 1 - m / (2 - m), m the sum of their minima.
+    The Jaccard distance of two encodings that each sum to 1 is 1 - m / (2 - m), m the sum of their
+    minima.
     """
     queries = half.shape[0] - similarity.shape[1]
     overlap = np.zeros(similarity.shape[1])

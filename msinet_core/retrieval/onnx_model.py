@@ -1,12 +1,14 @@
 """An exported network without torch: numpy, Pillow and onnxruntime suffice to run the file.
 
+In a process of its own:
+
     import json, numpy, onnxruntime
     from PIL import Image
 
     session = onnxruntime.InferenceSession("network.onnx", providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["msinet"])
     size = about["width"], about["height"]
-    pictures = [Image.open(path).convert("RGB").resize(size, Image.Resampling.BILINEAR) for path in paths]
+    pictures = [Image.open(path).convert("RGB").resize(size, 2) for path in paths]  # 2: bilinear
     images = numpy.stack(pictures).astype("float32") / 255
     images = ((images - about["mean"]) / about["std"]).transpose(0, 3, 1, 2).astype("float32")
     features = session.run(None, {"images": images})[0]
@@ -35,7 +37,9 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
-        """`threads` 0 leaves the number to onnxruntime. `ReidError` if the file is no exported network."""
+        """`threads` 0 leaves the number to onnxruntime. `ReidError` if the file is no exported
+        network.
+        """
         try:
             import onnxruntime
         except ImportError as error:
@@ -49,12 +53,18 @@ class OnnxModel:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime's own errors share no base class
-            raise ReidError(f"{str(path)!r} is not an ONNX file that onnxruntime can run: {error}") from error
+            raise ReidError(
+                f"{str(path)!r} is not an ONNX file that onnxruntime can run: {error}"
+            ) from error
         found = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
         if found is None:
-            raise ReidError(f"{str(path)!r} was not written by `msinet export`: it says nothing of its preprocessing")
+            raise ReidError(
+                f"{str(path)!r} was not written by `msinet export`: it says nothing of its preprocessing"
+            )
         self.about: dict[str, Any] = json.loads(found)
 
     @property
@@ -73,7 +83,9 @@ class OnnxModel:
 
     def embed(self, pixels: Any) -> np.ndarray:
         """Features B x D of pixels B x 3 x H x W, uint8 RGB."""
-        mean, std = (np.asarray(self.about[name], np.float32).reshape(3, 1, 1) for name in ("mean", "std"))
+        mean, std = (
+            np.asarray(self.about[name], np.float32).reshape(3, 1, 1) for name in ("mean", "std")
+        )
         return self.run((np.asarray(pixels, np.float32) / 255 - mean) / std)
 
     def __repr__(self) -> str:

@@ -27,7 +27,9 @@ def product_blocks(
 
 
 def symmetric_blocks(rows: np.ndarray, size: int = SQUARE) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Blocks of rows @ rows.T on and above the diagonal, with their first row and column, in a reused buffer."""
+    """Blocks of rows @ rows.T on and above the diagonal, with their first row and column, in a
+    reused buffer.
+    """
     whole = torch.from_numpy(rows)
     size = min(size, len(rows))
     buffer = torch.empty(size * size)
@@ -41,7 +43,9 @@ def symmetric_blocks(rows: np.ndarray, size: int = SQUARE) -> Iterator[tuple[int
 
 @contextmanager
 def full_precision_products() -> Iterator[None]:
-    """float32 products in float32: a user's setting may allow bfloat16 or TF32, too coarse to rank by."""
+    """float32 products in float32: a user's setting may allow bfloat16 or TF32, too coarse to rank
+    by.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,9 +1,9 @@
 """`rank`: exact retrieval metrics from features, without sorting and without a distance matrix.
 
-Conventions (METHOD: evaluation; Zheng et al., ICCV 2015 for mAP and CMC; Ye et al., TPAMI 2021 for mINP).
-Distances are Euclidean between L2-normalised features. Equal distances rank in gallery order: the
-earlier gallery row comes first. Unit vectors are rounded to multiples of 2^-26 and compared exactly, so
-the result depends on no block size, no number of threads and no machine.
+Conventions (METHOD: evaluation; Zheng et al., ICCV 2015 for mAP and CMC; Ye et al., TPAMI 2021 for
+mINP). Distances are Euclidean between L2-normalised features. Equal distances rank in gallery
+order: the earlier gallery row comes first. Unit vectors are rounded to multiples of 2^-26 and
+compared exactly, so the result depends on no block size, no number of threads and no machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from msinet_core.retrieval.products import BLOCKS, full_precision_products, prod
 
 @dataclass(frozen=True)
 class RankList:
-    """The head of one query's ranked gallery: row numbers of the gallery, distances, and which match."""
+    """The head of one query's ranked gallery: row numbers of the gallery, distances, and which
+    match.
+    """
 
     gallery_index: np.ndarray  # k, int64
     distance: np.ndarray  # k, float64, ascending
@@ -41,7 +43,9 @@ class RankList:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Metrics of Q queries. Queries without a match do not count: their AP is NaN, their first match 0."""
+    """Metrics of Q queries. Queries without a match do not count: their AP is NaN, their first
+    match 0.
+    """
 
     average_precision: np.ndarray  # Q, float64
     first_match_rank: np.ndarray  # Q, int64, from 1
@@ -75,7 +79,9 @@ class Ranking:
 
     @property
     def cmc(self) -> np.ndarray:
-        """cmc[k - 1] = share of counted queries whose first match ranks k or better; `max_rank` values."""
+        """cmc[k - 1] = share of counted queries whose first match ranks k or better; `max_rank`
+        values.
+        """
         if not self.num_counted:
             return np.full(self.max_rank, np.nan)
         first = self.first_match_rank[self.counted]
@@ -94,7 +100,9 @@ class Ranking:
         if self.lister is None:
             raise ReidError("this ranking was loaded without features, so it cannot list ranks")
         if not 0 <= query_index < self.num_queries:
-            raise ReidError(f"there is no query {query_index}; queries are 0 to {self.num_queries - 1}")
+            raise ReidError(
+                f"there is no query {query_index}; queries are 0 to {self.num_queries - 1}"
+            )
         if k < 1:
             raise ReidError(f"a rank list has at least 1 entry, but k = {k}")
         return self.lister(query_index, k)
@@ -111,11 +119,16 @@ class Ranking:
 
     def __repr__(self) -> str:
         values = self.metrics()
-        shown = ", ".join(f"{name} {100 * values[name]:.2f} %" for name in ("mAP", "rank1", "rank5", "rank10", "mINP"))
+        shown = ", ".join(
+            f"{name} {100 * values[name]:.2f} %"
+            for name in ("mAP", "rank1", "rank5", "rank10", "mINP")
+        )
         return f"Ranking({shown}; {self.num_counted} of {self.num_queries} queries count)"
 
 
-def metrics_from_closer(matches: Matches, closer: np.ndarray, max_rank: int, lister: Any) -> Ranking:
+def metrics_from_closer(
+    matches: Matches, closer: np.ndarray, max_rank: int, lister: Any
+) -> Ranking:
     """Metrics from closer[k], the number of kept gallery rows that come before match k."""
     count = len(matches.starts) - 1
     owner = np.repeat(np.arange(count), np.diff(matches.starts))[matches.kept]
@@ -160,18 +173,27 @@ def rank(
     (`same_camera="keep"` keeps them), and so are gallery rows of `junk_identities`; those of
     `distractor_identities` stay and never match. Queries without a match do not count.
 
-    Equal distances rank in gallery order (see the module). Block sizes bound the memory
-    (4 * query_block * gallery_block bytes beyond unit copies of the features), not the result; nor do
-    `threads` (torch's number by default) and `device` (a GPU, say).
-    Raises `ReidError` for anything that cannot be ranked: NaN, zero rows, mismatched lengths, missing labels.
+    Equal distances rank in gallery order (see the module). Block sizes bound the memory (4 *
+    query_block * gallery_block bytes beyond unit copies of the features), not the result; nor do
+    `threads` (torch's number by default) and `device` (a GPU, say). Raises `ReidError` for anything
+    that cannot be ranked: NaN, zero rows, mismatched lengths, missing labels.
     """
-    query, gallery = feature_array(query, "query features"), feature_array(gallery, "gallery features")
+    query, gallery = (
+        feature_array(query, "query features"),
+        feature_array(gallery, "gallery features"),
+    )
     require_same_length(query, gallery)
     _require_positive(max_rank=max_rank, query_block=query_block, gallery_block=gallery_block)
     matches = find_matches(
-        query_identity, gallery_identity, query_camera, gallery_camera, (len(query), len(gallery)),
-        same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
-    )  # fmt: skip
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        (len(query), len(gallery)),
+        same_camera=same_camera,
+        junk_identities=junk_identities,
+        distractor_identities=distractor_identities,
+    )
     lister = partial(list_from_features, query, gallery, matches)
     query, gallery = unit_rows(query, "query"), unit_rows(gallery, "gallery", matches.kept_columns)
     compact, blocks = matches.without_junk(), (query_block, gallery_block)
@@ -194,31 +216,49 @@ def rank_distance(
     distractor_identities: Sequence[Any] = (),
     max_rank: int = 50,
 ) -> Ranking:
-    """`rank` for given distances, Q x G (re-ranked ones, say): smaller is closer, ties in gallery order."""
+    """`rank` for given distances, Q x G (re-ranked ones, say): smaller is closer, ties in gallery
+    order.
+    """
     distance = feature_array(distance, "distances")
     if np.isnan(distance).any():
         raise ReidError("the distances contain NaN, which cannot be ranked")
     _require_positive(max_rank=max_rank)
     matches = find_matches(
-        query_identity, gallery_identity, query_camera, gallery_camera, distance.shape,
-        same_camera=same_camera, junk_identities=junk_identities, distractor_identities=distractor_identities,
-    )  # fmt: skip
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        distance.shape,
+        same_camera=same_camera,
+        junk_identities=junk_identities,
+        distractor_identities=distractor_identities,
+    )
     closer = np.zeros(len(matches.rows), np.int64)
     count_given(distance, 0, matches, closer)
-    return metrics_from_closer(matches, closer, max_rank, partial(_list_from_distance, distance, matches))
+    return metrics_from_closer(
+        matches, closer, max_rank, partial(_list_from_distance, distance, matches)
+    )
 
 
-def count_given(distance: np.ndarray, first_query: int, matches: Matches, closer: np.ndarray) -> None:
-    """Fills closer[k] for the matches of the queries of a block of distances (B x G), from `first_query` on."""
+def count_given(
+    distance: np.ndarray, first_query: int, matches: Matches, closer: np.ndarray
+) -> None:
+    """Fills closer[k] for the matches of the queries of a block of distances (B x G), from
+    `first_query` on.
+    """
     rows, starts, kept = matches.rows, matches.starts[first_query:], matches.kept
 
     def count(a: int, b: int) -> None:
-        counting.count_closer_given(distance, (a, b), rows, starts, kept, matches.kept_columns, closer)
+        counting.count_closer_given(
+            distance, (a, b), rows, starts, kept, matches.kept_columns, closer
+        )
 
     in_parts(len(distance), count)
 
 
-def list_from_features(query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int) -> RankList:
+def list_from_features(
+    query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int
+) -> RankList:
     """The exact head of a rank list: float32 finds the candidates, float64 orders them."""
     probe = unit_rows(query[index : index + 1], "query")
     columns = matches.columns_of(index)
@@ -251,7 +291,6 @@ def order_given(distance: np.ndarray, matches: Matches, index: int, k: int) -> R
     return RankList(columns, distance[columns].astype(float), np.isin(columns, matches.of(index)))
 
 
-
 def _require_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
@@ -259,7 +298,11 @@ def _require_positive(**values: int) -> None:
 
 
 def _count_all(
-    query: np.ndarray, gallery: np.ndarray, matches: Matches, blocks: tuple[int, int], threads: int | None
+    query: np.ndarray,
+    gallery: np.ndarray,
+    matches: Matches,
+    blocks: tuple[int, int],
+    threads: int | None,
 ) -> np.ndarray:
     """Number of kept gallery rows before each match, by blocks of the matrix product."""
     rows, starts, kept = matches.rows, matches.starts, matches.kept
@@ -270,7 +313,9 @@ def _count_all(
         counting.match_scores(query, gallery, rows, starts, a, b, scores)
 
     def count(i: int, j: int, block: np.ndarray, a: int, b: int) -> None:
-        counting.count_closer(block, query, gallery, i, j, (a, b), rows, starts, kept, scores, margin, closer)
+        counting.count_closer(
+            block, query, gallery, i, j, (a, b), rows, starts, kept, scores, margin, closer
+        )
 
     def exclude(a: int, b: int) -> None:
         counting.remove_excluded(rows, starts, scores, kept, a, b, closer)
@@ -284,8 +329,14 @@ def _count_all(
 
 
 def _count_on_device(
-    query: np.ndarray, gallery: np.ndarray, matches: Matches, blocks: tuple[int, int], device: torch.device | str
+    query: np.ndarray,
+    gallery: np.ndarray,
+    matches: Matches,
+    blocks: tuple[int, int],
+    device: torch.device | str,
 ) -> np.ndarray:
     margin = product_error(query.shape[1])
     with full_precision_products():
-        return count_closer(query, gallery, matches.rows, matches.starts, matches.kept, margin, blocks, device)
+        return count_closer(
+            query, gallery, matches.rows, matches.starts, matches.kept, margin, blocks, device
+        )

@@ -1,8 +1,8 @@
 """k-reciprocal re-ranking (Zhong et al., CVPR 2017) on a sparse graph of neighbours.
 
-The usual code sorts an (Q + G) x (Q + G) matrix and multiplies dense encodings of that size. Only the
-k1 + 1 nearest of each image enter the definition, and an encoding has some hundred entries, so here
-nothing is quadratic but the blocks of one matrix product that pass through the cache.
+The usual code sorts an (Q + G) x (Q + G) matrix and multiplies dense encodings of that size. Only
+the k1 + 1 nearest of each image enter the definition, and an encoding has some hundred entries, so
+here nothing is quadratic but the blocks of one matrix product that pass through the cache.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Reranking:
         return len(self.unit) - self.num_queries
 
     def rows(self, first: int, last: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Distances of queries first..last to the whole gallery: (last - first) x G, float32, 0 to 1.
+        """Distances of queries first..last to the whole gallery: (last - first) x G, float32, 0 to
+        1.
 
         `out`, of that shape, takes them instead of a new array.
         """
@@ -78,14 +79,27 @@ class Reranking:
         return block
 
     def mix(self, block: np.ndarray, first: int) -> None:
-        """Turn dot products of queries from `first` on with the whole gallery into distances, in place."""
+        """Turn dot products of queries from `first` on with the whole gallery into distances, in
+        place.
+        """
         sparse = self.encodings
 
         def work(a: int, b: int) -> None:
             neighbours.mix(
-                block, self.half, sparse.starts, sparse.columns, sparse.weights, self.by_column, self.gallery_rows,
-                self.gallery_weights, self.farthest, self.lambda_value, first, a, b,
-            )  # fmt: skip
+                block,
+                self.half,
+                sparse.starts,
+                sparse.columns,
+                sparse.weights,
+                self.by_column,
+                self.gallery_rows,
+                self.gallery_weights,
+                self.farthest,
+                self.lambda_value,
+                first,
+                a,
+                b,
+            )
 
         in_parts(len(block), work)
 
@@ -94,27 +108,41 @@ class Reranking:
         return order_given(self.rows(index, index + 1)[0], matches, index, k)
 
     def blocks(self, size: int = BLOCKS[0]) -> Iterator[tuple[int, np.ndarray]]:
-        """All queries in order, `size` at a time: first query and distances, which the next ones overwrite."""
+        """All queries in order, `size` at a time: first query and distances, which the next ones
+        overwrite.
+        """
         buffer = np.empty((min(size, self.num_queries), self.num_gallery), np.float32)
         for first in range(0, self.num_queries, size):
             last = min(first + size, self.num_queries)
             yield first, self.rows(first, last, buffer[: last - first])
 
 
-def reranking(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Reranking:
+def reranking(
+    query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+) -> Reranking:
     """Everything about re-ranking that does not grow with Q x G; see `rerank` for the arguments."""
     return _prepare(*_checked(query, gallery, k1, k2, lambda_value), k1, k2, lambda_value)
 
 
-def _checked(query: Any, gallery: Any, k1: int, k2: int, lambda_value: float) -> tuple[np.ndarray, np.ndarray]:
-    query, gallery = feature_array(query, "query features"), feature_array(gallery, "gallery features")
+def _checked(
+    query: Any, gallery: Any, k1: int, k2: int, lambda_value: float
+) -> tuple[np.ndarray, np.ndarray]:
+    query, gallery = (
+        feature_array(query, "query features"),
+        feature_array(gallery, "gallery features"),
+    )
     require_same_length(query, gallery)
     _check(k1, k2, lambda_value, len(query) + len(gallery))
     return query, gallery
 
 
 def _prepare(
-    query: np.ndarray, gallery: np.ndarray, k1: int, k2: int, lambda_value: float, similarity: np.ndarray | None = None
+    query: np.ndarray,
+    gallery: np.ndarray,
+    k1: int,
+    k2: int,
+    lambda_value: float,
+    similarity: np.ndarray | None = None,
 ) -> Reranking:
     """`similarity` (Q x G) takes the dot products of queries and gallery, which come up on the way."""
     count = len(query) + len(gallery)
@@ -125,22 +153,29 @@ def _prepare(
     encodings = encode(unit, half, farthest, index, k1, k2)
     first = encodings.starts[len(query)]
     columns = encodings.columns[first:]
-    by_column = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=count))]).astype(np.int64)
+    by_column = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=count))]).astype(
+        np.int64
+    )
     rows, weights = np.empty(len(columns), np.int32), np.empty(len(columns), np.float32)
     neighbours.invert(
         encodings.starts, encodings.columns, encodings.weights, len(query), by_column, rows, weights
     )
-    return Reranking(unit, len(query), half, farthest, encodings, by_column, rows, weights, lambda_value)
+    return Reranking(
+        unit, len(query), half, farthest, encodings, by_column, rows, weights, lambda_value
+    )
 
 
-def rerank(query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> np.ndarray:
+def rerank(
+    query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+) -> np.ndarray:
     """Re-ranked distances, Q x G float32, 0 to 1, of features Q x D and G x D.
 
     `k1` nearest neighbours make the reciprocal sets, encodings are averaged over the `k2` nearest,
     and the result is (1 - lambda) * Jaccard distance + lambda * squared Euclidean distance over the
     largest of the query's. Equal distances are ordered as in `rank`. Memory beyond the features and
     the result: about 2 KB an image. For results too large to hold, `rank_reranked` and `reranking`.
-    Raises `ReidError` for features that cannot be ranked, and for k1 or k2 that the set is too small for.
+    Raises `ReidError` for features that cannot be ranked, and for k1 or k2 that the set is too
+    small for.
     """
     query, gallery = _checked(query, gallery, k1, k2, lambda_value)
     result = np.empty((len(query), len(gallery)), np.float32)
@@ -162,10 +197,15 @@ def rank_reranked(
 ) -> Ranking:
     """`rank` by re-ranked distances, without ever holding them all; labels and rules as there."""
     matches = find_matches(
-        query_identity, gallery_identity, query_camera, gallery_camera,
-        (prepared.num_queries, prepared.num_gallery), same_camera=same_camera,
-        junk_identities=junk_identities, distractor_identities=distractor_identities,
-    )  # fmt: skip
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        (prepared.num_queries, prepared.num_gallery),
+        same_camera=same_camera,
+        junk_identities=junk_identities,
+        distractor_identities=distractor_identities,
+    )
     closer = np.zeros(len(matches.rows), np.int64)
     for first, block in prepared.blocks():
         count_given(block, first, matches, closer)
@@ -187,18 +227,26 @@ def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:
 def encode(
     unit: np.ndarray, half: np.ndarray, farthest: np.ndarray, index: np.ndarray, k1: int, k2: int
 ) -> Sparse:
-    """The weighted k-reciprocal encodings of all rows, averaged over their k2 nearest (sections 3.2 to 3.4)."""
+    """The weighted k-reciprocal encodings of all rows, averaged over their k2 nearest."""
     count = len(unit)
     wide, wide_counts = _reciprocal(index, k1 + 1)
     close, close_counts = _reciprocal(index, int(np.around(k1 / 2)) + 1)
     most = wide.shape[1] * (close.shape[1] + 1)
     members, counts = np.empty((count, most), np.int32), np.empty(count, np.int64)
-    in_parts(count, lambda a, b: neighbours.expand(
-        wide, wide_counts, close, close_counts, a, b, members, counts))  # fmt: skip
+    in_parts(
+        count,
+        lambda a, b: neighbours.expand(
+            wide, wide_counts, close, close_counts, a, b, members, counts
+        ),
+    )
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1])
-    in_parts(count, lambda a, b: neighbours.encode(
-        unit, half, farthest, members, counts, starts, a, b, columns, weights))  # fmt: skip
+    in_parts(
+        count,
+        lambda a, b: neighbours.encode(
+            unit, half, farthest, members, counts, starts, a, b, columns, weights
+        ),
+    )
     sparse = Sparse(starts, columns, weights)
     return sparse if k2 == 1 else _averaged(sparse, index, k2)
 
@@ -215,8 +263,12 @@ def _averaged(sparse: Sparse, index: np.ndarray, k2: int) -> Sparse:
     starts = np.zeros(count + 1, np.int64)
     fields = sparse.starts, sparse.columns, sparse.weights
     columns, weights = np.empty(0, np.int64), np.empty(0)
-    in_parts(count, lambda a, b: neighbours.average(index, k2, *fields, a, b, starts, columns, weights))
+    in_parts(
+        count, lambda a, b: neighbours.average(index, k2, *fields, a, b, starts, columns, weights)
+    )
     starts = np.cumsum(starts)
     columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1])
-    in_parts(count, lambda a, b: neighbours.average(index, k2, *fields, a, b, starts, columns, weights))
+    in_parts(
+        count, lambda a, b: neighbours.average(index, k2, *fields, a, b, starts, columns, weights)
+    )
     return Sparse(starts, columns, weights)

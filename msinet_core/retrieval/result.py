@@ -26,7 +26,8 @@ SCORES = ("average_precision", "first_match_rank", "inverse_negative_penalty", "
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """Features, tables, protocol and what was scored; galleries, metrics and reports all start here.
+    """Features, tables, protocol and what was scored; galleries, metrics and reports all start
+    here.
 
     query_features Q x D, gallery_features G x D; the tables have one row each, index from 0.
     `draws` holds the metrics of every gallery draw where the protocol draws galleries
@@ -53,9 +54,15 @@ class RetrievalResult:
         protocol: Protocol | None = None,
     ) -> RetrievalResult:
         """Ranks features by a protocol (by default: same camera left out where there are cameras)."""
-        query_table, gallery_table = query_table.reset_index(drop=True), gallery_table.reset_index(drop=True)
+        query_table, gallery_table = (
+            query_table.reset_index(drop=True),
+            gallery_table.reset_index(drop=True),
+        )
         protocol = protocol or Protocol()
-        query, gallery = feature_array(query_features, "query features"), feature_array(gallery_features, "gallery features")
+        query, gallery = (
+            feature_array(query_features, "query features"),
+            feature_array(gallery_features, "gallery features"),
+        )
         ranking = rank(query, gallery, *labels_of(query_table, gallery_table), **rules_of(protocol))
         return cls(query, gallery, query_table, gallery_table, protocol, ranking)
 
@@ -66,9 +73,15 @@ class RetrievalResult:
             prepared, *labels_of(self.query_table, self.gallery_table), **rules_of(self.protocol)
         )
         return RetrievalResult(
-            self.query_features, self.gallery_features, self.query_table, self.gallery_table, self.protocol,
-            ranking, None, (k1, k2, lambda_value),
-        )  # fmt: skip
+            self.query_features,
+            self.gallery_features,
+            self.query_table,
+            self.gallery_table,
+            self.protocol,
+            ranking,
+            None,
+            (k1, k2, lambda_value),
+        )
 
     def rank_list(self, query_index: int, k: int = 10) -> RankList:
         """The k nearest ranked gallery rows of one query, nearest first; see `Ranking.rank_list`."""
@@ -78,10 +91,14 @@ class RetrievalResult:
     def matches(self) -> Matches:
         """Which gallery rows match each query, and which are left out."""
         counts = len(self.query_table), len(self.gallery_table)
-        return find_matches(*labels_of(self.query_table, self.gallery_table), counts, **rules_of(self.protocol))
+        return find_matches(
+            *labels_of(self.query_table, self.gallery_table), counts, **rules_of(self.protocol)
+        )
 
     def metrics(self) -> dict[str, float]:
-        """mAP, rank-1, 5, 10, mINP; over draws the means, with deviations as `mAP_deviation` and so on."""
+        """mAP, rank-1, 5, 10, mINP; over draws the means, with deviations as `mAP_deviation` and so
+        on.
+        """
         if self.draws is None:
             return self.ranking.metrics()
         means, deviations = self.draws.mean(), self.draws.std(ddof=0)
@@ -92,26 +109,36 @@ class RetrievalResult:
     # -- looking closer --------------------------------------------------------------------------
 
     def by_query(self) -> pd.DataFrame:
-        """The query table with `average_precision`, `first_match_rank`, `inverse_negative_penalty`, `num_matches`."""
+        """The query table with `average_precision`, `first_match_rank`, `inverse_negative_penalty`,
+        `num_matches`.
+        """
         return self.query_table.assign(**{name: getattr(self.ranking, name) for name in SCORES})
 
     def hardest(self, count: int = 10) -> pd.DataFrame:
         """The counted queries of lowest AP; index: their number in the query table."""
         counted = self.by_query()[self.ranking.counted]
-        return counted.sort_values(["average_precision", "first_match_rank"], ascending=[True, False], kind="stable").head(count)
+        return counted.sort_values(
+            ["average_precision", "first_match_rank"], ascending=[True, False], kind="stable"
+        ).head(count)
 
     def easiest(self, count: int = 10) -> pd.DataFrame:
         """The counted queries of highest AP, those with more matches first where it is equal."""
         counted = self.by_query()[self.ranking.counted]
-        return counted.sort_values(["average_precision", "num_matches"], ascending=False, kind="stable").head(count)
+        return counted.sort_values(
+            ["average_precision", "num_matches"], ascending=False, kind="stable"
+        ).head(count)
 
     def breakdown(self, column: str = "camera") -> pd.DataFrame:
-        """Metrics of the queries of each value of a column of the query table: `camera`, or any further one."""
+        """Metrics of the queries of each value of a column of the query table: `camera`, or any
+        further one.
+        """
         if column not in self.query_table:
             raise ReidError(
                 f"the query table has no column {column!r}; it has {', '.join(map(str, self.query_table.columns))}"
             )
-        table = self.by_query().assign(rank1=self.ranking.first_match_rank == 1, counted=self.ranking.counted)
+        table = self.by_query().assign(
+            rank1=self.ranking.first_match_rank == 1, counted=self.ranking.counted
+        )
         groups = table.groupby(column, sort=True, dropna=False)
         scored = table[table["counted"]].groupby(column, sort=True, dropna=False)
         return pd.DataFrame(
@@ -140,7 +167,10 @@ class RetrievalResult:
             "draws": None if self.draws is None else self.draws.to_dict("list"),
         }
         with whole_folder(Path(folder)) as place:
-            save_file({name: np.ascontiguousarray(array) for name, array in features.items()}, place / "features.safetensors")
+            save_file(
+                {name: np.ascontiguousarray(array) for name, array in features.items()},
+                place / "features.safetensors",
+            )
             save_file(scores, place / "scores.safetensors")
             for name, table in tables.items():
                 write_table(table, place / f"{name}.jsonl")
@@ -155,18 +185,31 @@ class RetrievalResult:
             raise ReidError(f"{str(folder)!r} holds no retrieval result (no result.json)")
         about = json.loads((folder / "result.json").read_text())
         if about.get("format") != FORMAT:
-            raise ReidError(f"{str(folder)!r} was written by another version of msinet-core; evaluate again")
-        rules: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in about["protocol"].items()}
+            raise ReidError(
+                f"{str(folder)!r} was written by another version of msinet-core; evaluate again"
+            )
+        rules: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in about["protocol"].items()
+        }
         protocol = Protocol(**rules)
         features = load_file(folder / "features.safetensors")
         scores: dict[str, Any] = load_file(folder / "scores.safetensors")
-        tables = {name: read_table(folder / f"{name}.jsonl", columns) for name, columns in about["columns"].items()}
+        tables = {
+            name: read_table(folder / f"{name}.jsonl", columns)
+            for name, columns in about["columns"].items()
+        }
         by = tuple(about["reranked_by"]) if about["reranked_by"] else None
         draws = pd.DataFrame(about["draws"]).rename_axis("draw") if about["draws"] else None
         result = cls(
-            features["query"], features["gallery"], tables["query"], tables["gallery"], protocol,
-            Ranking(**scores, max_rank=about["max_rank"]), draws, by,
-        )  # fmt: skip
+            features["query"],
+            features["gallery"],
+            tables["query"],
+            tables["gallery"],
+            protocol,
+            Ranking(**scores, max_rank=about["max_rank"]),
+            draws,
+            by,
+        )
         object.__setattr__(result.ranking, "lister", partial(_list_loaded, result))
         return result
 
@@ -177,8 +220,15 @@ class RetrievalResult:
 
     def __repr__(self) -> str:
         values = self.metrics()
-        shown = ", ".join(f"{name} {100 * values[name]:.2f} %" for name in ("mAP", "rank1", "rank5", "rank10", "mINP"))
-        by = "" if self.reranked_by is None else ", re-ranked with k1 {}, k2 {}, lambda {}".format(*self.reranked_by)
+        shown = ", ".join(
+            f"{name} {100 * values[name]:.2f} %"
+            for name in ("mAP", "rank1", "rank5", "rank10", "mINP")
+        )
+        by = (
+            ""
+            if self.reranked_by is None
+            else ", re-ranked with k1 {}, k2 {}, lambda {}".format(*self.reranked_by)
+        )
         return (
             f"RetrievalResult({shown}; {self.ranking.num_counted:,} of {self.ranking.num_queries:,} queries count, "
             f"gallery {len(self.gallery_table):,}; {self.protocol}{by})"
@@ -202,7 +252,9 @@ def rules_of(protocol: Protocol) -> dict[str, Any]:
 def _list_loaded(result: RetrievalResult, index: int, k: int) -> RankList:
     if result.reranked_by is not None:
         return result._reranking.rank_list(result.matches, index, k)
-    return list_from_features(result.query_features, result.gallery_features, result.matches, index, k)
+    return list_from_features(
+        result.query_features, result.gallery_features, result.matches, index, k
+    )
 
 
 def _plain(value: Any) -> Any:

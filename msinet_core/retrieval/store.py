@@ -5,8 +5,8 @@
     files.jsonl       size, time and hash of every image file when it was embedded
     features-0000.npy N x D float32; a store has as many shards as it needs
 
-Later steps open it in no time and read what they need. `embed_dataset` reuses a store whose weights,
-settings and images are the same as before, and makes it anew otherwise.
+Later steps open it in no time and read what they need. `embed_dataset` reuses a store whose
+weights, settings and images are the same as before, and makes it anew otherwise.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from torch import nn
 
 from msinet_core.data import ReidDataset, open_images
 from msinet_core.errors import ReidError
-from msinet_core.processes import ALONE, Processes
 from msinet_core.retrieval.checks import usable_threads
 from msinet_core.retrieval.embedding import Model, embed, embed_batches
 from msinet_core.retrieval.tables import read_table, whole_folder, write_table
+from msinet_core.runs.processes import ALONE, Processes
 
 FORMAT = 1
 FILE_COLUMNS = ["size", "time", "hash"]
@@ -64,7 +64,9 @@ class EmbeddingStore:
 
     @property
     def features(self) -> np.ndarray:
-        """All features, N x D: memory-mapped where there is one shard, read into memory where there are more."""
+        """All features, N x D: memory-mapped where there is one shard, read into memory where there
+        are more.
+        """
         parts = [shard for _, shard in self.shards()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -83,7 +85,9 @@ class EmbeddingStore:
 
 
 def open_store(folder: str | Path) -> EmbeddingStore:
-    """The store in a folder; `ReidError` if there is none, or if it is damaged or of another version."""
+    """The store in a folder; `ReidError` if there is none, or if it is damaged or of another
+    version.
+    """
     folder = Path(folder)
     try:
         about = json.loads((folder / "store.json").read_text())
@@ -92,7 +96,9 @@ def open_store(folder: str | Path) -> EmbeddingStore:
     except json.JSONDecodeError as error:
         raise ReidError(f"{str(folder / 'store.json')!r} is damaged; embed again") from error
     if about.get("format") != FORMAT:
-        raise ReidError(f"{str(folder)!r} was written by another version of msinet-core; embed again")
+        raise ReidError(
+            f"{str(folder)!r} was written by another version of msinet-core; embed again"
+        )
     store = EmbeddingStore(folder, tuple(about["shard_rows"]), about["length"], about["made_from"])
     for _ in store.shards():  # maps every file: missing or short ones are found now
         pass
@@ -117,19 +123,26 @@ def write_store(
     with whole_folder(Path(folder)) as place:
         counts, length = _write_shards(place, blocks, shard_rows)
         if sum(counts) != len(table):
-            raise ReidError(f"there are {sum(counts)} features for {len(table)} rows of the table; one each is needed")
+            raise ReidError(
+                f"there are {sum(counts)} features for {len(table)} rows of the table; one each is needed"
+            )
         write_table(table, place / "table.jsonl")
         if files is not None:
             write_table(files, place / "files.jsonl")
         about = {
-            "format": FORMAT, "length": length, "shard_rows": counts, "columns": list(table.columns),
+            "format": FORMAT,
+            "length": length,
+            "shard_rows": counts,
+            "columns": list(table.columns),
             "made_from": made_from,
-        }  # fmt: skip
+        }
         (place / "store.json").write_text(json.dumps(about, indent=1))
     return open_store(folder)
 
 
-def _write_shards(place: Path, blocks: Iterator[np.ndarray], shard_rows: int) -> tuple[list[int], int]:
+def _write_shards(
+    place: Path, blocks: Iterator[np.ndarray], shard_rows: int
+) -> tuple[list[int], int]:
     counts: list[int] = []
     waiting: list[np.ndarray] = []
     length = -1
@@ -142,7 +155,9 @@ def _write_shards(place: Path, blocks: Iterator[np.ndarray], shard_rows: int) ->
         block = np.asarray(block, np.float32)
         length = block.shape[1] if length < 0 else length
         if block.ndim != 2 or block.shape[1] != length:
-            raise ReidError(f"blocks of features must all be B x {length}, but one is of shape {block.shape}")
+            raise ReidError(
+                f"blocks of features must all be B x {length}, but one is of shape {block.shape}"
+            )
         waiting.append(block)
         while sum(map(len, waiting)) >= shard_rows:
             rows = np.concatenate(waiting)
@@ -163,7 +178,9 @@ def _map(path: Path, shape: tuple[int, int]) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise ReidError(f"{str(path)!r} is missing or damaged; embed again ({error})") from error
     if array.shape != shape or array.dtype != np.float32:
-        raise ReidError(f"{str(path)!r} holds {array.shape} {array.dtype}, expected {shape} float32; embed again")
+        raise ReidError(
+            f"{str(path)!r} holds {array.shape} {array.dtype}, expected {shape} float32; embed again"
+        )
     return array
 
 
@@ -193,27 +210,46 @@ def embed_dataset(
 
     `model` is a module or an `OnnxModel`. Up to date: same weights, size and options, same table,
     and image files with the same content (by size and time; where these differ, by hash). `rebuild`
-    embeds in any case. Of several `processes` the first writes what each embeds of its share. For the other
-    arguments see `embed` and `open_images`.
+    embeds in any case. Of several `processes` the first writes what each embeds of its share. For
+    the other arguments see `embed` and `open_images`.
     """
     made_from = {
-        "weights": weights_hash(model), "table": _hash(dataset.table.to_json(orient="split").encode()),
-        "height": height, "width": width, "after_necks": after_necks, "flip": flip, "precision": precision,
-    }  # fmt: skip
+        "weights": weights_hash(model),
+        "table": _hash(dataset.table.to_json(orient="split").encode()),
+        "height": height,
+        "width": width,
+        "after_necks": after_necks,
+        "flip": flip,
+        "precision": precision,
+    }
     before = None if rebuild else _files_before(Path(folder), made_from)
     files = file_facts(dataset, before)
     current = before is not None and files["hash"].equals(before["hash"])
     if processes.share(bytes([current])) == b"\1":
         return open_store(folder)
     reader = open_images(
-        dataset.table, dataset.root, height, width, cache="none", on_bad_image=on_bad_image, workers=workers,
+        dataset.table,
+        dataset.root,
+        height,
+        width,
+        cache="none",
+        on_bad_image=on_bad_image,
+        workers=workers,
         progress=progress and processes.first,
-    )  # fmt: skip
+    )
     if processes.size > 1:
         everyones = embed(
-            model, reader, after_necks=after_necks, flip=flip, precision=precision, batch_size=batch_size, device=device,
-            workers=min(workers, 2), progress=progress, processes=processes,
-        )  # fmt: skip
+            model,
+            reader,
+            after_necks=after_necks,
+            flip=flip,
+            precision=precision,
+            batch_size=batch_size,
+            device=device,
+            workers=min(workers, 2),
+            progress=progress,
+            processes=processes,
+        )
 
         def write() -> None:
             write_store(folder, reader.table, iter([everyones]), made_from, files, shard_rows)
@@ -221,9 +257,16 @@ def embed_dataset(
         processes.lead(write)
         return open_store(folder)
     features = embed_batches(
-        model, reader, after_necks=after_necks, flip=flip, precision=precision, batch_size=batch_size, device=device,
-        workers=min(workers, 2), progress=progress,
-    )  # fmt: skip
+        model,
+        reader,
+        after_necks=after_necks,
+        flip=flip,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        workers=min(workers, 2),
+        progress=progress,
+    )
     return write_store(folder, reader.table, features, made_from, files, shard_rows)
 
 
@@ -238,11 +281,16 @@ def _files_before(folder: Path, made_from: dict[str, Any]) -> pd.DataFrame | Non
 
 
 def file_facts(dataset: ReidDataset, before: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Size, time and content hash of every image file; hashes of files that look untouched are taken from `before`."""
+    """Size, time and content hash of every image file; hashes of files that look untouched are
+    taken from `before`.
+    """
     paths = [dataset.root / path for path in dataset.table["path"]]
     known: dict[tuple[int, int, int], str] = {}
     if before is not None and len(before) == len(paths):
-        known = {(row, size, time): text for row, (size, time, text) in enumerate(before.itertuples(index=False))}
+        known = {
+            (row, size, time): text
+            for row, (size, time, text) in enumerate(before.itertuples(index=False))
+        }
 
     def facts(row: int) -> tuple[int, int, str]:
         try:
@@ -268,5 +316,7 @@ def weights_hash(model: Any) -> str:
     total.update(str(getattr(model, "genotype", "")).encode())
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        total.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
     return total.hexdigest()

@@ -1,4 +1,6 @@
-"""Tables on disk as JSON lines, which keep integers and strings apart (`7` and `"0007"`), and folders that appear whole."""
+"""Tables on disk as JSON lines, which keep integers and strings apart (`7` and `"0007"`), and
+folders that appear whole.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` at the end, or never, if anything fails."""
+    """A folder to write into that takes the place of `folder` at the end, or never, if anything
+    fails.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.writing")
     shutil.rmtree(beside, ignore_errors=True)

@@ -1,4 +1,6 @@
-"""Same or different? Distances of matching and other pairs, ROC, and a threshold chosen on other identities."""
+"""Same or different? Distances of matching and other pairs, ROC, and a threshold chosen on other
+identities.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,20 @@ FALSE_POSITIVE_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 @dataclass(frozen=True)
 class Pairs:
-    """How many pairs of the same identity (`positive`) and of different ones (`negative`) at each distance.
+    """How many pairs of the same identity (`positive`) and of different ones (`negative`) at each
+    distance.
 
-    Bin b of both (int64, BINS) holds cosines from -1 + 2b / BINS on. Distances are Euclidean between
-    L2-normalised features: sqrt(2 - 2 cosine).
+    Bin b of both (int64, BINS) holds cosines from -1 + 2b / BINS on. Distances are Euclidean
+    between L2-normalised features: sqrt(2 - 2 cosine).
     """
 
     positive: np.ndarray
     negative: np.ndarray
 
     def histogram(self, bins: int = 50) -> pd.DataFrame:
-        """Shares of both kinds in equal steps of distance from 0 to 2: columns distance (the middle), positive, negative."""
+        """Shares of both kinds in equal steps of distance from 0 to 2: columns distance (the
+        middle), positive, negative.
+        """
         middle = -1 + (2 * np.arange(BINS) + 1) / BINS
         where = np.minimum((np.sqrt(2 - 2 * middle) / 2 * bins).astype(int), bins - 1)
         table = {"distance": (np.arange(bins) + 0.5) * 2 / bins}
@@ -45,8 +50,12 @@ class Pairs:
         """`ReidError` if there is no pair of one of the kinds."""
         if not self.positive.sum() or not self.negative.sum():
             kind = "same" if not self.positive.sum() else "different"
-            raise ReidError(f"there is no pair of {kind} identities, so there is nothing to tell apart")
-        rates = [np.cumsum(counts[::-1]) / counts.sum() for counts in (self.positive, self.negative)]
+            raise ReidError(
+                f"there is no pair of {kind} identities, so there is nothing to tell apart"
+            )
+        rates = [
+            np.cumsum(counts[::-1]) / counts.sum() for counts in (self.positive, self.negative)
+        ]
         return Roc(rates[1], rates[0])
 
 
@@ -84,23 +93,32 @@ class Roc:
         return {"distance": distance, "true_positive_rate": true, "false_positive_rate": false}
 
     def threshold(self, false_positive_rate: float | None = None) -> float:
-        """The distance to call pairs the same up to: at the equal error rate, or at a false positive rate."""
+        """The distance to call pairs the same up to: at the equal error rate, or at a false
+        positive rate.
+        """
         if false_positive_rate is None:
             return self.equal_error[1]
-        entry = int(np.searchsorted(self.false_positive_rate, false_positive_rate, side="right")) - 1
+        entry = (
+            int(np.searchsorted(self.false_positive_rate, false_positive_rate, side="right")) - 1
+        )
         return self.distance(entry) if entry >= 0 else 0.0
 
     def curve(self, points: int = 200) -> pd.DataFrame:
         """For drawing: false_positive_rate (log-spaced from 1e-6 to 1), true_positive_rate."""
         rates = np.logspace(-6, 0, points)
         return pd.DataFrame(
-            {"false_positive_rate": rates, "true_positive_rate": [self.true_positive_rate_at(rate) for rate in rates]}
+            {
+                "false_positive_rate": rates,
+                "true_positive_rate": [self.true_positive_rate_at(rate) for rate in rates],
+            }
         )
 
     def summary(self) -> dict[str, float]:
         """TPR at FPR 1e-1 to 1e-4, equal error rate, and its threshold."""
         rate, distance = self.equal_error
-        found = {f"TPR at FPR {at:g}": self.true_positive_rate_at(at) for at in FALSE_POSITIVE_RATES}
+        found = {
+            f"TPR at FPR {at:g}": self.true_positive_rate_at(at) for at in FALSE_POSITIVE_RATES
+        }
         return {**found, "equal error rate": rate, "threshold": distance}
 
     def __repr__(self) -> str:
@@ -109,14 +127,24 @@ class Roc:
 
 
 def count_pairs(result: RetrievalResult) -> Pairs:
-    """Query-gallery pairs of a result, by its protocol: what the ranking leaves out is left out here."""
+    """Query-gallery pairs of a result, by its protocol: what the ranking leaves out is left out
+    here.
+    """
     counts = len(result.query_table), len(result.gallery_table)
-    query_identity, gallery_identity, query_camera, gallery_camera = labels_of(result.query_table, result.gallery_table)
+    query_identity, gallery_identity, query_camera, gallery_camera = labels_of(
+        result.query_table, result.gallery_table
+    )
     protocol = result.protocol
     one, two, kept = identity_codes(
-        query_identity, gallery_identity, counts, protocol.junk_identities, protocol.distractor_identities
+        query_identity,
+        gallery_identity,
+        counts,
+        protocol.junk_identities,
+        protocol.distractor_identities,
     )
-    places = camera_codes(query_camera, gallery_camera, counts) if protocol.exclude_same_camera else None
+    places = (
+        camera_codes(query_camera, gallery_camera, counts) if protocol.exclude_same_camera else None
+    )
     query = unit_rows(feature_array(result.query_features, "query features"), "query")
     gallery = unit_rows(feature_array(result.gallery_features, "gallery features"), "gallery", kept)
     return _count(query, gallery, (one, two[kept]), places and (places[0], places[1][kept]), False)
@@ -138,8 +166,12 @@ def count_pairs_within(features: Any, identities: Any, cameras: Any = None) -> P
 Codes = tuple[np.ndarray, np.ndarray]
 
 
-def _count(query: np.ndarray, gallery: np.ndarray, codes: Codes, places: Codes | None, once: bool) -> Pairs:
-    """`codes` tell identities of both sides, `places` cameras; `once` takes only pairs of a row with later ones."""
+def _count(
+    query: np.ndarray, gallery: np.ndarray, codes: Codes, places: Codes | None, once: bool
+) -> Pairs:
+    """`codes` tell identities of both sides, `places` cameras; `once` takes only pairs of a row
+    with later ones.
+    """
     removing = places is not None
     places = places or (np.zeros(len(query), np.int64), np.zeros(len(gallery), np.int64))
     found: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""The contrastive memory of one twin (paper: section 3.1, equations 2 and 3).
+"""The contrastive memory of one twin.
 
 Shapes: K identities, N images in a batch, D feature length.
 """
@@ -31,7 +31,9 @@ class ContrastiveMemory:
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy of cosine similarities over the temperature; x N x D, y N -> scalar."""
-        similarity = functional.normalize(x.float(), dim=1) @ self.rows.to(x.device, torch.float32).T
+        similarity = (
+            functional.normalize(x.float(), dim=1) @ self.rows.to(x.device, torch.float32).T
+        )
         return functional.cross_entropy(similarity / self.temperature, y)
 
     @torch.no_grad()

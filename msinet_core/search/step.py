@@ -1,4 +1,4 @@
-"""The bilevel search step with twin memories (paper: section 3.1)."""
+"""The bilevel search step with twin memories."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from msinet_core import guards
 from msinet_core.models.supernet import Supernet
-from msinet_core.processes import ALONE, Processes
+from msinet_core.runs import guards
+from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.search.memory import ContrastiveMemory
 
 Batch = tuple[Tensor, Tensor]  # images N x 3 x H x W, labels N
@@ -62,12 +62,16 @@ def bilevel_step(
     leaked: Sequence[Tensor | None] = [None] * len(weights)
     if validation is not None:
         wanted = [supernet.alphas, *weights] if leak_validation_gradient else [supernet.alphas]
-        validation_loss, (gradient, *rest), seen = _gradients(one_pass, validation_memory, validation, wanted)
+        validation_loss, (gradient, *rest), seen = _gradients(
+            one_pass, validation_memory, validation, wanted
+        )
         assert gradient is not None
         processes.average([gradient])
         supernet.alphas.grad = gradient
         alpha_gradient = float(gradient.norm())
-        checked = processes.mean({"validation_loss": validation_loss, "alpha_gradient": alpha_gradient})
+        checked = processes.mean(
+            {"validation_loss": validation_loss, "alpha_gradient": alpha_gradient}
+        )
         guards.require_finite(checked)
         validation_loss = checked["validation_loss"]
         alpha_optimizer.step()
@@ -78,7 +82,9 @@ def bilevel_step(
     for weight, own, other in zip(weights, gradients, leaked, strict=True):
         weight.grad = own if other is None or own is None else own + other
     moved = [w.grad for w in weights if w.grad is not None]
-    processes.average([*moved, *(buffer for buffer in supernet.buffers() if buffer.is_floating_point())])
+    processes.average(
+        [*moved, *(buffer for buffer in supernet.buffers() if buffer.is_floating_point())]
+    )
     weight_gradient = float(nn.utils.get_total_norm(moved))
     train_loss = processes.mean({"train_loss": train_loss})["train_loss"]
     report = StepReport(train_loss, validation_loss, alpha_gradient, weight_gradient)
@@ -90,9 +96,16 @@ def bilevel_step(
 
 
 def pass_of(
-    supernet: Supernet, memory: ContrastiveMemory, wanted: Sequence[Tensor], share: float, images: Tensor, labels: Tensor
+    supernet: Supernet,
+    memory: ContrastiveMemory,
+    wanted: Sequence[Tensor],
+    share: float,
+    images: Tensor,
+    labels: Tensor,
 ) -> Passed:
-    """The loss of a batch by a memory, its features, and `share` of the loss's gradient by each tensor wanted."""
+    """The loss of a batch by a memory, its features, and `share` of the loss's gradient by each
+    tensor wanted.
+    """
     features = supernet(images)
     loss = memory.loss(features, labels)
     gradients = torch.autograd.grad(loss if share == 1 else loss * share, wanted, allow_unused=True)
@@ -100,16 +113,24 @@ def pass_of(
 
 
 def _gradients(
-    one_pass: Pass, memory: ContrastiveMemory, batches: Batch | list[Batch], wanted: Sequence[Tensor]
+    one_pass: Pass,
+    memory: ContrastiveMemory,
+    batches: Batch | list[Batch],
+    wanted: Sequence[Tensor],
 ) -> tuple[float, list[Tensor | None], list[Batch]]:
-    """Mean loss of the batches, its gradient by each tensor wanted, and each batch's features and labels."""
+    """Mean loss of the batches, its gradient by each tensor wanted, and each batch's features and
+    labels.
+    """
     batches = batches if isinstance(batches, list) else [batches]
     losses: list[Tensor] = []
     total: list[Tensor | None] = [None] * len(wanted)
     seen: list[Batch] = []
     for images, labels in batches:
         loss, features, part = one_pass(memory, wanted, 1 / len(batches), images, labels)
-        total = [new if old is None else old if new is None else old + new for old, new in zip(total, part, strict=True)]
+        total = [
+            new if old is None else old if new is None else old + new
+            for old, new in zip(total, part, strict=True)
+        ]
         losses.append(loss)
         seen.append((features, labels))
     return float(losses[0] if len(losses) == 1 else torch.stack(losses).mean()), total, seen

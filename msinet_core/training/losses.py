@@ -1,4 +1,4 @@
-"""Losses of the derived network (paper: section 4.1). Shapes: N images, D feature length, K identities."""
+"""Losses of the derived network. Shapes: N images, D feature length, K identities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from msinet_core.models.msinet import MSINetOutput
 def batch_hard_triplet(
     features: Tensor, identities: Tensor, margin: float = 0.3, normalise: bool = True
 ) -> Tensor:
-    """Triplet loss with each anchor's hardest partners in the batch; N x D, N -> scalar, mean over anchors.
+    """Triplet loss with each anchor's hardest partners in the batch; N x D, N -> scalar, mean over
+    anchors.
 
     Hardest positive: the farthest image of the anchor's identity (itself where it is alone);
     hardest negative: the nearest image of another. Euclidean, on L2-normalised features.
@@ -71,7 +72,9 @@ def training_loss(
     if alignment != "none":
         if output.learned_map is None:
             raise ValueError("alignment needs a network made with alignment=True")
-        aligned = alignment_loss(output.feature_map.float(), output.learned_map.float(), identities, alignment)
+        aligned = alignment_loss(
+            output.feature_map.float(), output.learned_map.float(), identities, alignment
+        )
     total = global_classification + global_triplet + part_classification + part_triplet
     return LossParts(
         total + alignment_weight * aligned,

@@ -23,9 +23,14 @@ from PIL import Image
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NOTIFICATIONS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
 
 
@@ -54,23 +59,41 @@ def server(workplace: Path, browser_path: str, tmp_path_factory: Any) -> Iterato
     home = tmp_path_factory.mktemp("jupyter")
     names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     environment = {**os.environ, **{f"JUPYTER_{name}": str(home / name) for name in names}}
-    environment |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "IPYTHONDIR": str(home / "ipython"),
-                    "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "PYTHONWARNINGS": "ignore", "OMP_WAIT_POLICY": "PASSIVE"}  # fmt: skip
+    environment |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "PYTHONWARNINGS": "ignore",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(NOTIFICATIONS))
     if os.environ.get("MSINET_THEME"):  # to look at the panels in another theme
-        (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": os.environ["MSINET_THEME"]}))
+        (settings / "themes.jupyterlab-settings").write_text(
+            json.dumps({"theme": os.environ["MSINET_THEME"]})
+        )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-        "--ServerApp.port_retries=0", "--allow-root", "--IdentityProvider.token=", f"--ServerApp.root_dir={workplace}",
-        "--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--allow-root",
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={workplace}",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     log = (home / "log.txt").open("wb")
-    process = subprocess.Popen(command, env=environment, cwd=workplace, stdout=log, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command, env=environment, cwd=workplace, stdout=log, stderr=subprocess.STDOUT
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, process, home / "log.txt")
@@ -99,7 +122,9 @@ class Lab:
 
     def open(self, name: str) -> None:
         """Open a notebook and wait for its kernel."""
-        self.page.goto(f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded")
+        self.page.goto(
+            f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded"
+        )
         self.ready()
 
     def ready(self) -> None:
@@ -113,7 +138,9 @@ class Lab:
         self.page.evaluate(f"() => {{ window.jupyterapp.commands.execute('{name}'); }}")
 
     def run_all(self, seconds: float = 480) -> None:
-        """Run every cell; come back when the last code cell has its number, fail on an error in any."""
+        """Run every cell; come back when the last code cell has its number, fail on an error in
+        any.
+        """
         self.command("notebook:run-all-cells")
         script = """() => {
           const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
@@ -183,7 +210,9 @@ class Lab:
         assert status == "ok", code
 
     def deafen(self) -> None:
-        """Take every observer and every button's action away in the kernel: what moves after this did not need the panel's code."""
+        """Take every observer and every button's action away in the kernel: what moves after this
+        did not need the panel's code.
+        """
         self.execute(
             "from ipywidgets.widgets import widget as w\n"
             "for one in list(w._instances.values()):\n"
@@ -206,8 +235,9 @@ class Lab:
     def until_text(self, part: str, words: str, seconds: float = 180) -> None:
         self.page.wait_for_function(
             "([part, words]) => document.querySelector('.' + part)?.innerText.includes(words)",
-            arg=[part, words], timeout=1000 * seconds,
-        )  # fmt: skip
+            arg=[part, words],
+            timeout=1000 * seconds,
+        )
 
     def patch(self, name: str, old: str, new: str, saved_as: str) -> str:
         """A copy of a notebook with other words in it."""
@@ -220,13 +250,21 @@ class Lab:
         """A notebook of these cells."""
         import nbformat
 
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
+        )
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
         return name
 
     def shot(self, name: str, panel: str) -> None:
-        """Pictures of a panel, whole and as a thumbnail, where `MSINET_SHOTS` names a folder for them."""
+        """Pictures of a panel, whole and as a thumbnail, where `MSINET_SHOTS` names a folder for
+        them.
+        """
         if "MSINET_SHOTS" not in os.environ:
             return
         folder = Path(os.environ["MSINET_SHOTS"])
@@ -238,7 +276,9 @@ class Lab:
         self.page.locator(f".{panel}").first.screenshot(path=str(path))
         with Image.open(path) as picture:
             width = picture.width
-            picture.convert("RGB").crop((0, 0, width, width // 2)).resize((400, 200)).save(folder / "thumbnails" / f"{name}.png")
+            picture.convert("RGB").crop((0, 0, width, width // 2)).resize((400, 200)).save(
+                folder / "thumbnails" / f"{name}.png"
+            )
 
 
 @pytest.fixture(scope="session")
@@ -246,9 +286,12 @@ def lab(server: str, browser_path: str, workplace: Path, tmp_path_factory: Any) 
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=browser_path, headless=True, args=QUIET,
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=browser_path,
+            headless=True,
+            args=QUIET,
             viewport={"width": 1500, "height": 2600},
-        )  # fmt: skip
+        )
         page = context.pages[0] if context.pages else context.new_page()
         page.on("dialog", lambda dialog: dialog.accept())
         yield Lab(page, server, workplace)

@@ -1,4 +1,6 @@
-"""Every notebook with a panel, opened and driven in a real browser; each with a control that must stay still."""
+"""Every notebook with a panel, opened and driven in a real browser; each with a control that must
+stay still.
+"""
 
 import importlib.metadata
 import os
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.runs import RunFolder
+from msinet_core.runs.folder import RunFolder
 
 pytestmark = pytest.mark.browser
 
@@ -24,11 +26,13 @@ def test_start_here(lab):
     assert lab.page.locator(".msinet-map a").count() == 12
     lab.shot("00_start_here", "msinet-start")
 
-    lab.execute("import msinet_core.panels.start as room\nroom.PACKAGES += ('no-such-package',)")
+    lab.execute("import msinet_lab.panels.start as room\nroom.PACKAGES += ('no-such-package',)")
     lab.choose("msinet-start-source", "generated vehicles")
     lab.page.locator(".msinet-start-load").click()
     lab.until_text("msinet-start-status", "generated-vehicles")
-    count, folder = re.fullmatch(r"loaded (\d+) images from (.*)", lab.text("msinet-start-status").strip()).groups()
+    count, folder = re.fullmatch(
+        r"loaded (\d+) images from (.*)", lab.text("msinet-start-status").strip()
+    ).groups()
     assert int(count) == len(list(Path(folder).rglob("*.jpg")))  # as many as are really there
     assert "veri776" in lab.text("msinet-start-summary")
     assert lab.text("msinet-start-checks").count("look") == 1
@@ -77,7 +81,12 @@ def test_search_space(lab):
 
 def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     """Also through a page reload and a kernel restart, while it runs."""
-    name = lab.patch("03_search_supernet", "EPOCHS = 4\\n\",\n    \"START = True", "EPOCHS = 500\\n\",\n    \"START = False", "long_search")
+    name = lab.patch(
+        "03_search_supernet",
+        'EPOCHS = 4\\n",\n    "START = True',
+        'EPOCHS = 500\\n",\n    "START = False',
+        "long_search",
+    )
     lab.open(name)
     lab.run_all()
     lab.until_text("msinet-run-state", "not started")
@@ -96,7 +105,9 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.run_all()
     lab.until_text("msinet-run-state", f"process {pid}")
 
-    lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    lab.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
     lab.ready()
     assert run.writer_pid() == pid
     lab.run_all()
@@ -123,7 +134,9 @@ def test_architecture_weights(lab):
     lab.run_all()
     lab.page.locator(".msinet-architecture-run select").select_option(index=1)
     lab.settle()
-    parts = {part: lab.pixels(f"msinet-architecture-{part}") for part in ("heatmap", "trajectories")}
+    parts = {
+        part: lab.pixels(f"msinet-architecture-{part}") for part in ("heatmap", "trajectories")
+    }
     lab.slide("msinet-architecture-epoch", "ArrowLeft")
     for part, before in parts.items():
         lab.changed(f"msinet-architecture-{part}", before)
@@ -266,7 +279,7 @@ BIG = """
 import numpy as np, pandas as pd
 from PIL import Image
 from pathlib import Path
-from msinet_core.panels import GalleryPanel
+from msinet_lab.panels import GalleryPanel
 from msinet_core.retrieval import RetrievalResult
 rng = np.random.default_rng(0)
 folder = Path("../small-photographs"); folder.mkdir(exist_ok=True)
@@ -283,7 +296,12 @@ panel = GalleryPanel(RetrievalResult.score(q, g, qt, gt), folder)
 
 def test_slider_to_picture_at_the_size_of_market_1501(lab):
     """Median at most 300 ms in the browser; the same panel without its observer is the control."""
-    name = lab.write("big_gallery", BIG, "panel", "deaf = GalleryPanel(panel.results[False], folder)\ndeaf.place.unobserve_all()\ndeaf.add_class('deaf')\nNone")
+    name = lab.write(
+        "big_gallery",
+        BIG,
+        "panel",
+        "deaf = GalleryPanel(panel.results[False], folder)\ndeaf.place.unobserve_all()\ndeaf.add_class('deaf')\nNone",
+    )
     lab.open(name)
     lab.run_all(300)
     times = []
@@ -297,7 +315,9 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
     print(f"slider to picture: median {1000 * median:.0f} ms")
     assert median < 0.3 * float(os.environ.get("MSINET_SLACK", "1"))
 
-    lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.cells.get(1).sharedModel.setSource('deaf')")
+    lab.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.content.model.cells.get(1).sharedModel.setSource('deaf')"
+    )
     lab.command("notebook:run-all-cells")
     lab.page.wait_for_selector(".deaf", timeout=120_000)
     time.sleep(2)
@@ -308,8 +328,12 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
 
 def test_an_error_is_seen_in_the_page(lab):
     """While something is wrong and no longer, in its own words, and not without the observers."""
-    name = lab.write("broken", "import numpy as np\nfrom msinet_core.panels import ArchitecturePanel\n"
-                     "panel = ArchitecturePanel({'a': np.zeros((4, 12, 4))})\nwhole = panel._network", "panel")  # fmt: skip
+    name = lab.write(
+        "broken",
+        "import numpy as np\nfrom msinet_lab.panels import ArchitecturePanel\n"
+        "panel = ArchitecturePanel({'a': np.zeros((4, 12, 4))})\nwhole = panel._network",
+        "panel",
+    )
     broken = "def broken(genotype):\n    raise RuntimeError('{}')\npanel._network = broken"
     lab.open(name)
     lab.run_all()

@@ -22,7 +22,7 @@ def cells(path, kind):
 
 
 def test_all_are_there():
-    from msinet_core.panels.start import NOTEBOOKS as known
+    from msinet_lab.panels.start import NOTEBOOKS as known
 
     assert [path.stem for path in NOTEBOOKS] == list(known)
 
@@ -51,7 +51,10 @@ class TestForm:
             lines = cell.source.splitlines()
             assert len(lines) <= 16, cell.source
             for node in ast.walk(ast.parse(cell.source)):
-                assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.While | ast.Try | ast.Lambda)
+                assert not isinstance(
+                    node,
+                    ast.FunctionDef | ast.ClassDef | ast.For | ast.While | ast.Try | ast.Lambda,
+                )
 
     def test_links_lead_somewhere(self, path):
         for cell in cells(path, "markdown"):
@@ -71,17 +74,28 @@ def workplace(tmp_path_factory):
 def execute(path):
     """The executed notebook."""
     notebook = nbformat.read(path, 4)
-    # One thread, as everywhere in the tests: two that wait for each other passively take twice as long.
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
+    # One thread, as everywhere in the tests: two that wait for each other passively take twice as
+    # long.
+    threads = {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     environment = {**os.environ, **threads, "PYTHONWARNINGS": "ignore"}
-    client = NotebookClient(notebook, timeout=CELL_LIMIT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_LIMIT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
     client.execute(env=environment)
     return notebook
 
 
 def states(notebook):
     """The widgets of an executed notebook, as plain dictionaries."""
-    saved = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    saved = notebook.metadata.get("widgets", {}).get(
+        "application/vnd.jupyter.widget-state+json", {}
+    )
     return [entry["state"] for entry in saved.get("state", {}).values()]
 
 
@@ -93,7 +107,11 @@ def test_runs_from_top_to_bottom(path, workplace):
     shown = states(notebook)
     words = [str(state.get("value", "")) for state in shown]
     assert not [text for text in words if "error-color" in text]
-    panels = [state for state in shown if any(name.startswith("msinet-") for name in state.get("_dom_classes", ()))]
+    panels = [
+        state
+        for state in shown
+        if any(name.startswith("msinet-") for name in state.get("_dom_classes", ()))
+    ]
     assert panels, "no panel was shown"
     print(f"{path.stem}: {time.monotonic() - start:.0f} s", file=sys.stderr)
 
@@ -101,16 +119,20 @@ def test_runs_from_top_to_bottom(path, workplace):
 @pytest.mark.notebooks
 def test_a_broken_panel_would_be_seen(workplace):
     """The control of the test above: an error in a panel is found among the widgets."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-        "from msinet_core.panels.base import Panel, slider\n"
-        "class Broken(Panel):\n"
-        "    def draw(self):\n"
-        "        raise RuntimeError('no features')\n"
-        "panel = Broken('broken')\n"
-        "panel.children = (panel.status,)\n"
-        "panel.attempt(panel.draw)\n"
-        "panel"
-    )])  # fmt: skip
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(
+                "from msinet_lab.panels.base import Panel, slider\n"
+                "class Broken(Panel):\n"
+                "    def draw(self):\n"
+                "        raise RuntimeError('no features')\n"
+                "panel = Broken('broken')\n"
+                "panel.children = (panel.status,)\n"
+                "panel.attempt(panel.draw)\n"
+                "panel"
+            )
+        ]
+    )
     path = workplace / "notebooks" / "broken.ipynb"
     nbformat.write(notebook, path)
     assert any("error-color" in str(state.get("value", "")) for state in states(execute(path)))

@@ -8,4 +8,17 @@ from msinet_core.models.loops.products import products_room, takes_product
 from msinet_core.models.loops.sums import room_of_sum
 from msinet_core.models.loops.vectors import LANES
 
-__all__ = ["GRADIENTS", "LANES", "SAVED", "address", "matrix", "pool_scratch", "products_room", "room", "room_of_sum", "run", "scratch", "takes_product"]
+__all__ = [
+    "GRADIENTS",
+    "LANES",
+    "SAVED",
+    "address",
+    "matrix",
+    "pool_scratch",
+    "products_room",
+    "room",
+    "room_of_sum",
+    "run",
+    "scratch",
+    "takes_product",
+]

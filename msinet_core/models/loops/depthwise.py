@@ -1,15 +1,18 @@
 """A depthwise 3x3 convolution with the norm and the ReLU behind it, over channels-last maps.
 
-By itself such a convolution waits for memory: nine multiplications for each value that is fetched. Here the norm's
-sums are taken where it writes, and backward the gradient in front of the norm is made a row of the picture at a time,
-right where the convolution needs it, for both its input and its kernels. Whatever a row needs fits the nearest cache:
-three rows as float32 with a position of zeros at either end, of which each step replaces the oldest.
+By itself such a convolution waits for memory: nine multiplications for each value that is fetched.
+Here the norm's sums are taken where it writes, and backward the gradient in front of the norm is
+made a row of the picture at a time, right where the convolution needs it, for both its input and
+its kernels. Whatever a row needs fits the nearest cache: three rows as float32 with a position of
+zeros at either end, of which each step replaces the oldest.
 
-`source` N x H x W x C -> convolution -> `x` -> norm, ReLU -> `y`; a row is one of N * H, W positions of C channels.
-`x` is not kept: it lies where every such layer has it, close to the processor, and is made again for the pass back.
+`source` N x H x W x C -> convolution -> `x` -> norm, ReLU -> `y`; a row is one of N * H, W
+positions of C channels. `x` is not kept: it lies where every such layer has it, close to the
+processor, and is made again for the pass back.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ def scratch(threads: int, channels: int, width: int) -> int:
 
 @njit(**FAST)
 def _scratch_of(job):
-    """This thread's addresses: the kernel's sums (float64, TAPS x C), sums of a tile, taps, and three rows."""
+    """This thread's addresses: the kernel's sums (float64, TAPS x C), sums of a tile, taps, and
+    three rows.
+    """
     line = 4 * job.channels
     base = job.scratch + thread_number() * line * (ROWS * (job.width + 2) + 4 * TAPS)
     part, taps, rows = base + 2 * TAPS * line, base + 3 * TAPS * line, base + 4 * TAPS * line
@@ -82,16 +87,40 @@ def _filter(job, row, above, here, below, taps, origin, part, like):
     begin = job.x + row * job.width * step
     for c in range(0, job.channels, LANES):
         at = 4 * c
-        k0, k1, k2 = load(taps + at, FLOAT), load(taps + at + line, FLOAT), load(taps + at + 2 * line, FLOAT)
-        k3, k4, k5 = load(taps + at + 3 * line, FLOAT), load(taps + at + 4 * line, FLOAT), load(taps + at + 5 * line, FLOAT)
-        k6, k7, k8 = load(taps + at + 6 * line, FLOAT), load(taps + at + 7 * line, FLOAT), load(taps + at + 8 * line, FLOAT)
+        k0, k1, k2 = (
+            load(taps + at, FLOAT),
+            load(taps + at + line, FLOAT),
+            load(taps + at + 2 * line, FLOAT),
+        )
+        k3, k4, k5 = (
+            load(taps + at + 3 * line, FLOAT),
+            load(taps + at + 4 * line, FLOAT),
+            load(taps + at + 5 * line, FLOAT),
+        )
+        k6, k7, k8 = (
+            load(taps + at + 6 * line, FLOAT),
+            load(taps + at + 7 * line, FLOAT),
+            load(taps + at + 8 * line, FLOAT),
+        )
         a0, b0, c0 = load(above + at, FLOAT), load(here + at, FLOAT), load(below + at, FLOAT)
-        a1, b1, c1 = load(above + at + line, FLOAT), load(here + at + line, FLOAT), load(below + at + line, FLOAT)
+        a1, b1, c1 = (
+            load(above + at + line, FLOAT),
+            load(here + at + line, FLOAT),
+            load(below + at + line, FLOAT),
+        )
         middle, total, squares = load(origin + at, FLOAT), zero(), zero()
         for w in range(job.width):
             right = at + (w + 2) * line
-            a2, b2, c2 = load(above + right, FLOAT), load(here + right, FLOAT), load(below + right, FLOAT)
-            value = (a0 * k0 + a1 * k1 + a2 * k2) + (b0 * k3 + b1 * k4 + b2 * k5) + (c0 * k6 + c1 * k7 + c2 * k8)
+            a2, b2, c2 = (
+                load(above + right, FLOAT),
+                load(here + right, FLOAT),
+                load(below + right, FLOAT),
+            )
+            value = (
+                (a0 * k0 + a1 * k1 + a2 * k2)
+                + (b0 * k3 + b1 * k4 + b2 * k5)
+                + (c0 * k6 + c1 * k7 + c2 * k8)
+            )
             store(begin + w * step + c * size_of(like), value, like)
             away = value - middle
             total, squares = total + away, squares + away * away
@@ -112,9 +141,14 @@ def _fold(part, sums, count, width):
 
 @njit(**FAST)
 def _origin(job, above, here, below, taps, origin, part, like):
-    """A row's mean, in every channel, so that no large mean drowns the variance; the same on all threads."""
+    """A row's mean, in every channel, so that no large mean drowns the variance; the same on all
+    threads.
+    """
     row = job.height // 2
-    one, two = carray(pointer(origin), (job.channels,), np.float32), carray(pointer(part), (2, job.channels), np.float32)
+    one, two = (
+        carray(pointer(origin), (job.channels,), np.float32),
+        carray(pointer(part), (2, job.channels), np.float32),
+    )
     one[:] = 0
     two[:] = 0
     _widen(job, max(row - 1, 0), row > 0, above, like)
@@ -171,8 +205,16 @@ def _gradient_row(job, row, inside, saved, slopes, target, like):
     wide = line * job.copies  # rows of `saved` and `slopes`
     for c in range(0, job.channels, LANES):
         at = 4 * c
-        scale, offset, mean = load(saved + at, FLOAT), load(saved + wide + at, FLOAT), load(saved + 2 * wide + at, FLOAT)
-        slope, bend, level = load(slopes + at, FLOAT), load(slopes + wide + at, FLOAT), load(slopes + 2 * wide + at, FLOAT)
+        scale, offset, mean = (
+            load(saved + at, FLOAT),
+            load(saved + wide + at, FLOAT),
+            load(saved + 2 * wide + at, FLOAT),
+        )
+        slope, bend, level = (
+            load(slopes + at, FLOAT),
+            load(slopes + wide + at, FLOAT),
+            load(slopes + 2 * wide + at, FLOAT),
+        )
         for w in range(job.width):
             here = place + w * step + c * size_of(like)
             value = load(job.x + here, like)
@@ -182,22 +224,50 @@ def _gradient_row(job, row, inside, saved, slopes, target, like):
 
 @njit(**FAST)
 def _unfilter(job, row, above, here, below, taps, part, like):
-    """One row of the source's gradient, from three rows of the gradient behind it; onto `part` the kernel's."""
+    """One row of the source's gradient, from three rows of the gradient behind it; onto `part` the
+    kernel's.
+    """
     line, step = 4 * job.channels, size_of(like) * job.channels
     place = row * job.width * step
     for c in range(0, job.channels, LANES):
         at = 4 * c
-        k0, k1, k2 = load(taps + at, FLOAT), load(taps + at + line, FLOAT), load(taps + at + 2 * line, FLOAT)
-        k3, k4, k5 = load(taps + at + 3 * line, FLOAT), load(taps + at + 4 * line, FLOAT), load(taps + at + 5 * line, FLOAT)
-        k6, k7, k8 = load(taps + at + 6 * line, FLOAT), load(taps + at + 7 * line, FLOAT), load(taps + at + 8 * line, FLOAT)
+        k0, k1, k2 = (
+            load(taps + at, FLOAT),
+            load(taps + at + line, FLOAT),
+            load(taps + at + 2 * line, FLOAT),
+        )
+        k3, k4, k5 = (
+            load(taps + at + 3 * line, FLOAT),
+            load(taps + at + 4 * line, FLOAT),
+            load(taps + at + 5 * line, FLOAT),
+        )
+        k6, k7, k8 = (
+            load(taps + at + 6 * line, FLOAT),
+            load(taps + at + 7 * line, FLOAT),
+            load(taps + at + 8 * line, FLOAT),
+        )
         d0 = d1 = d2 = d3 = d4 = d5 = d6 = d7 = d8 = zero()
         a0, b0, c0 = load(above + at, FLOAT), load(here + at, FLOAT), load(below + at, FLOAT)
-        a1, b1, c1 = load(above + at + line, FLOAT), load(here + at + line, FLOAT), load(below + at + line, FLOAT)
+        a1, b1, c1 = (
+            load(above + at + line, FLOAT),
+            load(here + at + line, FLOAT),
+            load(below + at + line, FLOAT),
+        )
         for w in range(job.width):
             right, own = at + (w + 2) * line, place + w * step + c * size_of(like)
-            a2, b2, c2 = load(above + right, FLOAT), load(here + right, FLOAT), load(below + right, FLOAT)
-            x = load(job.source + own, like)  # before the next line writes to where its address may end alike
-            value = (a0 * k8 + a1 * k7 + a2 * k6) + (b0 * k5 + b1 * k4 + b2 * k3) + (c0 * k2 + c1 * k1 + c2 * k0)
+            a2, b2, c2 = (
+                load(above + right, FLOAT),
+                load(here + right, FLOAT),
+                load(below + right, FLOAT),
+            )
+            x = load(
+                job.source + own, like
+            )  # before the next line writes to where its address may end alike
+            value = (
+                (a0 * k8 + a1 * k7 + a2 * k6)
+                + (b0 * k5 + b1 * k4 + b2 * k3)
+                + (c0 * k2 + c1 * k1 + c2 * k0)
+            )
             store(job.source_back + own, value, like)
             d0, d1, d2 = d0 + x * c2, d1 + x * c1, d2 + x * c0
             d3, d4, d5 = d3 + x * b2, d4 + x * b1, d5 + x * b0
@@ -241,7 +311,9 @@ def _sum_kernels(job):
         for tap in range(TAPS):
             total = 0.0
             for thread in range(thread_count()):
-                total += carray(pointer(job.scratch + thread * step), (TAPS, job.channels), np.float64)[tap, c]
+                total += carray(
+                    pointer(job.scratch + thread * step), (TAPS, job.channels), np.float64
+                )[tap, c]
             result[c, tap] = total
 
 
@@ -252,7 +324,9 @@ def light_backward(job, like):
     barrier()
     x, gradient = matrix_of_x(job, like), matrix_of(job, job.gradient, like)
     scale, offset, mean = saved[0], saved[1], saved[2]
-    gradient_sums(x, gradient, scale, offset, mean, work[:2], sums[thread_number()], first, last, True)
+    gradient_sums(
+        x, gradient, scale, offset, mean, work[:2], sums[thread_number()], first, last, True
+    )
     barrier()
     gain = carray(pointer(job.gain), (job.channels,), np.float32)
     slopes_of(job, gain, sums, 1, saved, gradients, work[2:])

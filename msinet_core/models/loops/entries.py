@@ -1,6 +1,9 @@
-"""The loops as functions that torch's threads call, one for each type of map, compiled once a machine."""
+"""The loops as functions that torch's threads call, one for each type of map, compiled once a
+machine.
+"""
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -22,13 +25,26 @@ from msinet_core.models.loops.sums import sum_backward, sum_forward
 from msinet_core.models.loops.threads import FLOAT, HALF, JOB, run_on_threads
 
 PASSES = (
-    "norm forward", "norm backward", "light forward", "light backward", "norm statistics", "sum forward", "sum backward",
-    "image sums", "image scale", "kernel gradient", "product", "pool forward",
+    "norm forward",
+    "norm backward",
+    "light forward",
+    "light backward",
+    "norm statistics",
+    "sum forward",
+    "sum backward",
+    "image sums",
+    "image scale",
+    "kernel gradient",
+    "product",
+    "pool forward",
     "pool backward",
-)  # fmt: skip
-# numba keeps what it compiled until the file that holds it changes, and looks no further. As a variable of the
+)
+# numba keeps what it compiled until the file that holds it changes, and looks no further. As a
+# variable of the
 # functions that are kept, this tells it of all files here.
-_SOURCES = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+_SOURCES = zlib.crc32(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+)
 
 
 def _compiled(sources: int, like: Any) -> Any:

@@ -1,6 +1,9 @@
-"""What a channel gate does with channels-last maps: sums over each picture's positions, and scaling by picture and channel."""
+"""What a channel gate does with channels-last maps: sums over each picture's positions, and scaling
+by picture and channel.
+"""
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ TILE = 64  # positions whose sums are kept apart, so that float32 suffices
 
 @njit(**FAST)
 def image_sums(job, like):
-    """Into `y`, N x C float32: sums of `x` over each picture's positions, or of its product with `gradient`."""
+    """Into `y`, N x C float32: sums of `x` over each picture's positions, or of its product with
+    `gradient`.
+    """
     size = size_of(like)
     step = size * job.channels
     first, last = share(job.rows)

@@ -1,12 +1,15 @@
 """Batch norm and ReLU over the positions of channels-last maps: two passes forward, two backward.
 
-A map N x C x H x W that lies channels-last is a matrix of M = N*H*W rows, a position each. torch goes over it for
-the mean, the variance, the norm and the ReLU in turn, and memory is what that waits for.
+A map N x C x H x W that lies channels-last is a matrix of M = N*H*W rows, a position each. torch
+goes over it for the mean, the variance, the norm and the ReLU in turn, and memory is what that
+waits for.
 
-Sums are float32 over 128 rows and float64 beyond. bf16 is widened on the way in and rounded on the way out.
+Sums are float32 over 128 rows and float64 beyond. bf16 is widened on the way in and rounded on the
+way out.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -29,19 +32,28 @@ from msinet_core.models.loops.threads import (
 
 WIDEST = 512  # values of a row made of several positions
 ZERO = np.float32(0)
-SAVED, GRADIENTS = 4, 2  # rows of values that are kept for the pass back, and that are found there (of gain and shift)
+SAVED, GRADIENTS = (
+    4,
+    2,
+)  # rows of values that are kept for the pass back, and that are found there (of gain and shift)
 SUMS, WORK = 4, 5  # rows of float32 that a thread needs for its float64 sums and its work
 
 
 def matrix(positions: int, channels: int, stride: int) -> dict[str, int]:
     """Rows, channels, copies and stride of the matrix a map is taken as.
 
-    Of narrow maps several positions make a row: short loops cost more in their beginnings than in their bodies.
+    Of narrow maps several positions make a row: short loops cost more in their beginnings than in
+    their bodies.
     """
     copies = 1
     while stride == channels and 2 * copies * channels <= WIDEST and positions % (2 * copies) == 0:
         copies *= 2
-    return {"rows": positions // copies, "channels": channels, "copies": copies, "stride": stride * copies}
+    return {
+        "rows": positions // copies,
+        "channels": channels,
+        "copies": copies,
+        "stride": stride * copies,
+    }
 
 
 def room(shape: dict[str, int], threads: int) -> int:
@@ -65,7 +77,9 @@ def moments(x, origin, part, sums, first, last):
         part[:] = 0
         stop = min(start + TILE, last)
         fours = start + (stop - start) // 4 * 4
-        for row in range(start, fours, 4):  # four at once: the sums are fetched and put back a quarter as often
+        for row in range(
+            start, fours, 4
+        ):  # four at once: the sums are fetched and put back a quarter as often
             for c in range(len(origin)):
                 one, two = read(x[row, c]) - origin[c], read(x[row + 1, c]) - origin[c]
                 three, four = read(x[row + 2, c]) - origin[c], read(x[row + 3, c]) - origin[c]
@@ -114,7 +128,9 @@ def _hand_back(x, gradient, back, scale, offset, mean, slopes, first, last, relu
             value, got = read(x[row, c]), read(gradient[row, c])
             if relu:
                 got = ZERO if value * scale[c] + offset[c] <= ZERO else got
-            back[row, c] = written(slope[c] * got + bend[c] * (value - mean[c]) + level[c], x[row, c])
+            back[row, c] = written(
+                slope[c] * got + bend[c] * (value - mean[c]) + level[c], x[row, c]
+            )
 
 
 @njit(**FAST)
@@ -129,9 +145,14 @@ def _total(sums, which, c, channels):
 
 @njit(**FAST)
 def statistics(job, origin, sums, saved, scale, offset):
-    """Scale and offset from all threads' sums; the first thread keeps them and moves the running statistics."""
+    """Scale and offset from all threads' sums; the first thread keeps them and moves the running
+    statistics.
+    """
     channels, positions = job.channels, job.rows * job.copies
-    gain, shift = carray(pointer(job.gain), (channels,), np.float32), carray(pointer(job.shift), (channels,), np.float32)
+    gain, shift = (
+        carray(pointer(job.gain), (channels,), np.float32),
+        carray(pointer(job.shift), (channels,), np.float32),
+    )
     running_mean = carray(pointer(job.mean), (channels,), np.float32)
     running_variance = carray(pointer(job.variance), (channels,), np.float32)
     for c in range(channels):
@@ -144,7 +165,12 @@ def statistics(job, origin, sums, saved, scale, offset):
             offset[place] = shift[c] - gain[c] * rate * mean
         if thread_number() == 0:
             for place in range(c, len(scale), channels):
-                saved[0, place], saved[1, place], saved[2, place], saved[3, place] = scale[c], offset[c], mean, rate
+                saved[0, place], saved[1, place], saved[2, place], saved[3, place] = (
+                    scale[c],
+                    offset[c],
+                    mean,
+                    rate,
+                )
             running_mean[c] += job.momentum * (mean - running_mean[c])
             unbiased = variance * positions / max(1, positions - 1)
             running_variance[c] += job.momentum * (unbiased - running_variance[c])
@@ -152,9 +178,11 @@ def statistics(job, origin, sums, saved, scale, offset):
 
 @njit(**FAST)
 def slopes_of(job, gain, sums, which, saved, gradients, slopes):
-    """What a map's gradient is made of, from all threads' sums; the first thread keeps those of gain and shift.
+    """What a map's gradient is made of, from all threads' sums; the first thread keeps those of
+    gain and shift.
 
-    In `sums`, row 0 holds the sums of the gradient and row `which` those of its product with x - mean.
+    In `sums`, row 0 holds the sums of the gradient and row `which` those of its product with x -
+    mean.
     """
     channels, positions = job.channels, job.rows * job.copies
     for c in range(channels):
@@ -170,12 +198,16 @@ def slopes_of(job, gain, sums, which, saved, gradients, slopes):
 
 @njit(**FAST)
 def share_of_norm(job):
-    """This thread's rows; what is saved, the gradients of gain and shift, all threads' sums, this thread's work."""
+    """This thread's rows; what is saved, the gradients of gain and shift, all threads' sums, this
+    thread's work.
+    """
     thread, threads, width = thread_number(), thread_count(), job.channels * job.copies
     saved = carray(pointer(job.saved), (SAVED, width), np.float32)
     gradients = carray(pointer(job.gradients), (GRADIENTS, job.channels), np.float32)
     sums = carray(pointer(job.room), (threads, SUMS // 2, width), np.float64)
-    work = carray(pointer(job.room + 4 * threads * SUMS * width), (threads, WORK, width), np.float32)[thread]
+    work = carray(
+        pointer(job.room + 4 * threads * SUMS * width), (threads, WORK, width), np.float32
+    )[thread]
     return *share(job.rows), saved, gradients, sums, work
 
 
@@ -195,7 +227,9 @@ def norm_statistics(job, like):
     x = matrix_of_x(job, like)
     first, last, saved, _, sums, work = share_of_norm(job)
     origin, scale, offset = work[2], work[3], work[4]
-    for c in range(len(origin)):  # a value of the channel's own, so that no large mean drowns the variance
+    for c in range(
+        len(origin)
+    ):  # a value of the channel's own, so that no large mean drowns the variance
         origin[c] = read(x[0, c % job.channels])
     moments(x, origin, work[:2], sums[thread_number()], first, last)
     barrier()
@@ -217,7 +251,18 @@ def norm_backward(job, like):
     first, last, saved, gradients, sums, work = share_of_norm(job)
     scale, offset, mean = saved[0], saved[1], saved[2]
     gain = carray(pointer(job.gain), (job.channels,), np.float32)
-    gradient_sums(x, gradient, scale, offset, mean, work[:2], sums[thread_number()], first, last, job.relu != 0)
+    gradient_sums(
+        x,
+        gradient,
+        scale,
+        offset,
+        mean,
+        work[:2],
+        sums[thread_number()],
+        first,
+        last,
+        job.relu != 0,
+    )
     barrier()
     slopes_of(job, gain, sums, 1, saved, gradients, work[2:])
     _hand_back(x, gradient, back, scale, offset, mean, work[2:], first, last, job.relu != 0)

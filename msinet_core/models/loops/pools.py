@@ -1,11 +1,14 @@
-"""Norm, ReLU and a pool behind them, over channels-last maps: the largest of 3x3 at stride 2, or the mean of 2x2.
+"""Norm, ReLU and a pool behind them, over channels-last maps: the largest of 3x3 at stride 2, or
+the mean of 2x2.
 
-What lies between norm and pool is never written, nor is its gradient. The passes back make this gradient a row of the
-picture at a time, where it is needed: `gradient` behind the pool, spread over the positions it came from. Of a
-largest value, `which` keeps the place in its window, row by row from 0 to 8, or NOBODY where none is above 0.
+What lies between norm and pool is never written, nor is its gradient. The passes back make this
+gradient a row of the picture at a time, where it is needed: `gradient` behind the pool, spread over
+the positions it came from. Of a largest value, `which` keeps the place in its window, row by row
+from 0 to 8, or NOBODY where none is above 0.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -60,7 +63,10 @@ def _largest(job, row, scale, offset, like):
             for tap in range(SIDE * SIDE):
                 y, x = top + tap // SIDE, 2 * w - 1 + tap % SIDE
                 if 0 <= y < job.height and 0 <= x < job.width:
-                    value = load(job.x + ((image + y) * job.width + x) * step + c * size, like) * factor + level
+                    value = (
+                        load(job.x + ((image + y) * job.width + x) * step + c * size, like) * factor
+                        + level
+                    )
                     which = where_above(value, best, filled(np.float32(tap)), which)
                     best = where_above(value, best, value, best)
             place = (row * wide + w) * job.channels + c
@@ -78,10 +84,20 @@ def _mean(job, row, scale, offset, like):
         for c in range(0, job.channels, LANES):
             factor, level = load(scale + 4 * c, FLOAT), load(offset + 4 * c, FLOAT)
             at = begin + 2 * w * step + c * size
-            one, two = relu(load(at, like) * factor + level), relu(load(at + step, like) * factor + level)
+            one, two = (
+                relu(load(at, like) * factor + level),
+                relu(load(at + step, like) * factor + level),
+            )
             at += below
-            three, four = relu(load(at, like) * factor + level), relu(load(at + step, like) * factor + level)
-            store(job.y + (row * wide + w) * step + c * size, ((one + two) + (three + four)) * quarter, like)
+            three, four = (
+                relu(load(at, like) * factor + level),
+                relu(load(at + step, like) * factor + level),
+            )
+            store(
+                job.y + (row * wide + w) * step + c * size,
+                ((one + two) + (three + four)) * quarter,
+                like,
+            )
 
 
 @njit(**FAST)
@@ -103,10 +119,16 @@ def _onto(target, value, add):
 
 @njit(**FAST)
 def _spread_largest(job, row, tap, add, target, like):
-    """The gradient of a row of the result, into or onto the row of the picture where `tap` and the two after it lie."""
+    """The gradient of a row of the result, into or onto the row of the picture where `tap` and the
+    two after it lie.
+    """
     size, line, wide = size_of(like), 4 * job.channels, (job.width + 1) // 2
     for c in range(0, job.channels, LANES):
-        left, middle, right = filled(np.float32(tap)), filled(np.float32(tap + 1)), filled(np.float32(tap + 2))
+        left, middle, right = (
+            filled(np.float32(tap)),
+            filled(np.float32(tap + 1)),
+            filled(np.float32(tap + 2)),
+        )
         carried, at = zero(), target + 4 * c
         for w in range(wide):
             place = (row * wide + w) * job.channels + c
@@ -152,7 +174,11 @@ def _sum_row(job, row, target, saved, part, like):
     begin = job.x + row * job.width * job.channels * size
     for c in range(0, job.channels, LANES):
         at = 4 * c
-        scale, offset, mean = load(saved + at, FLOAT), load(saved + wide + at, FLOAT), load(saved + 2 * wide + at, FLOAT)
+        scale, offset, mean = (
+            load(saved + at, FLOAT),
+            load(saved + wide + at, FLOAT),
+            load(saved + 2 * wide + at, FLOAT),
+        )
         total, along = load(part + at, FLOAT), load(part + wide + at, FLOAT)
         for w in range(job.width):
             value = load(begin + (w * job.channels + c) * size, like)
@@ -170,7 +196,9 @@ def _hand_back_row(job, row, target, saved, slopes, like):
         for c in range(0, job.channels, LANES):
             at, own = 4 * c, begin + (w * job.channels + c) * size
             value, got = load(job.x + own, like), load(target + w * line + at, FLOAT)
-            got = where_positive(value * load(saved + at, FLOAT) + load(saved + wide + at, FLOAT), got)
+            got = where_positive(
+                value * load(saved + at, FLOAT) + load(saved + wide + at, FLOAT), got
+            )
             away = value - load(saved + 2 * wide + at, FLOAT)
             result = load(slopes + at, FLOAT) * got + load(slopes + wide + at, FLOAT) * away
             store(job.back + own, result + load(slopes + 2 * wide + at, FLOAT), like)

@@ -1,12 +1,15 @@
-"""The three products of a 1x1 convolution: forward, and the gradients of its input and of its kernels.
+"""The three products of a 1x1 convolution: forward, and the gradients of its input and of its
+kernels.
 
-For X, positions x inputs, W, outputs x inputs, and G, positions x outputs: Y = X W^T, dX = G W and dW = G^T X. Eight
-rows of a result by two vectors are kept in registers along the sum. What is added up by columns is packed before,
-into panels of sixteen channels that stay in the nearer caches: the kernels whole, the maps some positions at a time,
-as they lie. bf16 goes by pairs along the sum, which is how the processor multiplies it, and is summed in float32.
+For X, positions x inputs, W, outputs x inputs, and G, positions x outputs: Y = X W^T, dX = G W and
+dW = G^T X. Eight rows of a result by two vectors are kept in registers along the sum. What is added
+up by columns is packed before, into panels of sixteen channels that stay in the nearer caches: the
+kernels whole, the maps some positions at a time, as they lie. bf16 goes by pairs along the sum,
+which is how the processor multiplies it, and is summed in float32.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -49,18 +52,24 @@ _VECTOR = ir.VectorType(_NUMBER, LANES)
 
 
 def takes_product(half: bool, positions: int, inputs: int, outputs: int) -> bool:
-    """Whether positions and channels fill its blocks, and the processor has registers as wide as it needs, or, for bf16, its instruction."""
+    """Whether positions and channels fill its blocks, and the processor has registers as wide as it
+    needs, or, for bf16, its instruction.
+    """
     fits = positions % ROWS == inputs % COLUMNS == outputs % COLUMNS == 0
     return fits and (multiplies_halves() if half else "avx512f" in processor())
 
 
 def products_room(threads: int, inputs: int, outputs: int) -> int:
     """Bytes that any of the products works in."""
-    return max(threads * _room_of_thread(inputs, outputs), 8 * inputs * outputs + LINE * (inputs + outputs))
+    return max(
+        threads * _room_of_thread(inputs, outputs), 8 * inputs * outputs + LINE * (inputs + outputs)
+    )
 
 
 def _pitch(depth: int) -> int:
-    """Bytes from a panel to the next; a step more than it holds, so that a step of all panels is not in one cache set."""
+    """Bytes from a panel to the next; a step more than it holds, so that a step of all panels is
+    not in one cache set.
+    """
     return LINE * (depth + 1)
 
 
@@ -73,13 +82,17 @@ _share_of_room, _step = njit(**FAST)(_room_of_thread), njit(**FAST)(_pitch)
 
 @intrinsic
 def _paired(typing, first, second):
-    """bf16 of two positions, side by side in each channel's 32 bits; of the first alone if the second's address is 0."""
+    """bf16 of two positions, side by side in each channel's 32 bits; of the first alone if the
+    second's address is 0.
+    """
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         narrow, wide = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(32), LANES)
 
         def widened(address: Any) -> Any:
-            return builder.zext(builder.load(builder.inttoptr(address, narrow.as_pointer()), align=2), wide)
+            return builder.zext(
+                builder.load(builder.inttoptr(address, narrow.as_pointer()), align=2), wide
+            )
 
         result = cgutils.alloca_once_value(builder, widened(arguments[0]))
         with builder.if_then(builder.icmp_unsigned("!=", arguments[1], arguments[1].type(0))):
@@ -108,8 +121,12 @@ def _gathered(typing, address, line):
         address, line = arguments
         result = ir.Constant(_VECTOR, ir.Undefined)
         for lane in range(LANES):
-            place = builder.inttoptr(builder.add(address, builder.mul(line, _INDEX(lane))), _NUMBER.as_pointer())
-            result = builder.insert_element(result, builder.load(place, align=4), ir.IntType(32)(lane))
+            place = builder.inttoptr(
+                builder.add(address, builder.mul(line, _INDEX(lane))), _NUMBER.as_pointer()
+            )
+            result = builder.insert_element(
+                result, builder.load(place, align=4), ir.IntType(32)(lane)
+            )
         return result
 
     return VECTOR(types.int64, types.int64), build
@@ -119,11 +136,15 @@ def _spread(builder: Any, address: Any) -> Any:
     """One value of 32 bits in all lanes."""
     nothing, lanes = ir.Constant(_VECTOR, ir.Undefined), ir.VectorType(ir.IntType(32), LANES)
     value = builder.load(builder.inttoptr(address, _NUMBER.as_pointer()), align=4)
-    return builder.shuffle_vector(builder.insert_element(nothing, value, ir.IntType(32)(0)), nothing, ir.Constant(lanes, None))
+    return builder.shuffle_vector(
+        builder.insert_element(nothing, value, ir.IntType(32)(0)), nothing, ir.Constant(lanes, None)
+    )
 
 
 def _multiplication(fresh: bool) -> Any:
-    """The code of a product of ROWS x COLUMNS: onto what is at its target as float32, or, `fresh`, in place of it."""
+    """The code of a product of ROWS x COLUMNS: onto what is at its target as float32, or, `fresh`,
+    in place of it.
+    """
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows, apart, along, columns, pitch, target, line, depth, _ = arguments
@@ -134,7 +155,9 @@ def _multiplication(fresh: bool) -> Any:
             return builder.inttoptr(address, _VECTOR.as_pointer())
 
         def places(first: Any, step: Any, count: int) -> list[Any]:
-            return [builder.add(first, builder.mul(step, _INDEX(number))) for number in range(count)]
+            return [
+                builder.add(first, builder.mul(step, _INDEX(number))) for number in range(count)
+            ]
 
         def begun(end: Any) -> Any:
             value = ir.Constant(_VECTOR, None) if fresh else builder.load(vector(end), align=4)
@@ -149,7 +172,9 @@ def _multiplication(fresh: bool) -> Any:
             for start, pair in zip(starts, totals, strict=True):
                 factor = _spread(builder, builder.add(start, shift))
                 for panel, total in zip(panels, pair, strict=True):
-                    builder.store(_multiply_add(builder, builder.load(total), factor, panel, half), total)
+                    builder.store(
+                        _multiply_add(builder, builder.load(total), factor, panel, half), total
+                    )
         for pair, sums in zip(ends, totals, strict=True):
             for end, total in zip(pair, sums, strict=True):
                 put(builder, end, builder.load(total), size == 2)
@@ -163,9 +188,11 @@ _ONTO, _FRESH = _multiplication(False), _multiplication(True)
 
 @intrinsic
 def _multiply(typing, rows, apart, along, columns, pitch, target, line, depth, like):
-    """ROWS x COLUMNS float32 at `target`, `line` bytes from row to row, plus rows times columns summed over `depth` steps.
+    """ROWS x COLUMNS float32 at `target`, `line` bytes from row to row, plus rows times columns
+    summed over `depth` steps.
 
-    A row's values lie `along` bytes apart, `apart` from row to row; columns are two panels, `pitch` bytes apart.
+    A row's values lie `along` bytes apart, `apart` from row to row; columns are two panels, `pitch`
+    bytes apart.
     """
     return types.void(*[types.int64] * 8, like), _ONTO
 
@@ -190,13 +217,17 @@ def _pack(source, first, last, channels, target, pitch, like):
             if each == 1:
                 store(place, load(row + c * size, FLOAT), FLOAT)
             else:
-                store(place, _paired(row + c * size, second + c * size if second != 0 else 0), FLOAT)
+                store(
+                    place, _paired(row + c * size, second + c * size if second != 0 else 0), FLOAT
+                )
     return depth
 
 
 @njit(**FAST)
 def _pack_kernels(job, panels, pitch, depth, like):
-    """The kernels as panels of the result's channels, by all threads; `turned` if they have these in their rows."""
+    """The kernels as panels of the result's channels, by all threads; `turned` if they have these
+    in their rows.
+    """
     size = size_of(like)
     kernels = job.kernel
     if size != 4:  # round them first
@@ -214,13 +245,19 @@ def _pack_kernels(job, panels, pitch, depth, like):
         line = job.channels * size
         for panel in range(first, last):
             for k in range(depth):
-                store(panels + panel * pitch + k * LINE, _gathered(kernels + panel * LANES * line + 4 * k, line), FLOAT)
+                store(
+                    panels + panel * pitch + k * LINE,
+                    _gathered(kernels + panel * LANES * line + 4 * k, line),
+                    FLOAT,
+                )
     barrier()
 
 
 @njit(**FAST)
 def product(job, like):
-    """Into `y`, rows x outputs: `x`, rows x channels, by the kernels: outputs x channels, or `turned`."""
+    """Into `y`, rows x outputs: `x`, rows x channels, by the kernels: outputs x channels, or
+    `turned`.
+    """
     size = size_of(like)
     depth = job.channels * size // 4
     pitch, line = _step(depth), job.channels * size
@@ -232,12 +269,24 @@ def product(job, like):
             panel = job.room + c // LANES * pitch
             for row in range(start, stop, ROWS):
                 target = job.y + (row * job.outputs + c) * size
-                _multiply_new(job.x + row * line, line, 4, panel, pitch, target, job.outputs * size, depth, like)
+                _multiply_new(
+                    job.x + row * line,
+                    line,
+                    4,
+                    panel,
+                    pitch,
+                    target,
+                    job.outputs * size,
+                    depth,
+                    like,
+                )
 
 
 @njit(**FAST)
 def kernel_gradient(job, like):
-    """Into `back`, outputs x inputs float32: the product of `gradient` and `x`, rows x outputs and rows x inputs."""
+    """Into `back`, outputs x inputs float32: the product of `gradient` and `x`, rows x outputs and
+    rows x inputs.
+    """
     inputs, outputs = job.channels, job.outputs
     room, pitch = _share_of_room(inputs, outputs), _step(DEPTH)
     columns = job.room + thread_number() * room
@@ -256,10 +305,22 @@ def kernel_gradient(job, like):
             panel = columns + c // LANES * pitch
             for r in range(0, outputs, ROWS):
                 place = rows + r // LANES * pitch + r % LANES * 4
-                _multiply(place, 4, LINE, panel, pitch, target + 4 * (r * inputs + c), 4 * inputs, depth, like)
+                _multiply(
+                    place,
+                    4,
+                    LINE,
+                    panel,
+                    pitch,
+                    target + 4 * (r * inputs + c),
+                    4 * inputs,
+                    depth,
+                    like,
+                )
     barrier()
     first, last = share(inputs * outputs // LANES)
     for thread in range(1, thread_count()):
         part = own + (thread - thread_number()) * room
         for c in range(first * LANES, last * LANES, LANES):
-            store(job.back + 4 * c, load(job.back + 4 * c, FLOAT) + load(part + 4 * c, FLOAT), FLOAT)
+            store(
+                job.back + 4 * c, load(job.back + 4 * c, FLOAT) + load(part + 4 * c, FLOAT), FLOAT
+            )

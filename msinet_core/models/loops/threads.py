@@ -1,9 +1,12 @@
-"""torch's own threads for loops compiled by numba, and how maps are handed to them: by their addresses.
+"""torch's own threads for loops compiled by numba, and how maps are handed to them: by their
+addresses.
 
-A second set of threads would fight with torch's over the processor, so the loops run on those of its OpenMP.
+A second set of threads would fight with torch's over the processor, so the loops run on those of
+its OpenMP.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba finds the types, and hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -21,24 +24,62 @@ from numba.extending import intrinsic, overload
 
 from msinet_core.models.loops.vectors import BFLOAT, multiplies_halves
 
-OPENMP = {"omp_get_thread_num": "msinet_thread", "omp_get_num_threads": "msinet_threads", "GOMP_barrier": "msinet_barrier"}
+OPENMP = {
+    "omp_get_thread_num": "msinet_thread",
+    "omp_get_num_threads": "msinet_threads",
+    "GOMP_barrier": "msinet_barrier",
+}
 # Not "nnan": a value that is not finite has to come out at the other end.
 FAST: Any = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 FLOAT, HALF = np.float32(0), np.uint16(0)  # what a map holds: float32, or the bits of bf16
 TILE = 128  # positions summed in float32
 
-# What a job is told, 0 where it does not say. `work` is the number of a pass. Maps and vectors by address; `stride` is the values from a row of x to the next.
+# What a job is told, 0 where it does not say. `work` is the number of a pass. Maps and vectors by
+# address; `stride` is the values from a row of x to the next.
 ADDRESSES = (
-    "x", "y", "rest", "gradient", "back", "rest_back", "gain", "shift", "mean", "variance",
-    "saved", "gradients", "room", "parts", "source", "source_back", "kernel", "kernel_back", "scratch", "which",
-)  # fmt: skip
-NUMBERS = ("work", *ADDRESSES, "rows", "channels", "copies", "stride", "relu", "height", "width", "count", "outputs", "turned")
+    "x",
+    "y",
+    "rest",
+    "gradient",
+    "back",
+    "rest_back",
+    "gain",
+    "shift",
+    "mean",
+    "variance",
+    "saved",
+    "gradients",
+    "room",
+    "parts",
+    "source",
+    "source_back",
+    "kernel",
+    "kernel_back",
+    "scratch",
+    "which",
+)
+NUMBERS = (
+    "work",
+    *ADDRESSES,
+    "rows",
+    "channels",
+    "copies",
+    "stride",
+    "relu",
+    "height",
+    "width",
+    "count",
+    "outputs",
+    "turned",
+)
 FACTORS = ("eps", "momentum")
 FIELDS = (*NUMBERS, *FACTORS)
 JOB = np.dtype([*((name, np.int64) for name in NUMBERS), *((name, float) for name in FACTORS)])
 _PACKED = Struct(f"{len(NUMBERS)}q{len(FACTORS)}d")
 
-_openmp = ctypes.CDLL(str(next(Path(torch.__file__).parent.glob("lib/libgomp*"))))  # the one that torch runs on
+_openmp = ctypes.CDLL(
+    str(next(Path(torch.__file__).parent.glob("lib/libgomp*")))
+)  # the one that torch runs on
 _parallel = _openmp.GOMP_parallel
 _parallel.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint]
 _parallel.restype = None
@@ -51,7 +92,9 @@ _BYTE, _BITS = ir.IntType(8), ir.IntType(32)
 
 
 def run_on_threads(function: int, threads: int, values: dict[str, float]) -> None:
-    """Call a compiled function, by address, on some threads, each with the same job; `values` by the names in `FIELDS`."""
+    """Call a compiled function, by address, on some threads, each with the same job; `values` by
+    the names in `FIELDS`.
+    """
     _parallel(function, _PACKED.pack(*[values.pop(name, 0) for name in FIELDS]), threads, 0)
     assert not values, f"a job has no {values}"
 
@@ -71,14 +114,18 @@ def read(typing: Any, stored: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if signature.args[0] == types.float32:
             return arguments[0]
-        return builder.bitcast(builder.shl(builder.zext(arguments[0], _BITS), _BITS(16)), ir.FloatType())
+        return builder.bitcast(
+            builder.shl(builder.zext(arguments[0], _BITS), _BITS(16)), ir.FloatType()
+        )
 
     return types.float32(stored), build
 
 
 @intrinsic
 def written(typing: Any, value: Any, like: Any) -> Any:
-    """A float32 as it is, or the bits of the bf16 nearest to it, of two equally near ones the even one."""
+    """A float32 as it is, or the bits of the bf16 nearest to it, of two equally near ones the even
+    one.
+    """
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if signature.return_type == types.float32:
@@ -90,7 +137,10 @@ def written(typing: Any, value: Any, like: Any) -> Any:
         rounded = builder.add(bits, builder.add(odd, _BITS(0x7FFF)))
         # Rounding could carry a NaN's bits over into another number's.
         lost = builder.fcmp_unordered("uno", arguments[0], arguments[0])
-        return builder.trunc(builder.lshr(builder.select(lost, _BITS(0x7FC00000), rounded), _BITS(16)), ir.IntType(16))
+        return builder.trunc(
+            builder.lshr(builder.select(lost, _BITS(0x7FC00000), rounded), _BITS(16)),
+            ir.IntType(16),
+        )
 
     return like(types.float32, like), build
 

@@ -1,10 +1,12 @@
 """Sixteen channels at once: a vector of float32 for numba, read and written by address.
 
-LLVM makes vectors of plain loops where it can prove that nothing overlaps. A filter has too many rows at hand for
-that, and wants its sums kept in registers along a row, so it says itself what is computed side by side.
+LLVM makes vectors of plain loops where it can prove that nothing overlaps. A filter has too many
+rows at hand for that, and wants its sums kept in registers along a row, so it says itself what is
+computed side by side.
 """
 
-# mypy: disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
+# mypy:
+# disable-error-code="call-arg,call-overload,index,no-untyped-def,operator,type-var,var-annotated"
 # (numba hands an intrinsic its first argument)
 
 from __future__ import annotations
@@ -83,7 +85,9 @@ def load(typing, address, like):
         value = builder.load(pointer, align=2 if half else 4)
         if not half:
             return value
-        return builder.bitcast(builder.shl(builder.zext(value, _BITS), _repeated(_BITS, 16)), _FLOAT)
+        return builder.bitcast(
+            builder.shl(builder.zext(value, _BITS), _repeated(_BITS, 16)), _FLOAT
+        )
 
     return VECTOR(types.int64, like), build
 
@@ -93,7 +97,9 @@ def load_numbers(typing, address):
     """Sixteen whole numbers below 256, a byte each."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.uitofp(builder.load(builder.inttoptr(arguments[0], _BYTES.as_pointer()), align=1), _FLOAT)
+        return builder.uitofp(
+            builder.load(builder.inttoptr(arguments[0], _BYTES.as_pointer()), align=1), _FLOAT
+        )
 
     return VECTOR(types.int64), build
 
@@ -164,7 +170,9 @@ def where_above(typing, one, two, value, other):
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         one, two, value, other = arguments
-        above = builder.or_(builder.fcmp_ordered(">", one, two), builder.fcmp_unordered("uno", one, one))
+        above = builder.or_(
+            builder.fcmp_ordered(">", one, two), builder.fcmp_unordered("uno", one, one)
+        )
         return builder.select(above, value, other)
 
     return VECTOR(VECTOR, VECTOR, VECTOR, VECTOR), build
@@ -183,7 +191,9 @@ def where_equal(typing, one, two, value):
 
 @intrinsic
 def where_positive(typing, sign, value):
-    """`value` but 0 where `sign` is 0 or less: the way back through a ReLU. What is no number passes."""
+    """`value` but 0 where `sign` is 0 or less: the way back through a ReLU. What is no number
+    passes.
+    """
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sign, value = arguments
@@ -199,7 +209,9 @@ def relu(typing, value):
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         nothing = ir.Constant(_FLOAT, None)
-        return builder.select(builder.fcmp_ordered("<", arguments[0], nothing), nothing, arguments[0])
+        return builder.select(
+            builder.fcmp_ordered("<", arguments[0], nothing), nothing, arguments[0]
+        )
 
     return VECTOR(VECTOR), build
 

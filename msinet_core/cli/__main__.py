@@ -1,0 +1,3 @@
+from msinet_core.cli.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,187 @@
+"""`msinet evaluate | embed | export | describe`: what can be done with a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from msinet_core.cli.parsing import Run
+from msinet_core.config import Device, parse_options, read_genotype
+from msinet_core.errors import ReidError
+
+
+def evaluate(
+    *,
+    run: Run,
+    on: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
+    after_necks: bool = False,
+    flip: bool = False,
+    batch_size: int = 64,
+    device: Device = "auto",
+    workers: int = 0,
+    save: Path | None = None,
+) -> None:
+    """Score a trained network on its own test set or on others.
+
+    Args:
+        on: Data sets to score on, as name=folder (several may follow); default: the run's own.
+        options: Options of those data sets, as name=value.
+        after_necks: Features behind the necks, often better across domains.
+        flip: Average the features of each image and its mirror image.
+        batch_size: Images at a time.
+        device: Where to compute; auto takes a GPU if there is one.
+        workers: Threads that decode images.
+        save: Folder to save the results in, for galleries and comparisons; one inside it for each
+            data set.
+    """
+    from msinet_core.data import load_dataset
+    from msinet_core.retrieval import evaluate_across
+    from msinet_core.runs.devices import choose_device
+    from msinet_core.runs.feeding import open_dataset
+    from msinet_core.runs.folder import RunFolder
+    from msinet_core.runs.processes import join
+    from msinet_core.training import load_network
+
+    folder, processes = RunFolder(run), join(device == "cpu")
+    config, model = folder.config(), load_network(folder)
+    places = [_named_folder(text) for text in on]
+    datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
+    scored = evaluate_across(
+        model,
+        datasets or [open_dataset(config)],
+        config.height,
+        config.width,
+        after_necks=after_necks,
+        flip=flip,
+        batch_size=batch_size,
+        device=choose_device(device, processes),
+        workers=workers,
+        progress=True,
+        processes=processes,
+    )
+    if not processes.first:
+        return
+    for name, result in scored.results.items():
+        if save is not None:
+            result.save(save / name)
+    print(scored)
+
+
+def embed(
+    *,
+    model: Path,
+    data: str = "manifest",
+    root: str,
+    to: Path,
+    options: tuple[str, ...] = (),
+    after_necks: bool = False,
+    flip: bool = False,
+    batch_size: int = 64,
+    device: Device = "auto",
+    workers: int = 0,
+) -> None:
+    """Features of all images of a data set, in a store on disk that is reused while nothing
+    changed.
+
+    Args:
+        model: A training run's folder, or a network exported as .onnx (needs the extra `export`).
+        data: The data set's name.
+        root: Its folder.
+        to: Folder of the store.
+        options: Options of the data set, as name=value.
+        after_necks: Features behind the necks (an exported network has its own choice built in).
+        flip: Average the features of each image and its mirror image.
+        batch_size: Images at a time.
+        device: Where to compute; auto takes a GPU if there is one.
+        workers: Threads that decode images.
+    """
+    from msinet_core.data import load_dataset
+    from msinet_core.retrieval import OnnxModel, embed_dataset
+    from msinet_core.runs.devices import choose_device
+    from msinet_core.runs.folder import RunFolder
+    from msinet_core.runs.processes import join
+    from msinet_core.training import load_network
+
+    dataset, processes = load_dataset(data, root, **parse_options(options)), join(device == "cpu")
+    network: Any
+    if model.suffix == ".onnx":
+        network, target = OnnxModel(model), None
+        height, width = network.size
+    else:
+        config = RunFolder(model).config()
+        network, target = load_network(model), choose_device(device, processes)
+        height, width = config.height, config.width
+    store = embed_dataset(
+        network,
+        dataset,
+        to,
+        height,
+        width,
+        after_necks=after_necks,
+        flip=flip,
+        batch_size=batch_size,
+        device=target,
+        workers=workers,
+        progress=True,
+        processes=processes,
+    )
+    if processes.first:
+        print(store)
+
+
+def export(*, run: Run, to: Path, after_necks: bool = False) -> None:
+    """Write a trained network as one ONNX file that needs no torch to run (extra `export`).
+
+    Args:
+        to: The file, ending in .onnx; or .pth for the authors' form of checkpoint.
+        after_necks: Features behind the necks.
+    """
+    from msinet_core.models import reference
+    from msinet_core.retrieval import export_onnx
+    from msinet_core.runs.folder import RunFolder
+    from msinet_core.training import load_network
+
+    config, model = RunFolder(run).config(), load_network(run)
+    if to.suffix == ".onnx":
+        print(export_onnx(model, to, config.height, config.width, after_necks=after_necks))
+    elif to.suffix in (".pth", ".pt", ".safetensors"):
+        print(reference.save_msinet(model, to))
+    else:
+        raise ReidError(f"exports end in .onnx, or in .pth for the authors' form; got {str(to)!r}")
+
+
+def _named_folder(text: str) -> tuple[str, str]:
+    name, sign, root = text.partition("=")
+    if not sign:
+        raise ReidError(
+            f"data sets are given as name=folder, such as market1501=data/market; got {text!r}"
+        )
+    return name, root
+
+
+def describe(
+    *,
+    genotype: str = "paper",
+    height: int = 256,
+    width: int = 128,
+    supernet: bool = False,
+    channels: tuple[int, int, int, int] = (64, 256, 384, 512),
+) -> None:
+    """Parameters and multiply-adds of a network, stage by stage.
+
+    Args:
+        genotype: `paper`, a genotype's text, a genotype.json, or a run folder.
+        height: Of the input, pixels.
+        width: Of the input, pixels.
+        supernet: Describe the supernet instead.
+        channels: Of the stem and the three stages.
+    """
+    from msinet_core.models import MSINet, Supernet
+    from msinet_core.models.describe import describe as count
+
+    chosen = read_genotype(genotype)
+    if not supernet:
+        print(f"genotype   {chosen}\ncanonical  {chosen.canonical()}\n")
+    table = count(Supernet(channels) if supernet else MSINet(chosen, 1, channels), height, width)
+    print(table.map("{:,}".format).to_string())

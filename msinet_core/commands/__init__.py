@@ -1,1 +1,0 @@
-"""What `msinet` can do. Heavy imports happen inside the functions, so that `--help` is immediate."""

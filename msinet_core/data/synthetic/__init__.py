@@ -1,6 +1,0 @@
-"""Generated data: people and vehicles drawn by a seeded program, in the Market-1501 and VeRi layouts."""
-
-from msinet_core.data.synthetic.identities import DOMAINS, KINDS, LARGE, SMALL
-from msinet_core.data.synthetic.writing import LAYOUTS, describe, generate
-
-__all__ = ["DOMAINS", "KINDS", "LARGE", "LAYOUTS", "SMALL", "describe", "generate"]

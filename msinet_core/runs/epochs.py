@@ -1,0 +1,113 @@
+"""Carrying out a run: the loop over epochs and steps, with its progress bar."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from msinet_core.runs import guards
+from msinet_core.config import RunConfig
+from msinet_core.data.table import ReidDataset
+from msinet_core.errors import Stopped
+from msinet_core.runs.devices import products_as_asked
+from msinet_core.runs.resuming import begin, claimed, save
+from msinet_core.runs.stopping import Stop
+from msinet_core.runs.worker import Worker
+from msinet_core.runs.processes import join
+from msinet_core.runs.folder import RunFolder
+
+STEP_LINES_PER_EPOCH = 20
+
+
+class Progress:
+    """One bar over all steps of a run, with an estimate of the time left, and a clock for speeds.
+    """
+
+    def __init__(self, epochs: int, steps: int, done: int, shown: bool, name: str) -> None:
+        self.epochs, self.steps = epochs, steps
+        self.bar = tqdm(
+            total=epochs * steps, initial=done, desc=name, unit="step", disable=not shown, dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        self.started = time.perf_counter()
+
+    def step(self, epoch: int, **values: float) -> None:
+        shown = " ".join(f"{name} {value:.3g}" for name, value in values.items())
+        self.bar.set_postfix_str(f"epoch {epoch}/{self.epochs} {shown}", refresh=False)
+        self.bar.update()
+
+    def restart_clock(self) -> float:
+        """Seconds since the last call."""
+        now = time.perf_counter()
+        elapsed, self.started = now - self.started, now
+        return elapsed
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def carry_out(
+    kind: type[Worker],
+    config: RunConfig,
+    folder: str | Path | RunFolder,
+    dataset: ReidDataset,
+    *,
+    resume: bool,
+    progress: bool,
+    stop: Stop | None,
+) -> RunFolder:
+    """One run from its start, or from its folder's last checkpoint, to its end; gives the folder
+    back.
+
+    Raises what `run_epochs` raises, and `ReidError` where the folder cannot be claimed.
+    """
+    processes = join(config.device == "cpu")
+    run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    stop = Stop() if stop is None else stop  # one that is not set is false
+    with claimed(run, config, resume, processes) as mine, stop.listening():
+        worker = kind(config, dataset, mine, progress and processes.first, processes)
+        begin(worker, resume)
+        with products_as_asked(config, worker.device):
+            run_epochs(worker, stop)
+        mine.log(worker.result())
+    return run
+
+
+def run_epochs(worker: Worker, stop: Stop) -> None:
+    """Drive `worker` from where it stands to its last epoch, saving as it goes.
+
+    Raises `Stopped` after saving when `stop` is set on any process, and `ReidError` without saving
+    when a loss is not finite.
+    """
+    config = worker.config
+    bar = Progress(config.epochs, worker.steps, worker.epoch * worker.steps + worker.step, worker.progress, config.KIND)
+    try:
+        while worker.epoch < config.epochs:
+            _run_epoch(worker, stop, bar)
+            worker.finish_epoch(bar.restart_clock())
+            last = worker.epoch == config.epochs
+            if last or worker.epoch % config.save_every == 0:
+                save(worker, finished=last)
+    except guards.NotFinite as error:
+        raise guards.break_down(worker, worker.run, error) from error
+    finally:
+        bar.close()
+
+
+def _run_epoch(worker: Worker, stop: Stop, bar: Progress) -> None:
+    """The steps that are left of the current epoch."""
+    every = max(1, worker.steps // STEP_LINES_PER_EPOCH)
+    batches = worker.batches()
+    while worker.step < worker.steps:
+        values = worker.run_step(batches)
+        bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
+        if worker.step % every == 0:
+            worker.run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
+        asked = worker.processes.any(bool(stop))
+        if asked and not (worker.epoch + 1 == worker.config.epochs and worker.step == worker.steps):
+            save(worker)
+            reason = stop.reason or "another process was asked to"
+            worker.run.log(f"stopped ({reason}) in epoch {worker.epoch + 1} after step {worker.step}")
+            raise Stopped(reason)

@@ -1,0 +1,105 @@
+"""The data of a run: its data set, the identities that can be used, batches for each process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+
+from msinet_core.config import RunConfig
+from msinet_core.data.augment import Augmentation
+from msinet_core.data.batches import TrainBatches
+from msinet_core.data.images import open_images
+from msinet_core.data.sampler import IdentitySampler
+from msinet_core.data.sources import load_dataset
+from msinet_core.data.table import ReidDataset
+from msinet_core.errors import ReidError
+from msinet_core.runs.devices import worker_threads
+from msinet_core.runs.processes import ALONE, Processes
+
+
+def open_dataset(config: RunConfig) -> ReidDataset:
+    """The data set that a configuration names."""
+    if not config.root:
+        raise ReidError("where is the data? Give its folder with --root")
+    return load_dataset(config.data, config.root, **config.data_options)
+
+
+def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """Training images whose identities have enough of them; `ReidError` where that was not decided.
+
+    One image makes no pair, so such identities have to be left out or kept on purpose.
+    """
+    if table.empty:
+        raise ReidError("the data set has no training images; a manifest marks them with split 'train'")
+    counts = table["identity"].value_counts()
+    least = config.min_images
+    if least is None:
+        single = sorted(counts.index[counts < 2], key=str)
+        if single:
+            path = table.loc[table["identity"] == single[0], "path"].iloc[0]
+            others = f" and {len(single) - 1} more" if len(single) > 1 else ""
+            raise ReidError(
+                f"identity {str(single[0])!r} ({path}){others} has one training image, which makes no pair; "
+                "leave such identities out with --min-images 2, or keep them with --min-images 1"
+            )
+        return table
+    return table[table["identity"].map(counts) >= least].reset_index(drop=True)
+
+
+def training_batches(
+    table: pd.DataFrame,
+    root: Any,
+    config: RunConfig,
+    device: torch.device,
+    *,
+    seed: int,
+    progress: bool,
+    processes: Processes = ALONE,
+) -> TrainBatches:
+    """This process's augmented P x K batches of the images in `table`, labelled 0.. by sorted
+    identity.
+    """
+    reader = open_images(
+        table, root, config.height, config.width, cache=cache_of(config, processes), cache_dir=config.cache_dir,
+        on_bad_image=config.on_bad_image, workers=worker_threads(config, device), progress=progress,
+    )
+    labels, _ = pd.factorize(reader.table["identity"], sort=True)
+    cameras = reader.table["camera"]
+    sampler = IdentitySampler(
+        labels, config.identities_per_batch, config.images_per_identity, seed,
+        cameras=cameras if config.different_cameras and cameras.nunique() > 1 else None,
+        rank=processes.rank, world_size=processes.size,
+    )
+    if len(sampler) < config.accumulate:
+        raise ReidError(
+            f"a step accumulates {config.accumulate} batches, but an epoch has {len(sampler)} for each process; "
+            "lower --accumulate or the size of a batch"
+        )
+    return TrainBatches(
+        reader, labels, sampler, augmentation_of(config), device=device, seed=seed,
+        workers=worker_threads(config, device),
+    )
+
+
+def cache_of(config: RunConfig, processes: Processes) -> str:
+    """Several processes share one file of decoded images instead of each filling the memory."""
+    return "disk" if config.cache == "auto" and processes.size > 1 else config.cache
+
+
+def augmentation_of(config: RunConfig) -> Augmentation:
+    if config.augmentation == "none":
+        return Augmentation.none()
+    within = config.augmentation == "within"
+    if within:
+        return Augmentation(pad=config.pad)
+    return Augmentation(pad=config.pad, erase=0.0, brightness=0.4, contrast=0.4, saturation=0.3)
+
+
+def step_paths(batches: TrainBatches, epoch: int, step: int, accumulate: int) -> list[str]:
+    """Paths of the images of all processes' batches in one step."""
+    sampler, paths = batches.sampler, batches.reader.table["path"].to_numpy()
+    first = step * accumulate * sampler.world_size
+    chosen = sampler.everyones(epoch)[first : first + accumulate * sampler.world_size]
+    return [str(path) for rows in chosen for path in paths[rows]]

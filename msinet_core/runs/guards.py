@@ -1,0 +1,149 @@
+"""What a run checks of itself: its numbers, its data, its place among other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from msinet_core.errors import Elsewhere, ReidError
+from msinet_core.runs.processes import Processes
+from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.folder import RunFolder
+
+LARGEST = 10  # norms that a report lists
+
+
+class NotFinite(Exception):
+    """A loss or norm that is no number any more, raised before the step that it would spoil."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        super().__init__(", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+        self.values = dict(values)
+
+
+def require_finite(values: Mapping[str, float]) -> None:
+    """Raise `NotFinite` with all values if any is infinite or not a number."""
+    if not all(map(math.isfinite, values.values())):
+        raise NotFinite(values)
+
+
+def require_finite_weights(weights: Mapping[str, Tensor]) -> None:
+    """The same for what is about to be saved, since a loss tells of spoilt weights one step late.
+    """
+    spoilt = {
+        name: float(value.float().sum())
+        for name, value in weights.items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    }
+    if spoilt:
+        raise NotFinite(spoilt)
+
+
+def break_down(worker: Any, run: RunFolder, error: NotFinite) -> ReidError:
+    """Write the report `failure.json` and give the error to raise; the checkpoints stay as they
+    are.
+
+    The worker has `epoch`, `step`, `model`, `processes`, `rates()` and `batch_paths()`.
+    """
+    place = f"epoch {worker.epoch + 1} after step {worker.step}"
+    model: nn.Module = worker.model
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    run.write_json(
+        "failure.json",
+        {
+            "epoch": worker.epoch + 1,
+            "steps_done": worker.step,
+            "values": {name: _plain(value) for name, value in error.values.items()},
+            "learning_rates": worker.rates(),
+            "batch": worker.batch_paths(),
+            "weight_norms": _norms(model.named_parameters()),
+            "gradient_norms": _norms(gradients.items()),
+        },
+    )
+    run.log(f"not finite in {place}: {error}")
+    path = str(run.path / "failure.json")
+    kind = ReidError if worker.processes.first else Elsewhere
+    return kind(
+        f"{next(n for n, v in error.values.items() if not math.isfinite(v))} is not finite in {place} ({error}); "
+        f"{path!r} has the rates, the batch and the norms. The last checkpoint is whole; begin a new run with a lower "
+        "learning rate or in fp32, or mend the data"
+    )
+
+
+def _norms(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Any]:
+    """Total Euclidean norm, the largest by name, and the names of tensors that are not finite."""
+    norms = {name: float(tensor.detach().float().norm()) for name, tensor in tensors}
+    finite = {name: norm for name, norm in norms.items() if math.isfinite(norm)}
+    return {
+        "total": _plain(math.hypot(*norms.values())),
+        "largest": dict(sorted(finite.items(), key=lambda item: -item[1])[:LARGEST]),
+        "not_finite": sorted(norms.keys() - finite.keys()),
+    }
+
+
+def _plain(value: float) -> float | str:
+    """JSON has no infinity and no NaN."""
+    return value if math.isfinite(value) else str(value)
+
+
+def fingerprint(*tables: pd.DataFrame) -> str:
+    """Changes when the rows of any of the tables do: paths, identities, cameras or their order."""
+    digest = hashlib.sha256()
+    for table in tables:
+        digest.update(table[["path", "identity", "camera"]].to_csv(index=False).encode())
+    return digest.hexdigest()
+
+
+def file_sizes(root: Path, *tables: pd.DataFrame) -> str:
+    """Changes when an image file is replaced by one of another size, or is gone."""
+    digest = hashlib.sha256()
+    for table in tables:
+        for path in table["path"]:
+            try:
+                size = (root / path).stat().st_size
+            except OSError:
+                size = -1
+            digest.update(f"{size},".encode())
+    return digest.hexdigest()
+
+
+def check_same_data(saved: Mapping[str, Any], now: Mapping[str, Any], run: RunFolder) -> None:
+    """`ReidError` where a checkpoint's state and the present one are of different data."""
+    for name, what in (("data", "other images, identities or cameras"), ("files", "image files were replaced or removed")):
+        if saved.get(name, now[name]) != now[name]:
+            raise ReidError(
+                f"the data changed since {str(run.path)!r} was begun ({what}); "
+                "restore the data, or start a new run with --run"
+            )
+
+
+def check_same_processes(checkpoint: Checkpoint, processes: Processes, run: RunFolder) -> None:
+    """`ReidError` where a run would go on with another number of processes: its batches would be
+    others.
+    """
+    before = checkpoint.state.get("processes", 1)
+    if before != processes.size:
+        remedy = (
+            f"resume it with `accelerate launch --multi_gpu --num_processes {before} -m msinet_core.cli ...`"
+            if before > 1
+            else "resume it with a plain `msinet ...`"
+        )
+        raise ReidError(
+            f"{str(run.path)!r} was begun with {before} process{'es' * (before > 1)}, and here are {processes.size}; "
+            f"{remedy}, or start a new run with --run"
+        )
+
+
+def digest(weights: Mapping[str, Tensor], *others: Tensor) -> bytes:
+    """32 bytes that change with any bit of the tensors."""
+    total = hashlib.sha256()
+    for tensor in (*weights.values(), *others):
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.digest()

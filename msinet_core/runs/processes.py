@@ -1,0 +1,175 @@
+"""Several processes on one task, as `accelerate launch` starts them; a process alone does nothing
+here.
+
+Every process computes its own share of each batch; averages and gathered rows are the same bits on
+all of them, so that weights, alpha and memories stay equal without ever being sent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from msinet_core.errors import Elsewhere, ReidError
+
+TIMEOUT = "MSINET_TIMEOUT"  # environment: seconds to wait for the other processes
+DEFAULT_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among `size` processes; `device` is its own where there are several."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and prints."""
+        return self.rank == 0
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor, in place, by its mean over the processes. All are of one type."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        with self._together():
+            distributed.all_reduce(flat)
+        flat /= self.size
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(part.view(tensor.shape))
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each value's mean over the processes; the names are the same on all."""
+        if self.size == 1:
+            return dict(values)
+        numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        self.average([numbers])
+        return dict(zip(values, numbers.tolist(), strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process."""
+        return flag if self.size == 1 else self.mean({"flag": float(flag)})["flag"] > 0
+
+    def stack(self, x: Tensor) -> Tensor:
+        """Every process's rows in the order of ranks: N x ... -> (size * N) x ..., N being the same
+        on all.
+        """
+        if self.size == 1:
+            return x
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        with self._together():
+            distributed.all_gather(parts, x.detach().contiguous())
+        return torch.cat(parts)
+
+    def stack_parts(self, rows: np.ndarray) -> np.ndarray:
+        """The same for parts of different lengths (some may be empty): N_rank x D, float32 -> sum
+        of N x D.
+        """
+        if self.size == 1:
+            return rows
+        shapes = self.stack(torch.tensor([rows.shape], device=self.device)).tolist()
+        most, length = (max(numbers) for numbers in zip(*shapes, strict=True))
+        padded = torch.zeros(most, length, device=self.device)
+        if len(rows):
+            padded[: len(rows)] = torch.from_numpy(rows)
+        everyones = self.stack(padded).cpu().numpy().reshape(self.size, most, length)
+        return np.concatenate([part[:count] for part, (count, _) in zip(everyones, shapes, strict=True)])
+
+    def share(self, content: bytes) -> bytes:
+        """What the first process gives, on all."""
+        if self.size == 1:
+            return content
+        length = torch.tensor([len(content)], device=self.device)
+        with self._together():
+            distributed.broadcast(length, src=0)
+        data = torch.empty(int(length), dtype=torch.uint8, device=self.device)
+        if self.first and content:
+            data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        with self._together():
+            distributed.broadcast(data, src=0)
+        return data.cpu().numpy().tobytes()
+
+    def lead(self, action: Callable[[], None]) -> None:
+        """Let the first process act while the others wait; a `ReidError` of its ends all."""
+        failure: ReidError | None = None
+        if self.first:
+            try:
+                action()
+            except ReidError as error:
+                if self.size == 1:
+                    raise
+                failure = error
+        said = self.share(str(failure).encode() if failure else b"")
+        if failure:
+            raise failure
+        if said and not self.first:
+            raise Elsewhere(said.decode())
+
+    def require_equal(self, digest: bytes, what: str) -> None:
+        """`ReidError` unless all processes give the same bytes (of one length)."""
+        if self.size == 1:
+            return
+        mine = torch.tensor(list(digest), dtype=torch.uint8, device=self.device)
+        everyones = self.stack(mine[None])
+        if not bool((everyones == everyones[0]).all()):
+            raise ReidError(
+                f"{what} differ between the {self.size} processes; they must run the same version on devices of "
+                "one kind. The last checkpoint is whole"
+            )
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Say what it means when the others do not answer."""
+        try:
+            yield
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ReidError(
+                f"process {self.rank} of {self.size} lost the others: one of them ended, or did not answer within "
+                f"{_timeout():.0f} s ({reason[:200]}). See what that one printed last, then continue with --resume "
+                "from the last checkpoint"
+            ) from error
+
+
+ALONE = Processes()
+
+
+def join(cpu: bool = False) -> Processes:
+    """The processes that this one was started with; `ALONE` for a plain process.
+
+    cpu: compute on the processor although there is a GPU. The first call connects the processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return ALONE
+    from accelerate import PartialState  # slow to import, and a plain process has no use for it
+
+    try:
+        state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=timedelta(seconds=_timeout()))
+    except (RuntimeError, ValueError) as error:
+        raise ReidError(
+            f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start them with "
+            "`accelerate launch --multi_gpu --num_processes N -m msinet_core.cli ...`"
+        ) from error
+    return Processes(state.process_index, state.num_processes, state.device)
+
+
+def leave() -> None:
+    """Close the connection to the other processes, if there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _timeout() -> float:
+    try:
+        return float(os.environ.get(TIMEOUT, DEFAULT_TIMEOUT))
+    except ValueError as error:
+        raise ReidError(f"the environment's {TIMEOUT} is {os.environ[TIMEOUT]!r}; it is a number of seconds") from error

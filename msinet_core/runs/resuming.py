@@ -1,0 +1,80 @@
+"""Claiming a run folder, taking up its last checkpoint and writing the next, on one process or
+several.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from msinet_core.runs import guards
+from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint
+from msinet_core.config import RunConfig
+from msinet_core.errors import ReidError
+from msinet_core.runs.worker import Worker
+from msinet_core.runs.processes import Processes
+from msinet_core.runs.folder import Onlooker
+from msinet_core.runs.folder import RunFolder
+
+
+@contextmanager
+def claimed(run: RunFolder, config: RunConfig, resume: bool, processes: Processes) -> Iterator[RunFolder]:
+    """The run folder, claimed by the first process; the others get one that writes nothing."""
+    with ExitStack() as stack:
+
+        def claim() -> None:
+            stack.enter_context(run.writing(config, resume))
+
+        processes.lead(claim)
+        yield run if processes.first else Onlooker(run.path)
+
+
+def begin(worker: Worker, resume: bool) -> None:
+    """Bring `worker` and the history to its folder's last checkpoint, or to a clean start."""
+    run = worker.run
+    checkpoint = shared_checkpoint(run, worker.processes) if resume else None
+    if checkpoint is None:
+        worker.processes.lead(lambda: run.rewind_history(0))
+        run.log("started")
+        return
+    guards.check_same_processes(checkpoint, worker.processes, run)
+    guards.check_same_data(checkpoint.state, worker.data, run)
+    try:
+        worker.load(checkpoint)
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        raise ReidError(
+            f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core "
+            f"({(str(error) or type(error).__name__).splitlines()[0]}); resume it with that version, or start a new run"
+        ) from error
+    worker.processes.lead(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
+    run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
+
+
+def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None:
+    """The folder's last checkpoint, as the first process reads it, on all; None if there is none.
+    """
+    found: list[Checkpoint] = []
+
+    def read() -> None:
+        if run.has_checkpoint():
+            found.append(run.checkpoint())
+
+    processes.lead(read)
+    if processes.size == 1:
+        return found[0] if found else None
+    files = found[0].files() if found else {}
+    if not json.loads(processes.share(json.dumps(bool(files)).encode())):
+        return None
+    return Checkpoint.from_files({n: processes.share(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path))
+
+
+def save(worker: Worker, *, finished: bool = False) -> None:
+    """Write a checkpoint, once it is known to be sound and the same on all processes."""
+    weights, state = worker.state()
+    guards.require_finite_weights(weights)
+    processes = worker.processes
+    if processes.size > 1:
+        processes.require_equal(guards.digest(weights, *worker.memory_rows()), "weights or memories")
+    state["processes"] = processes.size
+    processes.lead(lambda: worker.run.save(weights, state, finished=finished))

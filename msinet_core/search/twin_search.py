@@ -1,0 +1,274 @@
+"""The search that repeats the bilevel step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam
+
+from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
+from msinet_core.data.table import ReidDataset
+from msinet_core.data.twins import TwinSplit, twins_split
+from msinet_core.errors import ReidError
+from msinet_core.models.supernet import Supernet
+from msinet_core.runs import guards
+from msinet_core.runs.averages import Averages
+from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.devices import autocast, compile_if_asked, descent, memory_format
+from msinet_core.runs.epochs import carry_out
+from msinet_core.runs.feeding import open_dataset, step_paths, training_batches, usable_identities
+from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import ALONE, Processes
+from msinet_core.runs.schedule import Schedule
+from msinet_core.runs.stopping import Stop
+from msinet_core.runs.worker import Worker
+from msinet_core.search.memory import ContrastiveMemory
+from msinet_core.search.regularizer import Steadying, prepare, temperature_at
+from msinet_core.search.replaying import ReplayedPasses
+from msinet_core.search.step import Batch, bilevel_step
+from msinet_core.space import OPERATIONS
+
+
+class TwinSearch(Worker):
+    """A search in progress: supernet, both optimisers and schedules, both memories, and its place."""
+
+    config: SearchConfig
+    model: Supernet
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        dataset: ReidDataset,
+        run: RunFolder,
+        progress: bool = False,
+        processes: Processes = ALONE,
+    ) -> None:
+        super().__init__(config, dataset, run, progress, processes)
+        self.split = split_for(config, dataset)
+        self.train_batches, self.validation_batches = (
+            training_batches(
+                side,
+                dataset.root,
+                config.for_validation() if place else config,
+                self.device,
+                seed=2 * config.seed + place,
+                progress=progress,
+                processes=processes,
+            )
+            for place, side in enumerate((self.split.train, self.split.validation))
+        )
+        halves = self.split.train, self.split.validation
+        self.data = {
+            "data": guards.fingerprint(*halves),
+            "files": guards.file_sizes(dataset.root, *halves),
+        }
+        torch.manual_seed(config.seed)
+        self.model = self.supernet = (
+            prepare(Supernet(config.channels, config.cell_width), config).to(self.device).train()
+        )
+        memory_format(self.supernet)
+        compile_if_asked(self.supernet, config, self.device)
+        self.memories = [
+            ContrastiveMemory(
+                int(batches.labels.max()) + 1,
+                self.supernet.feature_length,
+                config.memory_momentum,
+                config.temperature,
+                self.device,
+            )
+            for batches in (self.train_batches, self.validation_batches)
+        ]
+        replay = config.compile and config.accumulate == 1
+        self.one_pass = ReplayedPasses(self.supernet) if replay else None
+        self.optimizers = weight_optimizer, alpha_optimizer = optimizers(self.supernet, config)
+        self.schedules = [
+            Schedule(
+                weight_optimizer,
+                config.milestone_ticks(config.milestones),
+                config.ticks_per_epoch,
+                warmup=config.scaled_warmup > 0,
+            ),
+            Schedule(
+                alpha_optimizer,
+                config.milestone_ticks(config.alpha_milestones, PAPER_ALPHA_MILESTONES),
+                config.ticks_per_epoch,
+            ),
+        ]
+        self.steadying = Steadying(config, self.supernet, alpha_optimizer)
+        self.steps = len(self.train_batches) // config.accumulate
+
+    def batches(self) -> Iterator[tuple[list[Batch], list[Batch] | None]]:
+        """For each step left of the current epoch: train batches and, but for the first, validation
+        batches.
+        """
+        count = self.config.accumulate
+        validation = self._validation_from(self._validation_steps(self.step) * count)
+        train = self.train_batches.epoch(self.epoch, self.step * count)
+        for step in range(self.step, self.steps):
+            own = [(images, labels) for images, labels, _ in islice(train, count)]
+            yield own, None if step == 0 else list(islice(validation, count))
+
+    def _validation_steps(self, step: int) -> int:
+        """Steps with a validation half before step `step` of the current epoch, of all epochs."""
+        return self.epoch * (self.steps - 1) + max(0, step - 1)
+
+    def _validation_from(self, count: int) -> Iterator[Batch]:
+        """Validation batches in endless epochs, entered after `count` of them."""
+        epoch, start = divmod(count, len(self.validation_batches))
+        while True:
+            for images, labels, _ in self.validation_batches.epoch(epoch, start):
+                yield images, labels
+            epoch, start = epoch + 1, 0
+
+    def run_step(
+        self, batches: Iterator[tuple[list[Batch], list[Batch] | None]]
+    ) -> dict[str, float]:
+        train, validation = next(batches)
+        if not self.steadying.begin_step(self.epoch, self.step):
+            validation = None
+        for schedule in self.schedules:
+            schedule.move_to(self.epoch + self.step / self.steps)
+        with autocast(self.config, self.device):
+            report = bilevel_step(
+                self.supernet,
+                *self.optimizers,
+                self.memories[0],
+                self.memories[1],
+                train,
+                validation,
+                leak_validation_gradient=self.config.leak_validation_gradient,
+                processes=self.processes,
+                one_pass=self.one_pass,
+            )
+        self.step += 1
+        values = report.values()
+        self.averages.add(**values)
+        return values
+
+    def rates(self) -> list[float]:
+        return [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+
+    def batch_paths(self) -> dict[str, list[str]]:
+        count = self.config.accumulate
+        paths = {"train": step_paths(self.train_batches, self.epoch, self.step, count)}
+        if self.step:
+            place = self._validation_steps(self.step) * count
+            paths["validation"] = [
+                path
+                for at in range(place, place + count)
+                for path in step_paths(
+                    self.validation_batches, *divmod(at, len(self.validation_batches)), 1
+                )
+            ]
+        return paths
+
+    def memory_rows(self) -> list[Tensor]:
+        return [memory.rows for memory in self.memories]
+
+    def finish_epoch(self, seconds: float) -> None:
+        """Record alpha (over its temperature, as the softmax takes it) and genotype after the
+        epoch's last step.
+        """
+        self.steadying.end_epoch(self.epoch + 1)
+        supernet, rates = self.supernet, self.rates()
+        self.run.append(
+            "epoch",
+            epoch=self.epoch + 1,
+            alphas=supernet.logits().detach().cpu().tolist(),
+            genotype=str(supernet.genotype()),
+            gammas=supernet.gammas(),
+            **self.averages.means(),
+            learning_rate=rates[0],
+            alpha_learning_rate=rates[1],
+            seconds=round(seconds, 3),
+            images_per_second=round(2 * self.steps * self.step_images / seconds, 2),
+        )
+        self.run.write_genotype(supernet.genotype())
+        self.averages = Averages()
+        self.epoch, self.step = self.epoch + 1, 0
+
+    def result(self) -> str:
+        return f"search finished: {self.run.genotype()}"
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.supernet.state_dict(), {
+            "epoch": self.epoch,
+            "step": self.step,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "memories": [memory.state_dict() for memory in self.memories],
+            "averages": self.averages.state_dict(),
+            "random": torch.get_rng_state(),
+            **self.data,
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        self.supernet.load_state_dict(checkpoint.weights)
+        for name in ("optimizers", "schedules", "memories"):
+            for mine, saved in zip(getattr(self, name), state[name], strict=True):
+                mine.load_state_dict(saved)
+        self.averages.load_state_dict(state["averages"])
+        torch.set_rng_state(state["random"])
+        self.epoch, self.step = state["epoch"], state["step"]
+
+
+def split_for(config: SearchConfig, dataset: ReidDataset) -> TwinSplit:
+    """The twins split that a configuration describes."""
+    table = usable_identities(dataset.train, config)
+    return twins_split(table, config.overlap, config.stratify_by_camera)
+
+
+def optimizers(supernet: Supernet, config: SearchConfig) -> tuple[SGD, Adam]:
+    """For the weights and for alpha."""
+    return (
+        descent(supernet.weights(), config),
+        Adam(
+            [supernet.alphas],
+            config.alpha_learning_rate,
+            betas=(0.5, 0.999),
+            weight_decay=config.alpha_weight_decay,
+        ),
+    )
+
+
+def search(
+    config: SearchConfig,
+    folder: str | Path | RunFolder,
+    *,
+    dataset: ReidDataset | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    stop: Stop | None = None,
+) -> RunFolder:
+    """Search an architecture, writing everything into a run folder, and give that back.
+
+    `resume` goes on where the folder's last checkpoint stands (a finished run is left as it is).
+    Ctrl-C, SIGTERM or `stop` save and raise `Stopped`.
+    """
+    dataset = dataset or open_dataset(config)
+    return carry_out(
+        TwinSearch, config, folder, dataset, resume=resume, progress=progress, stop=stop
+    )
+
+
+def load_supernet(run: RunFolder) -> Supernet:
+    """The supernet of a search run as its last checkpoint has it, in evaluation mode."""
+    config = run.config()
+    assert isinstance(config, SearchConfig)
+    supernet = prepare(Supernet(config.channels, config.cell_width), config)
+    checkpoint = run.checkpoint()
+    weights = checkpoint.weights
+    if weights["alphas"].shape != supernet.alphas.shape:
+        raise ReidError(
+            f"{str(run.path)!r} was searched with {weights['alphas'].shape[1]} operations, but {len(OPERATIONS)} are known "
+            "here; register its own operations first (register_operation)"
+        )
+    supernet.load_state_dict(weights)
+    supernet.temperature = temperature_at(config, max(0, checkpoint.state["epoch"] - 1))
+    return supernet.eval()

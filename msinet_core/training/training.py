@@ -1,0 +1,354 @@
+"""Training a derived network from a run folder's configuration."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msinet_core.config import TrainConfig
+from msinet_core.data import open_images, protocol_for
+from msinet_core.data.table import ReidDataset
+from msinet_core.errors import ReidError
+from msinet_core.models import reference
+from msinet_core.models.interactions import scale_attention
+from msinet_core.models.msinet import MSINet
+from msinet_core.models.resnet import ResNetReid
+from msinet_core.retrieval import RetrievalResult, embed, score_table
+from msinet_core.runs import guards
+from msinet_core.runs.averages import Averages
+from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.devices import (
+    autocast,
+    compile_if_asked,
+    descent,
+    memory_format,
+    worker_threads,
+)
+from msinet_core.runs.epochs import carry_out
+from msinet_core.runs.feeding import (
+    cache_of,
+    open_dataset,
+    step_paths,
+    training_batches,
+    usable_identities,
+)
+from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import ALONE, Processes
+from msinet_core.runs.replaying import Replayed
+from msinet_core.runs.schedule import Schedule
+from msinet_core.runs.stopping import Stop
+from msinet_core.runs.worker import Worker
+from msinet_core.space import Genotype
+from msinet_core.training.losses import LossParts, training_loss
+
+CLASSIFIERS = ("classifier.", "part_classifier.")
+VALUES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
+
+
+class Training(Worker):
+    """A training in progress: network, optimiser, schedule, and its place."""
+
+    config: TrainConfig
+    model: MSINet
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: ReidDataset,
+        run: RunFolder,
+        progress: bool = False,
+        processes: Processes = ALONE,
+    ) -> None:
+        super().__init__(config, dataset, run, progress, processes)
+        self.genotype = config.resolved_genotype()
+        table = usable_identities(dataset.train, config)
+        self.train_batches = training_batches(
+            table,
+            dataset.root,
+            config,
+            self.device,
+            seed=config.seed,
+            progress=progress,
+            processes=processes,
+        )
+        self.test_reader = self._open_test(progress)
+        rows = self.train_batches.reader.table
+        self.data = {
+            "data": guards.fingerprint(rows),
+            "files": guards.file_sizes(dataset.root, rows),
+        }
+        torch.manual_seed(config.seed)
+        num_identities = int(self.train_batches.labels.max()) + 1
+        self.model = make_network(config, self.genotype, num_identities)
+        if config.weights:
+            start_from(self.model, config.weights)
+        memory_format(self.model.to(self.device)).train()
+        compile_if_asked(self.model, config, self.device)
+        self.replayed: Callable[..., Tensor] = (
+            Replayed(self._add_gradient) if config.compile else self._add_gradient
+        )
+        self.optimizer = descent(self.model.parameters(), config)
+        self.schedule = Schedule(
+            self.optimizer,
+            config.milestone_ticks(config.milestones),
+            config.ticks_per_epoch,
+            warmup=config.scaled_warmup > 0,
+        )
+        self.steps = len(self.train_batches) // config.accumulate
+        run.write_genotype(self.genotype)
+
+    def _open_test(self, progress: bool) -> Any:
+        config, table = self.config, self.dataset.table
+        table = table[table["split"] != "train"].reset_index(drop=True)
+        if table.empty:
+            return None
+        return open_images(
+            table,
+            self.dataset.root,
+            config.height,
+            config.width,
+            cache=cache_of(config, self.processes),
+            cache_dir=config.cache_dir,
+            on_bad_image=config.on_bad_image,
+            workers=worker_threads(config, self.device),
+            progress=progress,
+        )
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return self.train_batches.epoch(self.epoch, self.step * self.config.accumulate)
+
+    def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
+        """One step over `accumulate` batches of every process; its mean losses, checked before
+        anything moves.
+        """
+        count = self.config.accumulate
+        self.schedule.move_to(self.epoch + self.step / self.steps)
+        means = Averages()
+        for number in range(count):
+            images, labels, _ = next(batches)
+            losses = (
+                self.replayed(images, labels)
+                if count == 1
+                else self._add_gradient(images, labels, number)
+            )
+            means.add(**dict(zip(VALUES, losses.tolist(), strict=True)))
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.processes.average([*gradients, *float_buffers(self.model)])
+        values = self.processes.mean(means.means()) | {
+            "gradient_norm": float(self._shorten_gradient())
+        }
+        guards.require_finite(values)
+        self.optimizer.step()
+        self.step += 1
+        self.averages.add(**values)
+        return values
+
+    def _shorten_gradient(self) -> Tensor:
+        """Keep `max_gradient_norm`; gives the norm before.
+
+        Depthwise kernels start short, and the batch norms behind them make their gradients the
+        longer. At the full rate a few such steps lengthen the first cells' kernels so much that
+        they hardly learn any more.
+        """
+        largest = self.config.max_gradient_norm
+        return nn.utils.clip_grad_norm_(
+            self.model.parameters(), math.inf if largest is None else largest
+        )
+
+    def _add_gradient(self, images: Tensor, labels: Tensor, number: int = 0) -> Tensor:
+        """The gradient of a step's batch of this number, added to those of the batches before;
+        gives `VALUES`.
+        """
+        config = self.config
+        if number == 0:
+            self.model.zero_grad()
+        with autocast(config, self.device):
+            output = self.model(images.contiguous(memory_format=torch.channels_last))
+            parts = training_loss(
+                output,
+                labels,
+                margin=config.margin,
+                label_smoothing=config.label_smoothing,
+                alignment=config.alignment,
+                alignment_weight=config.alignment_weight,
+            )
+        (parts.total if config.accumulate == 1 else parts.total / config.accumulate).backward()
+        accuracy = (output.global_logits.argmax(1) == labels).float().mean()
+        return torch.cat((parts.values(), accuracy[None]))
+
+    def rates(self) -> list[float]:
+        return [self.optimizer.param_groups[0]["lr"]]
+
+    def batch_paths(self) -> dict[str, list[str]]:
+        return {
+            "train": step_paths(self.train_batches, self.epoch, self.step, self.config.accumulate)
+        }
+
+    def memory_rows(self) -> list[Tensor]:
+        return []
+
+    def finish_epoch(self, seconds: float) -> None:
+        self.run.append(
+            "epoch",
+            epoch=self.epoch + 1,
+            **self.averages.means(),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            seconds=round(seconds, 3),
+            images_per_second=round(self.steps * self.step_images / seconds, 2),
+        )
+        self.averages = Averages()
+        self.epoch, self.step = self.epoch + 1, 0
+        self._evaluate_if_due()
+
+    def _evaluate_if_due(self) -> None:
+        """After every `evaluate_every` epochs and after the last, if there is a test set."""
+        config, epoch = self.config, self.epoch
+        due = epoch == config.epochs or (
+            config.evaluate_every and epoch % config.evaluate_every == 0
+        )
+        if due and self.test_reader is not None:
+            self.evaluate(epoch)
+
+    def evaluate(self, epoch: int) -> RetrievalResult | None:
+        """Score the network on the test set, into the history and metrics.json; the first process
+        gets the result.
+        """
+        features = embed(self.model, self.test_reader, device=self.device, processes=self.processes)
+        if not self.processes.first:
+            return None
+        result = score_table(features, self.test_reader.table, protocol_for(self.dataset))
+        metrics = result.metrics()
+        self.run.append("evaluation", epoch=epoch, **metrics)
+        self.run.write_json(
+            "metrics.json", {"epoch": epoch, **metrics, "protocol": str(result.protocol)}
+        )
+        return result
+
+    def result(self) -> str:
+        return f"training finished: {self.run.metrics()}"
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.model.state_dict(), {
+            "epoch": self.epoch,
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "averages": self.averages.state_dict(),
+            "random": torch.get_rng_state(),
+            **self.data,
+            "genotype": list(self.genotype.slots),
+            "num_identities": self.model.num_identities,
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.averages.load_state_dict(state["averages"])
+        torch.set_rng_state(state["random"])
+        self.epoch, self.step = state["epoch"], state["step"]
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path | RunFolder,
+    *,
+    dataset: ReidDataset | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    stop: Stop | None = None,
+) -> RunFolder:
+    """Train a derived network, writing everything into a run folder, and give that back.
+
+    The test set is checked before training starts and scored every `evaluate_every` epochs and at
+    the end; data without one trains all the same. Stopping and resuming are as in `search`.
+    """
+    dataset = dataset or open_dataset(config)
+    check_test_set(dataset)
+    return carry_out(Training, config, folder, dataset, resume=resume, progress=progress, stop=stop)
+
+
+def float_buffers(model: MSINet) -> list[Tensor]:
+    """The running statistics of the batch norms: averages stay averages when they are averaged."""
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+
+
+def check_test_set(dataset: ReidDataset) -> None:
+    """`ReidError` now, not after training, if no query could ever be matched."""
+    query, gallery = dataset.query, dataset.gallery
+    protocol = protocol_for(dataset)
+    if protocol.gallery_draws or (query.empty and gallery.empty):
+        return
+    for name, table in (("query", query), ("gallery", gallery)):
+        if table.empty:
+            raise ReidError(
+                f"data set {dataset.name!r} has no {name} images; a test needs queries and a gallery"
+            )
+    columns = ["identity", "camera"]
+    pairs = (
+        query[columns].drop_duplicates().merge(gallery[columns].drop_duplicates(), on="identity")
+    )
+    if protocol.exclude_same_camera:
+        pairs = pairs[pairs["camera_x"] != pairs["camera_y"]]
+    if pairs.empty:
+        where = "in another camera " if protocol.exclude_same_camera else ""
+        raise ReidError(
+            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing could be "
+            "scored; check the identity, camera and split columns"
+        )
+
+
+def start_from(model: MSINet, source: str) -> None:
+    """Take over weights from a run folder of ours or one of the authors' checkpoints, classifiers
+    excepted.
+
+    Anything else that does not fit is a `ReidError` naming it; a missing part branch is a warning.
+    """
+    if Path(source).is_dir():
+        state = RunFolder(source).checkpoint().weights
+    else:
+        state = reference.load_msinet(source, model.genotype).state_dict()
+    own = model.state_dict()
+    wanted = {name for name in own if not name.startswith((*CLASSIFIERS, "learned_map."))}
+    for name in sorted(wanted):
+        if name not in state or state[name].shape != own[name].shape:
+            found = tuple(state[name].shape) if name in state else "nothing"
+            raise ReidError(
+                f"the weights in {source!r} are of another architecture: {name} is {tuple(own[name].shape)} "
+                f"here and {found} there; give the matching --genotype and --channels"
+            )
+    model.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    fresh = sorted(set(own) - wanted)
+    if fresh:
+        warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)
+
+
+def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -> MSINet:
+    """The network that a configuration asks for, initialised at random."""
+    if config.backbone != "msinet":
+        return ResNetReid(config.backbone, num_identities, config.alignment != "none")
+    model = MSINet(genotype, num_identities, config.channels, config.alignment != "none")
+    if config.scaled_attention:
+        scale_attention(model)
+    return model
+
+
+def load_network(run: RunFolder | str | Path) -> MSINet:
+    """The network of a training run as its last checkpoint has it, in evaluation mode."""
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    config = run.config()
+    if not isinstance(config, TrainConfig):
+        raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
+    checkpoint = run.checkpoint()
+    genotype = run.genotype() or config.resolved_genotype()
+    model = make_network(config, genotype, checkpoint.state["num_identities"])
+    model.load_state_dict(checkpoint.weights)
+    return model.eval()

@@ -1,0 +1,180 @@
+"""`msinet trust | study | demo`: many small runs and what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from msinet_core.cli.parsing import Command, Run, plain
+from msinet_core.config import Device
+
+
+def trust(
+    *,
+    run: Run,
+    seeds: tuple[Path, ...] = (),
+    random: int = 30,
+    trainings: int = 0,
+    max_identities: int = 60,
+    root: Path | None = None,
+    to: Path | None = None,
+) -> None:
+    """Is a search to be trusted? Better than random, stable over seeds, what its operations really
+    do.
+
+    Everything is measured on identities of the search that trained no weight, never on test images.
+
+    Args:
+        run: The search's run folder, finished or not; it is only read.
+        seeds: Runs of the same search with other seeds, to see whether they agree.
+        random: Random genotypes to compare with.
+        trainings: Short trainings from scratch to check the supernet's ranking (8 or more; 0 for
+            none).
+        max_identities: Of those that trained no weight, how many to retrieve among.
+        root: Where the data is, if it was moved.
+        to: Folder for tables and pictures; default `trust` in the run folder.
+    """
+    from dataclasses import replace
+
+    from msinet_core.runs.feeding import open_dataset
+    from msinet_core.runs.folder import RunFolder
+    from msinet_lab.diagnosis import diagnose
+    from msinet_lab.figures.style import save
+    from msinet_lab.figures.trust import trust_figures
+
+    folder = RunFolder(run)
+    config, place = folder.config(), to or run / "trust"
+    dataset = open_dataset(replace(config, root=str(root)) if root else config)
+    found = diagnose(
+        folder,
+        dataset=dataset,
+        others=seeds,
+        random=random,
+        trainings=trainings,
+        max_identities=max_identities,
+        folder=place / "trainings",
+    )
+    found.save(place)
+    for name, figure in trust_figures(found).items():
+        save(figure, place / f"{name}.png")
+    print(f"{found}\n\ntables and pictures: {place}")
+
+
+def study(
+    *,
+    folder: Path = Path("runs/study"),
+    parts: tuple[Literal["a", "b", "c", "d"], ...] = ("a", "b", "c", "d"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    kinds: tuple[Literal["people", "vehicles"], ...] = ("people", "vehicles"),
+    turntable: Path | None = None,
+    to: Path | None = None,
+    search_steps: int = 48,
+    train_epochs: int = 7,
+    train_identities: int = 40,
+    random: int = 2,
+    device: Device = "auto",
+) -> None:
+    """Put the paper's claims to the test on small data: a table, a verdict for each, stop and go on
+    at will.
+
+    At its default size all four parts take from half an hour of one fast processor core to three
+    hours of a slow one.
+
+    Args:
+        folder: For the data and a run folder for every cell; finished cells are taken as they are.
+        parts: a twins split, b searched against random and the paper's, c alignment across domains,
+            d ResNets.
+        seeds: One search and training of everything for each.
+        kinds: Generated data to use.
+        turntable: Folder of a data set of your own with a manifest, to use as well.
+        to: The table, ending in .csv; verdicts, pictures, a text and circumstances go beside it.
+            Default: study.csv in the folder.
+        search_steps: Of every search.
+        train_epochs: Of every training.
+        train_identities: Generated for training; as many again for tests.
+        random: Random genotypes for each seed.
+        device: Where to compute; auto takes a GPU if there is one.
+    """
+    from msinet_lab.figures.style import save
+    from msinet_lab.figures.trust_study import study_figures
+    from msinet_lab.study import Study, StudySize, markdown, summary, verdicts
+
+    size = StudySize(
+        train_identities=train_identities,
+        test_identities=train_identities,
+        search_steps=search_steps,
+        train_epochs=train_epochs,
+        random=random,
+        device=device,
+    )
+    place = to or folder / "study.csv"
+    rows = Study(folder, size, seeds, kinds, turntable).carry_out(parts, place)
+    for name, figure in study_figures(rows).items():
+        save(figure, place.with_name(f"{place.stem}_{name}.png"))
+    place.with_suffix(".md").write_text(markdown(rows))
+    print(summary(rows).round(4).to_string(index=False))
+    print(verdicts(rows).round(4).to_string(index=False), f"table: {place}", sep="\n\n")
+
+
+def demo(*, run: Run = Path("runs/demo"), seed: int = 0, device: Device = "auto") -> None:
+    """The whole method in minutes: generate, search, derive, train, evaluate, first pictures.
+
+    Args:
+        run: Folder for the data, both runs and the pictures.
+        seed: Of everything random.
+        device: Where to compute; auto takes a GPU if there is one.
+    """
+    from msinet_lab.demo import run_demo
+
+    run_demo(run, seed=seed, device=device)
+
+
+def generate(
+    kind: tyro.conf.Positional[Literal["people", "vehicles"]],
+    *,
+    root: Path,
+    domain: Literal["A", "B"] = "A",
+    train_identities: int = 60,
+    test_identities: int = 60,
+    images_per_identity: int = 12,
+    cameras: int = 6,
+    seed: int = 0,
+) -> None:
+    """Draw photographs of people (Market-1501 layout) or vehicles (VeRi layout).
+
+    Args:
+        kind: people or vehicles.
+        root: Where to write.
+        domain: A or B: they differ in palette, background and cameras.
+        train_identities: Identities to train with.
+        test_identities: Other identities to test with.
+        images_per_identity: Photographs of each.
+        cameras: At least 6.
+        seed: The same seed draws the same pictures.
+    """
+    from msinet_lab.synthetic import generate as draw
+
+    folder = draw(
+        kind,
+        root,
+        domain=domain,
+        train_identities=train_identities,
+        test_identities=test_identities,
+        images_per_identity=images_per_identity,
+        cameras=cameras,
+        seed=seed,
+        progress=True,
+    )
+    print(
+        f"{folder}\nread it with: --data {'market1501' if kind == 'people' else 'veri776'} --root {folder}"
+    )
+
+
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "data generate": (plain(generate), "draw people or vehicles: data without any download"),
+    "trust": (plain(trust), "is a search to be trusted? numbers and pictures"),
+    "study": (plain(study), "the paper's claims put to the test on small data"),
+    "demo": (plain(demo), "the whole method in minutes, on generated data"),
+}

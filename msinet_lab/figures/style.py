@@ -1,0 +1,235 @@
+"""One look for every picture: the palette, the light page they are drawn on, and their bytes.
+
+Figures are `matplotlib.figure.Figure` objects made without pyplot, so that nothing is left open
+and panels may draw from threads. Each has a solid white page on purpose: the same picture is
+readable in JupyterLab's light and dark theme, on paper, and in the README.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from msinet_core.errors import ReidError
+from msinet_core.space import OPERATIONS
+
+# Okabe and Ito's colours, told apart in the common kinds of colour blindness; grey for "nothing".
+OPERATION_COLOURS: dict[str, str] = {
+    "none": "#C3C8CE",
+    "channel_gate": "#E69F00",
+    "cross_attention": "#0072B2",
+    "exchange": "#009E73",
+}
+EXTRA_COLOURS = ("#CC79A7", "#D55E00", "#56B4E9", "#F0E442")  # for operations added by a user
+SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6B4C9A", "#444444")
+MATCH_COLOURS: dict[str, str] = {
+    "query": "#0072B2",
+    "right": "#009E73",
+    "wrong": "#D55E00",
+    "junk": "#8A9099",
+}
+PAGE, INK, FAINT, GRID = "#FFFFFF", "#22262B", "#6B737D", "#E3E6EA"
+
+# FreeType's glyph cache is shared by all figures; two threads must not draw at once.
+DRAWING = threading.RLock()
+
+
+def operation_colour(name: str) -> str:
+    """The colour of an operation, the same in every picture; later colours for unknown names."""
+    if name in OPERATION_COLOURS:
+        return OPERATION_COLOURS[name]
+    return EXTRA_COLOURS[sum(name.encode()) % len(EXTRA_COLOURS)]
+
+
+def operation_label(name: str) -> str:
+    """`channel gate` for `channel_gate`."""
+    return name.replace("_", " ")
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """`#0072B2` as three numbers 0..255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is read more easily on `colour` (relative luminance, WCAG)."""
+    linear = [
+        (c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in rgb(colour)
+    ]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return INK if luminance > 0.24 else "#FFFFFF"
+
+
+def new_figure(
+    width: float,
+    height: float,
+    title: str = "",
+    layout: Literal["constrained"] | None = "constrained",
+) -> Figure:
+    """An empty white figure of `width` x `height` inches that lays itself out.
+
+    Laying out costs as much as drawing; pictures that follow a slider place their axes themselves
+    (None).
+    """
+    figure = Figure(figsize=(width, height), dpi=100, facecolor=PAGE, layout=layout)
+    if title:
+        figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    return figure
+
+
+def new_axes(width: float, height: float, title: str = "") -> tuple[Figure, Axes]:
+    """A figure with one dressed axes."""
+    figure = new_figure(width, height)
+    axes = figure.add_subplot()
+    return figure, dress(axes, title)
+
+
+def dress(axes: Axes, title: str = "", x: str = "", y: str = "", grid: str = "y") -> Axes:
+    """Title, labels, faint grid along `grid` (`x`, `y`, `both` or nothing), no box."""
+    axes.set_facecolor(PAGE)
+    axes.set_title(title, fontsize=10.5, color=INK, loc="left")
+    axes.set_xlabel(x, fontsize=9, color=FAINT)
+    axes.set_ylabel(y, fontsize=9, color=FAINT)
+    axes.tick_params(labelsize=8.5, colors=FAINT, length=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GRID)
+    if grid in ("x", "y", "both"):
+        axes.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    return axes
+
+
+def bare(axes: Axes, title: str = "") -> Axes:
+    """An axes for a picture: a title and nothing else."""
+    axes.set_title(title, fontsize=9.5, color=INK)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the horizontal axis at integers only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
+    """A legend, if anything has a label; where it has to lie over lines, they fade behind it."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc=where,
+            ncols=columns,
+            fontsize=8.5,
+            framealpha=0.8,
+            edgecolor=PAGE,
+            facecolor=PAGE,
+            labelcolor=INK,
+        )
+
+
+def operation_legend(
+    figure: Figure, operations: Sequence[str] = OPERATIONS, where: Any = "outside lower center"
+) -> None:
+    """The palette of operations along the lower edge of the figure."""
+    handles = [
+        Patch(color=operation_colour(name), label=operation_label(name)) for name in operations
+    ]
+    figure.legend(
+        handles=handles, loc=where, ncols=len(handles), fontsize=9, frameon=False, labelcolor=INK
+    )
+
+
+def empty_figure(message: str, width: float = 7, height: float = 2.4) -> Figure:
+    """A page with a sentence on it, for when there is nothing to draw yet."""
+    figure = new_figure(width, height)
+    axes = bare(figure.add_subplot())
+    axes.text(
+        0.5,
+        0.5,
+        message,
+        ha="center",
+        va="center",
+        fontsize=11,
+        color=FAINT,
+        transform=axes.transAxes,
+        wrap=True,
+    )
+    return figure
+
+
+def figure_array(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """The figure's pixels, H x W x 3 uint8."""
+    with DRAWING:
+        before = figure.dpi
+        figure.dpi = dpi
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        figure.dpi = before
+    return pixels
+
+
+def image_bytes(image: np.ndarray, format: str = "png", quality: int = 88) -> bytes:
+    """An H x W or H x W x 3 uint8 image as PNG or JPEG bytes."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise ReidError(
+            f"an image is uint8 with 2 or 3 axes, not {image.dtype} of shape {image.shape}"
+        )
+    buffer = io.BytesIO()
+    if format == "jpeg":
+        Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling=0)
+    else:
+        Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def as_array(picture: Figure | np.ndarray, dpi: int = 100) -> np.ndarray:
+    """What the reader sees, as H x W x 3 uint8 (H x W for a grey image)."""
+    return figure_array(picture, dpi) if isinstance(picture, Figure) else picture
+
+
+def encode(picture: Figure | np.ndarray, dpi: int = 100) -> bytes:
+    """PNG bytes of a figure or of an image."""
+    return image_bytes(as_array(picture, dpi))
+
+
+def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path:
+    """Write a figure or image to `path` (PNG, or what matplotlib knows by its ending); folders are
+    made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(picture, Figure):
+        with DRAWING:
+            picture.savefig(path, dpi=dpi, facecolor=picture.get_facecolor())
+    else:
+        path.write_bytes(
+            image_bytes(picture, "jpeg" if path.suffix in (".jpg", ".jpeg") else "png")
+        )
+    return path
+
+
+def finite(values: Any) -> np.ndarray:
+    """As float64 array, with None and text that is no number as NaN."""
+
+    def number(value: Any) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return float("nan")
+
+    return np.array([number(value) for value in values], dtype=np.float64)

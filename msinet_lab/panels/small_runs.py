@@ -1,0 +1,188 @@
+"""Runs small enough for a notebook: seconds on two cores. The same calls as the real thing, fewer
+of everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from msinet_core.config import RunConfig, SearchConfig, TrainConfig
+from msinet_core.data import ReidDataset, protocol_for
+from msinet_core.retrieval import RetrievalResult, evaluate
+from msinet_core.runs.folder import RunFolder
+from msinet_core.search import search
+from msinet_core.space import PAPER_GENOTYPE, Genotype
+from msinet_core.training import load_network, train
+
+SMALL: dict[str, Any] = {
+    "height": 64,
+    "width": 32,
+    "channels": (16, 64, 96, 128),
+    "identities_per_batch": 8,
+    "images_per_identity": 4,
+    "warmup_epochs": 1,
+    "pad": 3,
+}
+
+
+def small_search(dataset: ReidDataset, **changes: Any) -> SearchConfig:
+    """The configuration of a search over `dataset` that takes seconds; `changes` are its fields."""
+    small = {
+        "epochs": 4,
+        "milestones": (100,),
+        "alpha_milestones": (100,),
+        "alpha_learning_rate": 0.03,
+    }
+    return SearchConfig(
+        data=source_of(dataset), root=str(dataset.root), **{**SMALL, **small, **changes}
+    )
+
+
+def small_training(dataset: ReidDataset, **changes: Any) -> TrainConfig:
+    """The configuration of a training on `dataset` that takes seconds; `changes` are its fields."""
+    small = {
+        "genotype": str(PAPER_GENOTYPE),
+        "epochs": 12,
+        "milestones": (100,),
+        "learning_rate": 0.01,
+        "max_gradient_norm": None,
+        "augmentation": "none",
+        "evaluate_every": 3,
+    }
+    return TrainConfig(
+        data=source_of(dataset), root=str(dataset.root), **{**SMALL, **small, **changes}
+    )
+
+
+def source_of(dataset: ReidDataset) -> str:
+    """The name under which `load_dataset` finds this data again."""
+    return dataset.name.split("_")[0] if dataset.name.startswith("cuhk03") else dataset.name
+
+
+def run_folder(home: str | Path, config: RunConfig) -> Path:
+    """A place below `home` for each different configuration, such as `search-seed-0-1f3a9c`."""
+    values = {
+        name: value for name, value in config.to_dict().items() if name not in config.OPERATIONAL
+    }
+    digest = hashlib.sha256(
+        json.dumps([values, source_folder(config)], sort_keys=True).encode()
+    ).hexdigest()
+    return Path(home) / f"{config.KIND}-seed-{config.seed}-{digest[:6]}"
+
+
+def source_folder(config: RunConfig) -> str:
+    """The data's folder, so that runs on two data sets of one kind do not meet."""
+    return str(Path(config.root).resolve())
+
+
+def ensure_run(
+    config: RunConfig, home: str | Path, dataset: ReidDataset | None = None
+) -> RunFolder:
+    """The finished run of a configuration: from its folder below `home`, otherwise carried out now."""
+    folder = run_folder(home, config)
+    run = RunFolder(folder)
+    if run.exists and run.finished:
+        return run
+    carry_out: Any = search if isinstance(config, SearchConfig) else train
+    return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)
+
+
+def command_of(config: RunConfig) -> list[str]:
+    """The words after `msinet` that ask for a configuration: what differs from the defaults."""
+    words = [config.KIND]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        default = None if field.default is MISSING else field.default
+        if value == default:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            words += [flag, *(str(item) for item in value)]
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def evaluate_run(
+    run: RunFolder | str | Path, dataset: ReidDataset, **options: Any
+) -> RetrievalResult:
+    """Score the network of a training run on a data set, at the size that it was trained for."""
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    config = run.config()
+    options.setdefault("protocol", protocol_for(dataset))
+    return evaluate(load_network(run), dataset, config.height, config.width, **options)
+
+
+def runs_in(folder: str | Path) -> Mapping[str, RunFolder]:
+    """The run folders below a folder, by their path inside it, in order."""
+    folder = Path(folder)
+    paths = sorted(path.parent for path in folder.rglob("config.json"))
+    return {
+        str(path.relative_to(folder)) if path != folder else path.name: RunFolder(path)
+        for path in paths
+    }
+
+
+def run_table(folder: str | Path) -> pd.DataFrame:
+    """A row a run below a folder: kind, state, epochs, genotype, and the last evaluation in per
+    cent.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, run in runs_in(folder).items():
+        config, metrics = run.config(), run.metrics() or {}
+        state = "running" if run.writer_pid() else "finished" if run.finished else "stopped"
+        scores: dict[str, Any] = {
+            key: round(100 * metrics[key], 1) for key in ("mAP", "rank1") if key in metrics
+        }
+        rows[name] = {
+            "kind": config.KIND,
+            "state": state,
+            "epochs": f"{len(run.epochs())} of {config.epochs}",
+            **scores,
+            "genotype": str(run.genotype() or ""),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+
+
+def example_manifest(dataset: ReidDataset, path: str | Path) -> Path:
+    """A manifest CSV of a data set's images, without cameras: what data of your own may look like.
+
+    The images stay where they are; a link `images` beside the manifest leads to them.
+    """
+    table = dataset.table[["path", "identity", "split"]].copy()
+    known = ~table["identity"].isin([*dataset.junk_identities, *dataset.distractor_identities])
+    table["path"] = [f"images/{name}" for name in table["path"]]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    link = path.parent / "images"
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(dataset.root.resolve(), target_is_directory=True)
+    table[known].to_csv(path, index=False)
+    return path
+
+
+def searches_in(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """Histories of the searches below a folder, by name."""
+    return {
+        name: run.lines() for name, run in runs_in(folder).items() if run.config().KIND == "search"
+    }
+
+
+def genotypes_in(folder: str | Path) -> dict[str, Genotype]:
+    """What the searches below a folder have found so far, by run."""
+    found = {
+        name: run.genotype()
+        for name, run in runs_in(folder).items()
+        if run.config().KIND == "search"
+    }
+    return {name: genotype for name, genotype in found.items() if genotype is not None}

@@ -1,0 +1,70 @@
+"""Read a study's table: a part at a time, and what became of each claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ipywidgets as widgets
+import pandas as pd
+
+from msinet_core.errors import ReidError
+from msinet_lab.figures.trust_study import TITLES, part_figure, verdict_figure
+from msinet_lab.panels.base import Panel, dropdown, row, table_html
+from msinet_lab.study import Study, StudySize, summary, verdicts
+
+ALL = "verdicts"
+TRIAL = StudySize(
+    train_identities=12,
+    test_identities=8,
+    images_per_identity=12,
+    tall=(32, 32),
+    square=(32, 32),
+    channels=(16, 64, 64, 64),
+    train_epochs=1,
+    identities_per_batch=4,
+)
+
+
+class StudyPanel(Panel):
+    """The table of `msinet study`: its verdicts, and each part's scores by setting and seed."""
+
+    def __init__(self, rows: pd.DataFrame, *, saves_to: str | Path = "figures") -> None:
+        super().__init__("study", saves_to)
+        if rows.empty:
+            raise ReidError("this study has no rows; carry out a part of it with `msinet study`")
+        self.rows = rows
+        parts = [(f"{part}: {TITLES[part]}", part) for part in sorted(set(rows["part"]))]
+        self.part = self.tag(
+            dropdown("show", [("what became of each claim", ALL), *parts], ALL, width="420px"),
+            "part",
+        )
+        self.table = self.tag(widgets.HTML(), "table")
+        self.picture("picture")
+        self.children = (
+            row(self.part, self.save_button()),
+            self.pictures["picture"],
+            self.table,
+            self.status,
+        )
+        self.react([self.part])
+        self.attempt(self.draw)
+
+    def draw(self) -> None:
+        if self.part.value == ALL:
+            self.show("picture", verdict_figure(self.rows))
+            table = verdicts(self.rows)
+        else:
+            self.show("picture", part_figure(self.rows, self.part.value))
+            table = summary(self.rows[self.rows["part"] == self.part.value])
+        self.table.value = table_html(table.round(3))
+
+
+def read_study(table: str | Path, trial: str | Path) -> pd.DataFrame:
+    """The rows of a study's CSV; where there is none, those of a trial too small to mean anything,
+    in folder `trial`.
+    """
+    if Path(table).is_file():
+        return pd.read_csv(table)
+    return Study(Path(trial), TRIAL, seeds=(0, 1), kinds=("people",), progress=False).carry_out(
+        ("c",)
+    )

@@ -1,0 +1,8 @@
+"""Generated data: people and vehicles drawn by a seeded program, in the Market-1501 and VeRi
+layouts.
+"""
+
+from msinet_lab.synthetic.identities import DOMAINS, KINDS, LARGE, SMALL
+from msinet_lab.synthetic.writing import LAYOUTS, describe, generate
+
+__all__ = ["DOMAINS", "KINDS", "LARGE", "LAYOUTS", "SMALL", "describe", "generate"]

@@ -1,0 +1,72 @@
+"""Where generated pictures are taken: one wide, blurred scene a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from msinet_lab.synthetic.grounds import GROUNDS
+from msinet_lab.synthetic.pen import Pen
+from msinet_lab.synthetic.walls import WALLS, Scene
+
+PEOPLE_SCENES = {
+    "A": (
+        Scene("hedge", (108, 148, 100), "lawn", (154, 181, 116), (220, 190, 106), 0.40),
+        Scene("bricks", (180, 124, 104), "slabs", (196, 187, 174), (228, 223, 212), 0.58),
+        Scene("windows", (186, 198, 204), "slabs", (210, 205, 196), (109, 146, 175), 0.55),
+        Scene("panels", (218, 204, 176), "planks", (186, 146, 112), (163, 112, 90), 0.62),
+        Scene("fence", (156, 186, 208), "track", (196, 127, 100), (230, 228, 220), 0.36),
+        Scene("trees", (175, 204, 212), "path", (198, 192, 170), (121, 157, 104), 0.44),
+    ),
+    "B": (
+        Scene("trees", (190, 198, 208), "snow", (212, 216, 222), (112, 109, 115), 0.42),
+        Scene("train", (92, 112, 148), "platform", (148, 148, 151), (217, 186, 82), 0.60),
+        Scene("windows", (78, 79, 97), "slabs", (98, 100, 112), (223, 187, 121), 0.58),
+        Scene("panels", (115, 154, 152), "slabs", (133, 139, 139), (200, 212, 208), 0.66),
+        Scene("stalls", (127, 106, 112), "cobbles", (134, 127, 126), (186, 98, 92), 0.50),
+        Scene("fence", (175, 176, 176), "path", (156, 154, 148), (133, 115, 98), 0.40),
+    ),
+}
+
+ROAD_SCENES = {
+    "A": (
+        Scene("hedge", (108, 148, 100), "road", (134, 134, 138), (230, 229, 222), 0.20),
+        Scene("bricks", (182, 130, 109), "road", (154, 150, 145), (229, 226, 216), 0.26),
+        Scene("windows", (182, 194, 202), "road", (122, 126, 132), (230, 210, 115), 0.22),
+        Scene("trees", (170, 200, 214), "bays", (145, 145, 144), (230, 230, 228), 0.18),
+        Scene("fence", (163, 190, 208), "road", (166, 157, 144), (230, 228, 220), 0.16),
+        Scene("panels", (216, 199, 172), "bays", (139, 133, 130), (226, 198, 103), 0.24),
+    ),
+    "B": (
+        Scene("trees", (190, 198, 208), "road", (182, 186, 192), (133, 136, 142), 0.20),
+        Scene("windows", (78, 79, 97), "road", (92, 94, 103), (223, 190, 126), 0.26),
+        Scene("panels", (115, 148, 150), "bays", (116, 122, 126), (212, 218, 214), 0.24),
+        Scene("stalls", (127, 106, 112), "cobbles", (136, 128, 126), (186, 98, 92), 0.24),
+        Scene("fence", (170, 174, 176), "road", (127, 126, 122), (212, 186, 106), 0.18),
+        Scene("bricks", (139, 108, 103), "road", (110, 112, 116), (220, 220, 217), 0.22),
+    ),
+}
+
+Size = tuple[int, int]
+
+
+def panorama(scene: Scene, size: Size, seed: Sequence[int]) -> Image.Image:
+    """The scene of one camera, (width, height) pixels, out of focus; pictures are cut from it."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    canvas = Image.new("RGB", size, scene.wall_colour)
+    pen, meet = Pen(canvas), height * scene.horizon
+    WALLS[scene.wall](pen, scene, width, meet, rng)
+    pen.rectangle((0, meet, width, height), scene.ground_colour)
+    GROUNDS[scene.ground](pen, scene, (width, height), meet, rng)
+    pen.veil(
+        [(0, meet), (width, meet), (width, meet + height * 0.03), (0, meet + height * 0.03)],
+        (0, 0, 0),
+        0.18,
+    )
+    for step in range(8):  # nearer ground is a little brighter
+        y = meet + (height - meet) * step / 8
+        pen.veil([(0, y), (width, y), (width, height), (0, height)], (255, 255, 255), 0.018)
+    return canvas.filter(ImageFilter.GaussianBlur(height / 130))

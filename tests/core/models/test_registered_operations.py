@@ -1,0 +1,143 @@
+"""An operation of one's own, in the search space, the search, the figures and the panels."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from msinet_core import OPERATIONS, Genotype, ReidError
+from msinet_core.config import SearchConfig, TrainConfig
+from msinet_core.models import MSINet, Supernet
+from msinet_core.models.interactions import (
+    NoInteraction,
+    forget_operation,
+    make_interaction,
+    register_operation,
+)
+from msinet_core.retrieval import embed
+from msinet_core.search import load_supernet, search
+from msinet_core.training import train
+from msinet_lab.diagnosis import chance_distance, diagnose
+from msinet_lab.figures.architecture import alpha_heatmap
+from msinet_lab.figures.network import draw_network
+from msinet_lab.figures.style import as_array
+from msinet_lab.panels import ArchitecturePanel, SearchSpacePanel, WhatIfPanel
+
+CHANNELS = (16, 64, 64, 64)
+
+
+@pytest.fixture
+def average():
+    """A registered function, taken out again afterwards."""
+
+    @register_operation("average")
+    def average(a, b):
+        middle = (a + b) / 2
+        return middle, middle
+
+    yield average
+    forget_operation("average")
+    assert OPERATIONS == ("none", "channel_gate", "cross_attention", "exchange")
+
+
+def test_the_list_is_as_a_tuple():
+    assert OPERATIONS == ("none", "channel_gate", "cross_attention", "exchange")
+    assert OPERATIONS[1:3] == ("channel_gate", "cross_attention")
+    assert (len(OPERATIONS), OPERATIONS.index("exchange"), "none" in OPERATIONS) == (4, 3, True)
+    assert [*OPERATIONS] == list(OPERATIONS) == [OPERATIONS[place] for place in range(4)]
+
+
+def test_a_function(average):
+    a, b = torch.randn(2, 3, 8, 4, 4).unbind()
+    out = make_interaction("average", 8)(a, b)
+    torch.testing.assert_close(out, ((a + b) / 2,) * 2)
+    supernet = Supernet(CHANNELS)
+    assert supernet.alphas.shape == (12, 5)
+    genotype = Genotype.parse("-".join(["average"] * 12))
+    assert Genotype.parse(str(genotype)) == Genotype.from_json(genotype.to_json()) == genotype
+    assert {name for seed in range(30) for name in Genotype.sample(seed).slots} == set(OPERATIONS)
+    assert chance_distance(5) == pytest.approx((4 / 5 + 3 / 4) / 2)
+
+
+def test_a_module_with_parameters():
+    @register_operation("scaled_sum")
+    class ScaledSum(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((channels, 1, 1), 0.5))
+
+        def forward(self, a, b):
+            return a + self.weight * b, b + self.weight * a
+
+    try:
+        supernet = Supernet(CHANNELS)
+        assert (
+            sum(name.endswith("operations.4.weight") for name, _ in supernet.named_parameters())
+            == 12
+        )
+        supernet(torch.randn(2, 3, 32, 32)).sum().backward()
+        assert supernet.slots()[3].operations[4].weight.grad.abs().sum() > 0
+    finally:
+        forget_operation("scaled_sum")
+
+
+def test_it_is_computed_in_evaluation_too(average):
+    """The fast form knows the four only, and must not take a fifth for none."""
+    torch.manual_seed(0)
+    genotype = Genotype(("average",) * 12)
+    model = MSINet(genotype, 2, CHANNELS).eval()
+    plain = MSINet(Genotype.uniform("none"), 2, CHANNELS).eval()
+    plain.load_state_dict(model.state_dict())
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(images).numpy()
+    np.testing.assert_allclose(embed(model, [images]), expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(embed(plain, [images]) - expected).max() > 1e-3
+
+
+def test_search_training_figures_panels(average, tiny_settings, tiny_dataset, tmp_path):
+    run = search(SearchConfig(**tiny_settings), tmp_path / "search", progress=False)
+    assert np.shape(run.epochs().iloc[-1]["alphas"]) == (12, 5)
+    trust = diagnose(run, random=2)
+    assert trust.strength.loss.shape == (12, 5)
+    assert "all average" in trust.baselines.named
+    ArchitecturePanel({"run": run.lines()})
+    panel = WhatIfPanel(run, tiny_dataset, k=2)
+    panel.slots[0].value = "none"
+    panel.slots[0].value = "average"
+    assert "error-color" not in panel.status.value
+    assert panel.genotype in panel.engine.results
+    genotype = Genotype(("average", *run.genotype().slots[1:]))
+    assert as_array(draw_network(genotype)).std() > 0
+    assert as_array(alpha_heatmap(run.epochs().iloc[-1]["alphas"])).std() > 0
+    photo = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    space = SearchSpacePanel(photo, model=MSINet(genotype, 2, CHANNELS).eval())
+    space.operation.value = "average"
+    assert "error-color" not in space.status.value
+    trained = train(
+        TrainConfig(**{**tiny_settings, "genotype": str(genotype)}),
+        tmp_path / "train",
+        progress=False,
+    )
+    assert trained.metrics()["mAP"] > 0
+
+
+def test_a_run_needs_its_operations(tiny_settings, tmp_path):
+    register_operation("keep")(lambda a, b: (a, b))
+    try:
+        run = search(
+            SearchConfig(**{**tiny_settings, "epochs": 1}), tmp_path / "run", progress=False
+        )
+    finally:
+        forget_operation("keep")
+    with pytest.raises(ReidError, match="5 operations"):
+        load_supernet(run)
+
+
+@pytest.mark.parametrize("name", ["none", "ag", "Average", "two words", ""])
+def test_bad_names(name):
+    with pytest.raises(ReidError):
+        register_operation(name)(lambda a, b: (a, b))
+    with pytest.raises(ReidError):
+        forget_operation("none")
+    assert isinstance(make_interaction("none", 8), NoInteraction)

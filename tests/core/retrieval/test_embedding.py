@@ -1,0 +1,174 @@
+"""Embedding: the fast form computes the same function, and the model is left as it was."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from msinet_core import PAPER_GENOTYPE, Genotype
+from msinet_core.data import open_images
+from msinet_core.errors import ReidError
+from msinet_core.models import MSINet, Supernet
+from msinet_core.models.blocks import ConvNorm
+from msinet_core.retrieval import embed
+from msinet_core.retrieval import fast as fast_module
+from msinet_core.retrieval.fast import FastMSINet, folded
+
+CHANNELS = (16, 64, 80, 96)
+
+
+def network(genotype=PAPER_GENOTYPE, channels=CHANNELS, seed=0):
+    """A network whose batch norms and gammas are far from where they start."""
+    torch.manual_seed(seed)
+    model = MSINet(genotype, 5, channels).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.3, 2)
+            nn.init.uniform_(module.weight, 0.3, 2)
+            nn.init.normal_(module.bias, 0, 0.3)
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):
+            nn.init.normal_(parameter)
+    return model
+
+
+def plain(model, images, after_necks=False):
+    with torch.no_grad():
+        return model.embed(images, after_necks=after_necks).numpy()
+
+
+def close(found, expected, tolerance=1e-4):
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "genotype",
+    [
+        *map(Genotype.uniform, ("none", "exchange", "channel_gate", "cross_attention")),
+        PAPER_GENOTYPE,
+    ],
+)
+@pytest.mark.parametrize("channels", [CHANNELS, (16, 64, 64, 64)])
+def test_fast_form_computes_the_same(genotype, channels):
+    model = network(genotype, channels)
+    images = torch.randn(3, 3, 64, 48)
+    for after_necks in (False, True):
+        with torch.no_grad():
+            close(
+                FastMSINet(model).embed(images, after_necks).numpy(),
+                plain(model, images, after_necks),
+            )
+
+
+def test_folding_counts_the_norms_epsilon():
+    """Which matters in channels that hardly move."""
+    torch.manual_seed(0)
+    layer = ConvNorm(4, 6, relu=False).eval()
+    layer.norm.running_var.uniform_(0, 2e-5)
+    weight, bias = folded(layer.conv.weight, layer.norm)
+    images = torch.randn(2, 4, 3, 3)
+    with torch.no_grad():
+        close(nn.functional.conv2d(images, weight, bias).numpy(), layer(images).numpy())
+
+
+@pytest.mark.parametrize("size", [(32, 32), (50, 70), (33, 95), (64, 32), (96, 40)])
+def test_any_size_and_any_batch(size, monkeypatch):
+    model = network()
+    monkeypatch.setattr(fast_module, "CACHED_PIXELS", 3 * size[0] * size[1])  # several parts
+    for count in (1, 3, 8):
+        images = torch.randn(count, 3, *size)
+        close(FastMSINet(model)(images).numpy(), plain(model, images))
+        rows_last = images.contiguous(memory_format=torch.channels_last)
+        close(FastMSINet(model)(rows_last).numpy(), plain(model, images))
+
+
+@pytest.mark.parametrize("case", ["msinet_plain", "msinet_mixed"])
+def test_fast_form_of_the_golden_networks(golden, case):
+    from msinet_core.models.reference import load_msinet
+
+    expected = golden(case)
+    model = load_msinet(expected.state, expected.architecture)
+    close(embed(model, [expected.images]), embed(model, [expected.images], fast=False))
+
+
+def test_bfloat16_points_the_same_way():
+    model = network()
+    images = torch.randn(6, 3, 64, 32)
+    found, expected = embed(model, [images], precision="bfloat16"), plain(model, images)
+    assert found.dtype == np.float32
+    cosine = (
+        (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    )
+    assert cosine.min() > 0.999
+    assert np.abs(found - expected).max() > 1e-5  # it really was coarser
+
+
+def test_flip_averages_both_views_and_necks_are_an_option():
+    model = network()
+    batches = [torch.randn(4, 3, 32, 32), torch.randn(1, 3, 32, 32)]
+    images = torch.cat(batches)
+    close(embed(model, batches), plain(model, images))
+    close(
+        embed(model, batches, flip=True), (plain(model, images) + plain(model, images.flip(3))) / 2
+    )
+    close(embed(model, batches, after_necks=True), plain(model, images, after_necks=True))
+    close(
+        embed(model, batches, after_necks=True, fast=False), plain(model, images, after_necks=True)
+    )
+
+
+def test_the_model_is_left_as_it_was():
+    model = network().train()
+    before = copy.deepcopy(model.state_dict())
+    embed(model, [torch.randn(2, 3, 32, 32)])
+    embed(model, [torch.randn(2, 3, 32, 32)], fast=False)
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    with pytest.raises(RuntimeError):
+        embed(model, [torch.randn(2, 4, 32, 32)])
+    assert model.training
+
+
+def test_readers_come_in_order(tiny_root, tiny_dataset):
+    model = network()
+    reader = open_images(tiny_dataset.table, tiny_root, 32, 32)
+    whole = embed(model, reader)
+    assert whole.shape == (128, model.feature_length)
+    np.testing.assert_allclose(embed(model, reader, batch_size=5, workers=2), whole, atol=1e-5)
+
+
+class Colours(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3))
+
+
+def test_any_module_will_do():
+    images = torch.randn(5, 3, 32, 32)
+    np.testing.assert_allclose(embed(Colours(), images.split(2)), images.mean((2, 3)), atol=1e-6)
+    supernet = Supernet((16, 64, 64, 64)).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(embed(supernet, [images]), supernet(images), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"after_necks": True}, "Colours has no necks"),
+        ({"precision": "bfloat16"}, "bfloat16 is offered for MSINet only"),
+        ({"precision": "half"}, "precision is float32 or bfloat16"),
+    ],
+)
+def test_what_a_model_cannot_do(options, message):
+    with pytest.raises(ReidError, match=message):
+        embed(Colours(), [torch.randn(1, 3, 32, 32)], **options)
+
+
+def test_no_images():
+    with pytest.raises(ReidError, match="no images to embed"):
+        embed(Colours(), [])

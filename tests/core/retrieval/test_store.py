@@ -1,0 +1,158 @@
+"""The embedding store: what goes in comes out, and it is made anew when and only when it must be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from msinet_core.data import ReidDataset, open_images
+from msinet_core.errors import ReidError
+from msinet_core.retrieval import embed, embed_dataset, open_store, write_store
+
+
+class Colours(nn.Module):
+    """Mean colours times a weight; counts the images it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return images.mean((2, 3)) * self.scale
+
+
+@pytest.fixture
+def dataset(tiny_root, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_root, root)
+    return ReidDataset("tiny", root, pd.read_csv(root / "manifest.csv"))
+
+
+def test_a_store_is_reused_until_something_changes(dataset, tmp_path):
+    model, folder = Colours(), tmp_path / "store"
+
+    def made(**options):
+        before = model.seen
+        store = embed_dataset(model, dataset, folder, options.pop("height", 32), 32, **options)
+        return store, model.seen - before
+
+    store, seen = made()
+    assert seen == len(store) == 128
+    expected = embed(Colours(), open_images(dataset.table, dataset.root, 32, 32))
+    np.testing.assert_array_equal(store.features, expected)
+    pd.testing.assert_frame_equal(store.table, dataset.table)
+    assert made()[1] == 0
+    assert made(height=40)[1] == 128
+    assert made(height=40, flip=True)[1] == 256
+    assert made()[1] == 128
+    assert made(rebuild=True)[1] == 128
+    with torch.no_grad():
+        model.scale[1] = 2
+    assert made()[1] == 128
+    path = dataset.root / dataset.table["path"][5]
+    os.utime(path, (1, 1))  # touched, not changed
+    assert made()[1] == 0
+    Image.new("RGB", (32, 32), "white").save(path)
+    store, seen = made()
+    assert seen == 128
+    assert not np.array_equal(store.read([5]), 2 * expected[[5]])
+    dataset = dataset.with_table(dataset.table[:100])
+    assert len(embed_dataset(model, dataset, folder, 32, 32)) == 100
+
+
+def test_shards_hold_the_same_as_one_file(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 7)).astype(np.float32)
+    table = pd.DataFrame(
+        {
+            "path": [f"{n}.jpg" for n in range(100)],
+            "identity": [f"{n % 9:03d}" for n in range(100)],
+            "camera": pd.NA,
+        }
+    )
+    blocks = np.split(features, [3, 50, 50, 81])
+    store = write_store(tmp_path / "a", table, iter(blocks), {}, shard_rows=16)
+    assert store.shard_rows == (16,) * 6 + (4,)
+    assert [first for first, _ in store.shards()] == [0, 16, 32, 48, 64, 80, 96]
+    assert all(isinstance(shard, np.memmap) for _, shard in store.shards())
+    np.testing.assert_array_equal(store.features, features)
+    rows = rng.permutation(100)[:40]
+    np.testing.assert_array_equal(store.read(rows), features[rows])
+    np.testing.assert_array_equal(store.read(np.arange(100) % 3 == 0), features[::3])
+    found = open_store(tmp_path / "a")
+    assert found.table["identity"].tolist() == table["identity"].tolist()  # texts, with their zeros
+    assert found.table["camera"].isna().all()
+    one = write_store(tmp_path / "b", table, iter(blocks), {})
+    assert isinstance(one.features, np.memmap)
+    np.testing.assert_array_equal(one.features, features)
+    assert "100 x 7, 7 shards" in repr(store)
+
+
+def test_a_failed_write_leaves_the_previous_store(tmp_path):
+    table = pd.DataFrame({"identity": [1, 2, 3]})
+    write_store(tmp_path / "a", table, iter([np.ones((3, 2))]), {"is": "first"})
+
+    def failing():
+        yield np.zeros((2, 2))
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        write_store(tmp_path / "a", table, failing(), {"is": "second"})
+    with pytest.raises(ReidError, match="2 features for 3 rows"):
+        write_store(tmp_path / "a", table, iter([np.ones((2, 2))]), {"is": "third"})
+    with pytest.raises(ReidError, match="blocks of features must all be B x 2"):
+        write_store(
+            tmp_path / "a", table, iter([np.ones((1, 2)), np.ones((2, 3))]), {"is": "fourth"}
+        )
+    assert open_store(tmp_path / "a").made_from == {"is": "first"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_damage_is_named(tmp_path):
+    folder = tmp_path / "a"
+    with pytest.raises(ReidError, match="holds no embedding store"):
+        open_store(folder)
+    write_store(folder, pd.DataFrame({"identity": [1, 2, 3]}), iter([np.ones((3, 2))]), {})
+    file = folder / "features-0000.npy"
+    content = file.read_bytes()
+    file.write_bytes(content[:-4])
+    with pytest.raises(ReidError, match=r"features-0000.npy.*missing or damaged"):
+        open_store(folder)
+    np.save(file, np.ones((3, 2)))
+    with pytest.raises(ReidError, match="expected"):
+        open_store(folder)
+    file.write_bytes(content)
+    about = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps({**about, "format": 99}))
+    with pytest.raises(ReidError, match="another version"):
+        open_store(folder)
+    (folder / "store.json").write_text("{")
+    with pytest.raises(ReidError, match="damaged"):
+        open_store(folder)
+
+
+def test_damaged_stores_and_unreadable_images(dataset, tmp_path):
+    model = Colours()
+    embed_dataset(model, dataset, tmp_path / "store", 32, 32)
+    (tmp_path / "store" / "features-0000.npy").unlink()
+    assert len(embed_dataset(model, dataset, tmp_path / "store", 32, 32)) == 128
+    (dataset.root / dataset.table["path"][7]).write_bytes(b"no image")
+    with pytest.raises(ReidError, match=dataset.table["path"][7]):
+        embed_dataset(model, dataset, tmp_path / "store", 32, 32)
+    store = embed_dataset(model, dataset, tmp_path / "store", 32, 32, on_bad_image="skip")
+    assert len(store) == len(store.table) == 127
+    seen = model.seen
+    assert (
+        len(embed_dataset(model, dataset, tmp_path / "store", 32, 32, on_bad_image="skip")) == 127
+    )
+    assert model.seen == seen

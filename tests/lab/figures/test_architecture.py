@@ -1,0 +1,118 @@
+"""Pictures of alpha and genotypes: right weights, right colours, and no history at all."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from msinet_core.errors import ReidError
+from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
+from msinet_lab.figures import architecture
+from msinet_lab.figures.network import draw_network
+from msinet_lab.figures.style import OPERATION_COLOURS, as_array, rgb
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def share_of(pixels, colour):
+    return float((np.abs(pixels.astype(int) - rgb(colour)).sum(-1) < 12).mean())
+
+
+def test_softmax_and_entropy_by_hand(alphas):
+    weights = architecture.softmax(alphas[-1])
+    expected = [[np.exp(v) / sum(np.exp(row)) for v in row] for row in alphas[-1]]
+    np.testing.assert_allclose(weights, expected)
+    assert architecture.entropy(np.full((1, 4), 0.25))[0] == pytest.approx(1)
+    assert architecture.entropy(np.eye(4)).max() == pytest.approx(0, abs=1e-9)
+    assert architecture.entropy(np.array([[0.5, 0.5, 0, 0]]))[0] == pytest.approx(0.5)
+    with pytest.raises(ReidError, match="12 rows"):
+        architecture.softmax(np.zeros((4, 12)))
+
+
+def test_heatmap_writes_every_weight_and_outlines_the_largest(alphas):
+    figure = architecture.alpha_heatmap(torch.tensor(alphas[-1]))
+    weights = architecture.softmax(alphas[-1])
+    assert sorted(texts(figure)) == sorted(f"{value:.2f}" for value in weights.ravel())
+    outlines = [patch for axes in figure.axes for patch in axes.patches]
+    colours = {
+        tuple(np.round(np.array(patch.get_edgecolor()[:3]) * 255).astype(int)) for patch in outlines
+    }
+    assert len(outlines) == 12
+    assert colours == {rgb(OPERATION_COLOURS[OPERATIONS[column]]) for column in weights.argmax(1)}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_one_stage_alone(alphas, stage):
+    weights = architecture.softmax(alphas[0])[4 * stage - 4 : 4 * stage]
+    assert sorted(texts(architecture.alpha_heatmap(alphas[0], stage=stage))) == sorted(
+        f"{v:.2f}" for v in weights.ravel()
+    )
+
+
+def test_history_from_lines_table_and_array(alphas, search_lines):
+    for history in (search_lines, pd.DataFrame(search_lines), alphas):
+        epochs, read = architecture.alpha_history(history)
+        assert epochs.tolist() == [1, 2, 3, 4, 5, 6]
+        np.testing.assert_allclose(read, alphas)
+
+
+@pytest.mark.parametrize(
+    "history", [[], pd.DataFrame(), [{"kind": "step", "epoch": 1}], np.zeros((0, 12, 4))]
+)
+def test_no_epoch_yet(history):
+    for draw in (architecture.alpha_trajectories, architecture.entropy_heatmap):
+        assert as_array(draw(history)).std() > 0
+
+
+def test_one_epoch_is_drawn_as_points(alphas):
+    figure = architecture.alpha_trajectories(alphas[:1])
+    assert all(line.get_marker() == "o" for axes in figure.axes for line in axes.lines)
+    as_array(figure)
+    as_array(architecture.entropy_heatmap(alphas[:1]))
+
+
+def test_trajectories_follow_the_weights(alphas):
+    figure = architecture.alpha_trajectories(alphas, epoch=3)
+    weights = architecture.softmax(alphas)
+    drawn = [axes.lines for axes in figure.axes if axes.lines]
+    assert len(drawn) == 12
+    for slot, lines in enumerate(drawn):
+        for column, line in enumerate(lines[:4]):
+            np.testing.assert_allclose(line.get_ydata(), weights[:, slot, column])
+            assert line.get_color() == OPERATION_COLOURS[OPERATIONS[column]]
+
+
+def test_the_quick_picture_moves_only_its_line(alphas):
+    picture = architecture.TrajectoryPicture(alphas, stage=2)
+    first, later = picture.at(1), picture.at(5)
+    assert (first != picture.page).any(-1).sum() > 100
+    changed = np.flatnonzero((first != later).any(axis=(0, 2)))
+    assert 0 < len(changed) <= 4 * 2 * 2  # two columns of pixels, before and after, in four axes
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_network_shows_its_operations_in_their_colours(operation):
+    pixels = as_array(draw_network(Genotype.uniform(operation)))
+    shares = {name: share_of(pixels, colour) for name, colour in OPERATION_COLOURS.items()}
+    assert shares[operation] > 0.02
+    assert all(
+        share < shares[operation] / 10 for name, share in shares.items() if name != operation
+    )
+
+
+def test_network_with_weights_and_a_chosen_slot(alphas):
+    weights = architecture.softmax(alphas[-1])
+    plain, chosen = (
+        draw_network(PAPER_GENOTYPE, weights=weights),
+        draw_network(PAPER_GENOTYPE, weights=weights, chosen=5),
+    )
+    assert f"{weights[0].max():.0%}" in " ".join(texts(plain))
+    assert (as_array(plain) != as_array(chosen)).any()
+
+
+def test_strips_of_no_one_and_many_genotypes():
+    assert as_array(architecture.genotype_strips({})).std() > 0
+    figure = architecture.genotype_strips({"paper": PAPER_GENOTYPE, "other": Genotype.sample(1)})
+    assert len(figure.axes[0].patches) == 24

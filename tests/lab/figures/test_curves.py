@@ -1,0 +1,76 @@
+"""Curves from a history in every state: nothing, a step, one epoch, all."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msinet_lab.figures import curves
+from msinet_lab.figures.style import as_array
+
+
+def training_lines(epochs):
+    lines = []
+    for epoch in range(1, epochs + 1):
+        lines.append(
+            {
+                "kind": "epoch",
+                "epoch": epoch,
+                "loss": 8.0 / epoch,
+                "global_triplet": 0.2,
+                "alignment": 0.0,
+                "learning_rate": 0.05,
+            }
+        )
+        if epoch % 2 == 0:
+            lines.append(
+                {"kind": "evaluation", "epoch": epoch, "mAP": epoch / 10, "rank1": epoch / 8}
+            )
+    return lines
+
+
+def labels(figure):
+    return {
+        line.get_label()
+        for axes in figure.axes
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
+
+
+@pytest.mark.parametrize("draw", [curves.search_curves, curves.training_curves])
+@pytest.mark.parametrize(
+    "history", [[], pd.DataFrame(), [{"kind": "epoch", "epoch": 1, "learning_rate": 0.1}]]
+)
+def test_little_or_nothing_yet(draw, history):
+    assert as_array(draw(history)).std() > 0
+
+
+def test_search_curves(search_lines):
+    figure = curves.search_curves(pd.DataFrame(search_lines))
+    assert {"train", "validation", "stage 1", "stage 3", "weights", "alpha"} <= labels(figure)
+    loss = next(line for line in figure.axes[0].lines if line.get_label() == "validation")
+    np.testing.assert_allclose(loss.get_ydata(), [3.0 / epoch for epoch in range(1, 7)])
+
+
+def test_steps_before_the_first_epoch_ends(search_lines):
+    assert as_array(curves.search_curves(search_lines[:2])).std() > 0
+
+
+def test_training_curves_leave_out_a_part_that_is_always_zero():
+    figure = curves.training_curves(training_lines(6))
+    assert {"total", "global triplet", "mAP", "rank-1"} <= labels(figure)
+    assert "alignment" not in labels(figure)
+    mean = next(line for line in figure.axes[1].lines if line.get_label() == "mAP")
+    np.testing.assert_allclose(mean.get_xdata(), [2, 4, 6])
+    np.testing.assert_allclose(mean.get_ydata(), [0.2, 0.4, 0.6])
+
+
+def test_runs_compared():
+    figure = curves.compare_curves({"a": training_lines(4), "b": training_lines(6), "empty": []})
+    assert labels(figure) == {"a", "b"}
+    assert as_array(curves.compare_curves({"empty": []})).std() > 0
+
+
+def test_steps_are_spread_over_their_epoch():
+    steps = pd.DataFrame({"epoch": [1, 1, 2, 2], "step": [1, 2, 1, 2]})
+    assert curves._steps_in_epochs(steps).tolist() == [0.5, 1.0, 1.5, 2.0]

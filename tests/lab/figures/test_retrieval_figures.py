@@ -1,0 +1,176 @@
+"""Galleries show what was scored; every curve stands in every corner case."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msinet_lab.figures import comparison, retrieval
+from msinet_lab.figures.style import MATCH_COLOURS, as_array, rgb
+from msinet_lab.figures.tiles import BORDER
+
+
+def naive_list(result, query):
+    """All gallery rows of a query with their kind, nearest first, from the definition."""
+    entries = []
+    probe = result.query_table.iloc[query]
+    for row, entry in result.gallery_table.iterrows():
+        a = result.query_features[query].astype(float)
+        b = result.gallery_features[row].astype(float)
+        distance = np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b))
+        same = entry["identity"] == probe["identity"]
+        removed = entry["identity"] == -1 or (
+            result.protocol.exclude_same_camera and same and entry["camera"] == probe["camera"]
+        )
+        entries.append((distance, row, "junk" if removed else "right" if same else "wrong"))
+    return sorted(entries)
+
+
+@pytest.mark.parametrize("query", [0, 3, 7])
+def test_listing_with_and_without_junk(result, query):
+    everything = naive_list(result, query)
+    kept = [entry for entry in everything if entry[2] != "junk"]
+    for with_junk, expected in ((False, kept), (True, everything)):
+        listing = retrieval.list_gallery(result, query, 30, with_junk=with_junk)
+        assert listing.rows.tolist() == [row for _, row, _ in expected[:30]]
+        assert list(listing.kinds) == [kind for _, _, kind in expected[:30]]
+        np.testing.assert_allclose(
+            listing.distances, [distance for distance, _, _ in expected[:30]], atol=1e-5
+        )
+    rank_of = {row: place for place, (_, row, _) in enumerate(kept, 1)}
+    assert list(listing.ranks) == [rank_of.get(row) for row in listing.rows.tolist()]
+
+
+def test_filters_keep_the_ranks_of_the_full_list(result):
+    kept = [entry for entry in naive_list(result, 2) if entry[2] != "junk"]
+    wrong = [(row, place) for place, (_, row, kind) in enumerate(kept, 1) if kind == "wrong"]
+    listing = retrieval.list_gallery(result, 2, 15, errors_only=True)
+    assert list(zip(listing.rows.tolist(), listing.ranks, strict=True)) == wrong[:15]
+    camera = retrieval.list_gallery(result, 2, 200, camera=3)
+    assert camera.rows.tolist() == [
+        row for _, row, _ in kept if result.gallery_table["camera"][row] == 3
+    ]
+
+
+def test_gallery_borders(result, photos):
+    listing = retrieval.list_gallery(result, 0, 20, with_junk=True)
+    page = retrieval.gallery_image(result, listing, photos, photos, columns=20)
+    box, gap = 16 + 2 * BORDER, 6
+    assert (page[gap + 30, gap + 1] == rgb(MATCH_COLOURS["query"])).all()
+    for place, kind in enumerate(listing.kinds):
+        left = gap + box + gap + 3 * gap + place * (box + gap)
+        assert (page[gap + 30, left + 1] == rgb(MATCH_COLOURS[kind])).all()
+        assert (page[gap + 30, left + BORDER + 8] == photos[listing.rows[place]][0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"cameras": 0},
+        {"queries": 1},
+        {"gallery": 1},
+        {"identities": 1},
+        {"queries": 2, "gallery": 20_000},
+    ],
+    ids=str,
+)
+def test_every_picture_in_odd_shapes(make, photos, shape):
+    result = make(**shape)
+    for with_junk in (False, True):
+        listing = retrieval.list_gallery(result, 0, 20, with_junk=with_junk)
+        assert retrieval.gallery_image(result, listing, photos, photos).dtype == np.uint8
+    right, wrong = comparison.pair_distances(result, queries=3)
+    figures = [
+        retrieval.rank_list_figure(result, photos, photos, k=5),
+        retrieval.cmc_curves({"one": result.ranking}),
+        retrieval.distance_histograms({"one": (right, wrong)}),
+        retrieval.roc_curves({"one": comparison.roc(right, wrong)[:2]}),
+        retrieval.camera_matrix(comparison.map_by_camera(make(cameras=shape.get("cameras", 4)))),
+        comparison.query_scatter(
+            ("a", "b"), result.ranking.average_precision, result.ranking.average_precision
+        ),
+    ]
+    for figure in figures:
+        assert as_array(figure).std() > 0
+
+
+def test_queries_without_any_match(make, photos):
+    result = make()
+    result.gallery_table["identity"] = 99
+    lonely = type(result).score(
+        result.query_features,
+        result.gallery_features,
+        result.query_table,
+        result.gallery_table,
+        result.protocol,
+    )
+    for figure in (
+        retrieval.rank_list_figure(lonely, photos, photos),
+        retrieval.cmc_curves({"x": lonely.ranking}),
+    ):
+        assert as_array(figure).std() > 0
+
+
+def test_best_and_worst():
+    precision = [0.5, np.nan, 0.9, 0.1, 0.7, 0.3]
+    assert retrieval.best_and_worst(precision, 2) == [2, 4, 5, 3]
+    assert retrieval.best_and_worst(precision, 5) == [2, 4, 0, 5, 3]
+    assert retrieval.best_and_worst([np.nan]) == []
+
+
+def test_pair_distances_by_hand(result):
+    right, wrong = comparison.pair_distances(result)
+    expected = {"right": [], "wrong": [], "junk": []}
+    for query in range(len(result.query_table)):
+        for distance, _, kind in naive_list(result, query):
+            expected[kind].append(distance)
+    np.testing.assert_allclose(np.sort(right), np.sort(expected["right"]), atol=1e-5)
+    np.testing.assert_allclose(np.sort(wrong), np.sort(expected["wrong"]), atol=1e-5)
+
+
+def test_roc_by_hand():
+    right, wrong = np.array([0.1, 0.2, 0.6]), np.array([0.3, 0.5, 0.7, 0.9])
+    false, true, thresholds = comparison.roc(right, wrong)
+    for f, t, at in zip(false, true, thresholds, strict=True):
+        assert f == np.mean([d <= at for d in wrong])
+        assert t == np.mean([d <= at for d in right])
+    at, f, t = comparison.balanced_threshold(right, wrong)
+    assert abs(f - (1 - t)) == min(abs(false - (1 - true)))
+    assert all(len(part) == 0 for part in comparison.roc(np.zeros(0), wrong))
+
+
+def test_camera_table_against_filtered_scoring(result):
+    table = comparison.map_by_camera(result)
+    assert table.shape == (4, 4)
+    query, gallery = result.query_table, result.gallery_table
+    mine, theirs = int(query["camera"][0]), next(c for c in range(1, 5) if c != query["camera"][0])
+    q, g = (query["camera"] == mine).to_numpy(), (gallery["camera"] == theirs).to_numpy()
+    part = type(result).score(
+        result.query_features[q], result.gallery_features[g], query[q], gallery[g], result.protocol
+    )
+    assert table.loc[mine, theirs] == pytest.approx(
+        part.ranking.mean_average_precision, nan_ok=True
+    )
+
+
+def test_metrics_table(result):
+    table = comparison.metrics_table({"a": result})
+    assert table.loc["a", "mAP"] == round(100 * result.ranking.mean_average_precision, 1)
+
+
+def test_unlike_query_sets_cannot_be_compared():
+    assert as_array(comparison.query_scatter(("a", "b"), [0.1, 0.2], [0.3])).std() > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 6, 30])
+def test_points_in_two_dimensions(count):
+    features = np.random.default_rng(0).normal(size=(count, 16))
+    points = retrieval.tsne(features)
+    assert points.shape == (count, 2)
+    assert np.isfinite(points).all()
+    assert as_array(retrieval.embedding_figure(points, range(count), None)).std() > 0
+    assert as_array(retrieval.embedding_figure(points, ["a"] * count, range(count))).std() > 0
+    assert as_array(retrieval.embedding_figure(np.zeros((0, 2)), [])).std() > 0
+
+
+def test_camera_matrix_of_nothing():
+    assert as_array(retrieval.camera_matrix(pd.DataFrame())).std() > 0

@@ -1,0 +1,116 @@
+"""Pictures of the diagnostics, drawn from made-up numbers, and the command that makes them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msinet_core import OPERATIONS, Genotype
+from msinet_core.cli import main
+from msinet_core.config import SearchConfig
+from msinet_core.search import search
+from msinet_lab.diagnosis import agreement, place_among, trajectory
+from msinet_lab.diagnosis.gap import OperationStrength
+from msinet_lab.diagnosis.probe import OperationEffect
+from msinet_lab.diagnosis.short import rank_correlation
+from msinet_lab.figures import trust as figures
+from msinet_lab.figures.style import as_array, operation_colour, rgb
+
+
+@pytest.fixture
+def made(search_lines):
+    rng = np.random.default_rng(0)
+    loss = rng.normal(0, 0.01, (12, 4))
+    loss[3, 1] = np.nan
+    genotypes = [Genotype.sample(seed) for seed in range(9)]
+    scores = {genotype: float(rng.random()) for genotype in genotypes}
+    slots = pd.DataFrame(
+        {
+            "slot": range(1, 13),
+            "operation": ["none", "exchange", "channel_gate"] * 4,
+            "difference": loss[:, 0],
+            "low": loss[:, 0] - 0.01,
+            "high": loss[:, 0] + 0.01,
+        }
+    )
+    table = pd.DataFrame(
+        {"mAP": [0.1, 0.2, 0.3, 0.0]}, index=["soft, a", "one-hot, a", "soft, b", "one-hot, b"]
+    )
+    return {
+        "trajectory": (figures.trajectory_figure, trajectory(search_lines)),
+        "one epoch": (figures.trajectory_figure, trajectory(search_lines[:4])),
+        "effect": (
+            figures.effect_figure,
+            OperationEffect(rng.random((12, 4)), rng.integers(0, 4, 12)),
+        ),
+        "seeds": (figures.agreement_figure, agreement(genotypes[:3])),
+        "gap": (figures.gap_figure, SimpleNamespace(table=table, slots=slots)),
+        "strength": (
+            figures.strength_figure,
+            OperationStrength(loss, rng.dirichlet(np.ones(4), 12), loss, loss),
+        ),
+        "baselines": (
+            figures.baseline_figure,
+            SimpleNamespace(
+                place=place_among(0.5, list(scores.values())),
+                random=scores,
+                named={"all none": 0.1, "paper": 0.9},
+            ),
+        ),
+        "correlation": (figures.correlation_figure, rank_correlation(scores, scores)),
+    }
+
+
+NAMES = [
+    "trajectory",
+    "one epoch",
+    "effect",
+    "seeds",
+    "gap",
+    "strength",
+    "baselines",
+    "correlation",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_says_what_good_looks_like(made, name):
+    draw, value = made[name]
+    figure = draw(value)
+    assert figure._supxlabel.get_text().startswith("good: ")
+    assert as_array(figure).std() > 0
+
+
+def test_the_last_winners_are_in_the_picture(made):
+    _, told = made["trajectory"]
+    picture = as_array(figures.trajectory_figure(told)).reshape(-1, 3)
+    for column in set(told.winners[-1].tolist()):
+        colour = np.array(rgb(operation_colour(OPERATIONS[column])))
+        assert (picture == colour).all(1).sum() > 100
+
+
+def test_a_disguised_winner_has_a_red_ring():
+    distance = np.full((12, 4), 0.5)
+    effect = OperationEffect(distance, np.full(12, 2))
+    fine = as_array(figures.effect_figure(effect))
+    distance = distance.copy()
+    distance[4, 2] = 0.01
+    red = np.array(rgb("#B3261E"))
+    flagged = as_array(figures.effect_figure(OperationEffect(distance, np.full(12, 2))))
+    count = [int((np.abs(page.astype(int) - red).sum(-1) < 30).sum()) for page in (fine, flagged)]
+    assert count[1] > count[0] + 20
+
+
+def test_the_command(tiny_settings, tmp_path, capsys):
+    run = search(SearchConfig(**tiny_settings), tmp_path / "run", progress=False)
+    assert main(["trust", "--run", str(run.path), "--seeds", str(run.path), "--random", "3"]) == 0
+    told = capsys.readouterr().out
+    assert "better than random" in told
+    assert "seeds agree" in told
+    made = {path.name for path in (run.path / "trust").iterdir()}
+    assert {"trajectory.png", "gap.png", "seeds.png", "verdicts.json", "baselines.csv"} <= made
+    assert main(["trust", "--run", str(run.path), "--trainings", "3"]) == 2
+    assert "8 or more" in capsys.readouterr().err
+    assert main(["trust", "--run", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err

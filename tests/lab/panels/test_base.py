@@ -1,0 +1,117 @@
+"""What all panels share: errors are seen, the latest value wins, nothing is drawn twice."""
+
+import threading
+import time
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+
+from msinet_core.errors import ReidError
+from msinet_lab.panels.base import Panel, checkbox, dropdown, row, show, slider
+
+
+class Probe(Panel):
+    def __init__(self, work=lambda: None, **more):
+        super().__init__("probe", **more)
+        self.work, self.values = work, []
+        self.place = slider("place", 0, 0, 100)
+        self.picture("picture")
+        self.react([self.place])
+
+    def draw(self):
+        self.values.append(self.place.value)
+        self.show("picture", np.full((4, 4, 3), self.place.value, np.uint8))
+        return self.work()
+
+
+def test_a_value_changes_the_picture(status):
+    panel = Probe()
+    panel.place.value = 7
+    first = panel.pictures["picture"].value
+    panel.place.value = 9
+    assert panel.pictures["picture"].value != first
+    assert panel.values == [7, 9]
+    assert "drawn in" in status(panel)
+    assert {"msinet-probe"} <= set(panel._dom_classes)
+    assert "msinet-probe-picture" in panel.pictures["picture"]._dom_classes
+
+
+def test_without_an_observer_the_picture_stays():
+    panel = Probe()
+    panel.place.unobserve_all()
+    panel.place.value = 7
+    assert panel.pictures["picture"].value == b""
+
+
+def test_exceptions_reach_the_status_line(status):
+    panel = Probe(lambda: 1 / 0)
+    panel.place.value = 1
+    assert "ZeroDivisionError: division by zero (test_base.py, line" in status(panel, error=True)
+    panel.work = lambda: None
+    panel.place.value = 2
+    assert "drawn" in status(panel)
+
+
+def test_a_users_mistake_is_a_plain_sentence(status):
+    def refuse():
+        raise ReidError("the folder 'x<y' is <b>not</b> there")
+
+    panel = Probe(refuse)
+    panel.place.value = 1
+    assert "&lt;b&gt;not&lt;/b&gt; there" in status(panel, error=True)
+    assert "ReidError" not in panel.status.value
+
+
+def test_values_that_were_overtaken_are_skipped():
+    release, started = threading.Event(), threading.Event()
+
+    def wait():
+        started.set()
+        release.wait(10)
+
+    panel = Probe(wait)
+    threads = [threading.Thread(target=panel.attempt, args=(panel.draw, True)) for _ in range(6)]
+    threads[0].start()
+    assert started.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while panel._ticket < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    release.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(panel.values) == 2  # the one at work, and the latest
+
+
+def test_a_control_moved_by_the_drawing_does_not_draw_again():
+    panel = Probe()
+
+    def move():
+        panel.place.value = 50
+
+    panel.work = move
+    panel.place.value = 3
+    assert panel.values == [3]
+
+
+def test_save_button_writes_pictures(tmp_path, status):
+    panel = Probe(saves_to=tmp_path / "made")
+    button = panel.save_button()
+    button.click()
+    assert "nothing" in status(panel)
+    panel.place.value = 4
+    button.click()
+    assert (tmp_path / "made" / "probe-picture.png").read_bytes() == panel.pictures["picture"].value
+    assert "saved probe-picture.png" in status(panel)
+
+
+def test_small_parts():
+    assert slider("a", 2, 5, 1).max == 5
+    assert dropdown("a", ["x", "y"], "y").value == "y"
+    assert checkbox("a").value is False
+    assert len(row(widgets.Label(), widgets.Label()).children) == 2
+    assert show(np.zeros((2, 2, 3), np.uint8)).data[:4] == b"\x89PNG"
+    with pytest.raises(NotImplementedError):
+        Panel("x").draw()

@@ -1,0 +1,173 @@
+"""The gallery panel, driven without a browser."""
+
+import gc
+import resource
+import sys
+import time
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from msinet_lab.figures.retrieval import list_gallery
+from msinet_lab.panels.gallery import GalleryPanel
+
+
+@pytest.fixture
+def panel(result, root):
+    return GalleryPanel(result, root, height=32, width=16, saves_to=root / "saved")
+
+
+def picture(panel):
+    return panel.pictures["picture"].value
+
+
+def test_begins_with_the_worst_query(panel, result, status):
+    precision = result.ranking.average_precision
+    assert panel.query == int(np.nanargmin(precision))
+    assert "drawn" in status(panel)
+    assert f"AP {100 * precision[panel.query]:.1f} %" in panel.words.value
+
+
+def test_orders(panel, result):
+    precision = result.ranking.average_precision
+    for order, expected in (
+        ("worst AP first", np.argsort(precision)),
+        ("best AP first", np.argsort(-precision)),
+        ("as in the data", np.arange(10)),
+    ):
+        panel.by.value = order
+        assert sorted(panel.order) == list(range(10))
+        np.testing.assert_allclose(precision[panel.order], precision[expected])
+
+
+@pytest.mark.parametrize(
+    "control, value",
+    [
+        ("place", 3),
+        ("k", 7),
+        ("camera", 2),
+        ("errors", True),
+        ("junk", True),
+        ("by", "best AP first"),
+        ("rerank", True),
+    ],
+)
+def test_every_control_changes_the_picture(panel, status, control, value):
+    if control == "camera":
+        assert [name for name, _ in panel.camera.options] == ["all", "1", "2", "3"]
+    before = picture(panel)
+    getattr(panel, control).value = value
+    status(panel)
+    assert picture(panel) != before
+
+
+def test_what_is_shown_is_what_was_scored(panel, result):
+    panel.by.value = "as in the data"
+    panel.place.value, panel.k.value = 4, 12
+    expected = list_gallery(result, 4, 12)
+    np.testing.assert_array_equal(panel.listing.rows, expected.rows)
+    np.testing.assert_array_equal(result.rank_list(4, 12).gallery_index, panel.listing.rows)
+
+
+def test_identity_jumps_to_its_first_query(panel, result):
+    name = int(result.query_table["identity"][6])
+    panel.identity.value = name
+    assert result.query_table["identity"][panel.query] == name
+
+
+def test_a_filter_that_leaves_nothing(panel, status):
+    panel.which.value = "without a match"
+    assert "choose 'all queries'" in status(panel, error=True).replace("&#x27;", "'")
+    panel.which.value = "all queries"
+    status(panel)
+
+
+def test_only_wrong_first_entries(panel, result):
+    panel.which.value = "rank-1 wrong"
+    assert set(panel.order) == set(np.flatnonzero(result.ranking.first_match_rank > 1))
+
+
+def test_reranking_reorders_and_says_what_it_cannot_show(panel, status):
+    panel.rerank.value = True
+    assert (
+        panel.result.ranking.mean_average_precision
+        != panel.results[False].ranking.mean_average_precision
+    )
+    panel.junk.value = True
+    assert "no re-ranked distance" in status(panel)
+
+
+def test_heatmap(result, root, status):
+    panel = GalleryPanel(result, root, height=32, width=16, heatmap=lambda side, row: np.eye(4))
+    before = picture(panel)
+    panel.heat.value = True
+    status(panel)
+    assert picture(panel) != before
+
+
+def test_no_heatmap_without_a_network(panel):
+    assert panel.heat.disabled
+
+
+def test_saving(panel, root, status):
+    panel.save_png.click()
+    assert "saved" in status(panel)
+    panel.save_html.click()
+    files = sorted(path.suffix for path in (root / "saved").iterdir())
+    assert files == [".html", ".png"]
+    text = next((root / "saved").glob("*.html")).read_text()
+    assert "data:image/jpeg;base64," in text
+    assert "AP " in text
+
+
+def test_data_without_cameras(make, root, status):
+    panel = GalleryPanel(make(root, cameras=0), root)
+    assert [name for name, _ in panel.camera.options] == ["all"]
+    panel.junk.value = True
+    status(panel)
+
+
+def test_missing_photographs_are_placeholders(result, tmp_path_factory, status):
+    panel = GalleryPanel(result, tmp_path_factory.mktemp("empty"))
+    status(panel)
+    assert len(picture(panel)) > 1000
+
+
+def test_one_query_and_one_gallery_image(make, root, status):
+    panel = GalleryPanel(make(root, queries=1, gallery=2, identities=1, cameras=0), root)
+    status(panel)
+    assert panel.place.max == 0
+
+
+def test_slider_at_the_size_of_market_1501(make, status, tmp_path):
+    """3,368 queries, 15,913 gallery images; the browser adds little to this."""
+    panel = GalleryPanel(make(None, 3368, 15913, 751, 6), tmp_path)
+    times = []
+    for place in range(5, 25):
+        start = time.process_time()
+        panel.place.value = place
+        times.append(time.process_time() - start)
+    status(panel)
+    assert np.median(times) < 0.3
+
+
+def test_five_hundred_moves_leave_memory_and_figures_alone(panel):
+    def moves(count):
+        for place in range(count):
+            panel.place.value = 1 + place % 9
+
+    def figures():
+        gc.collect()
+        return sum(
+            issubclass(type(thing), Figure) for thing in gc.get_objects()
+        )  # its class is not asked: a proxy may be dead
+
+    moves(60)
+    open_before, memory = figures(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    moves(500)
+    assert panel.draws > 500
+    assert figures() == open_before
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 20_000  # kB
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()

@@ -1,0 +1,258 @@
+"""Architecture, splits, search space, attention, comparison and start panels without a browser."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from msinet_core.errors import ReidError
+from msinet_core.models import MSINet
+from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
+from msinet_lab.panels import (
+    ArchitecturePanel,
+    AttentionPanel,
+    ComparePanel,
+    SearchSpacePanel,
+    TwinSplitPanel,
+)
+from msinet_lab.panels.start import (
+    NOTEBOOKS,
+    StartPanel,
+    checks_html,
+    environment_checks,
+    notebook_map,
+    open_data,
+)
+
+
+def pictures(panel):
+    return {part: image.value for part, image in panel.pictures.items()}
+
+
+@pytest.fixture(scope="module")
+def histories():
+    rng = np.random.default_rng(0)
+    return {
+        "seed 0": np.cumsum(rng.normal(0, 0.4, (8, 12, 4)), 0),
+        "seed 1": np.cumsum(rng.normal(0, 0.4, (5, 12, 4)), 0),
+    }
+
+
+class TestArchitecture:
+    def test_epoch_stage_and_run(self, histories, status):
+        panel = ArchitecturePanel(histories)
+        assert (panel.epoch.min, panel.epoch.max, panel.epoch.value) == (1, 8, 8)
+        before = pictures(panel)
+        panel.epoch.value = 3
+        status(panel)
+        np.testing.assert_array_equal(panel.alpha, histories["seed 0"][2])
+        after = pictures(panel)
+        assert all(
+            before[part] != after[part] for part in ("heatmap", "network", "trajectories", "strips")
+        )
+        names = [OPERATIONS[column] for column in histories["seed 0"][2].argmax(1)]
+        assert names[0] in panel.words.value.split("-")[0]
+        panel.stage.value = 2
+        assert pictures(panel)["heatmap"] != after["heatmap"]
+        panel.run.value = "seed 1"
+        assert panel.epoch.max == panel.epoch.value == 5
+
+    def test_comparison(self, histories, status):
+        panel = ArchitecturePanel(histories)
+        both = panel.pictures["strips"].value
+        panel.compare.value = ("seed 1",)
+        status(panel)
+        assert panel.pictures["strips"].value != both
+
+    def test_a_run_without_an_epoch(self, status):
+        panel = ArchitecturePanel({"new": []})
+        assert "no epoch" in status(panel)
+        panel.epoch.value = 1
+        assert all(pictures(panel).values())
+
+    def test_one_epoch(self, histories, status):
+        status(ArchitecturePanel({"short": histories["seed 0"][:1]}))
+
+    def test_no_run(self):
+        with pytest.raises(ReidError, match="at least one"):
+            ArchitecturePanel({})
+
+
+class TestSplits:
+    def test_overlap_moves_everything(self, tiny_dataset, status):
+        panel = TwinSplitPanel(tiny_dataset, height=32, width=32)
+        status(panel)
+        before, shared = pictures(panel), len(panel.split.shared_identities)
+        panel.overlap.value = 1.0
+        status(panel)
+        assert len(panel.split.shared_identities) > shared
+        assert pictures(panel)["matrix"] != before["matrix"]
+        assert "0 images on both sides" in panel.checks.value
+        panel.stratify.value = True
+        status(panel)
+
+    def test_identities_and_cameras(self, tiny_dataset, status):
+        panel = TwinSplitPanel(tiny_dataset, height=32, width=32)
+        before = panel.pictures["sheet"].value
+        panel.identities.value = (3,)
+        one = panel.pictures["sheet"].value
+        panel.cameras.value = (1,)
+        status(panel)
+        assert len({before, one, panel.pictures["sheet"].value}) == 3
+
+    def test_without_cameras(self, tiny_dataset, status):
+        table = tiny_dataset.table.drop(columns="camera")
+        panel = TwinSplitPanel(tiny_dataset.with_table(table))
+        assert panel.stratify.disabled
+        status(panel)
+
+
+class TestSearchSpace:
+    @pytest.fixture(scope="class")
+    def panel(self):
+        torch.manual_seed(0)
+        photo = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        return SearchSpacePanel(photo, model=MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)).eval())
+
+    def test_operations_do_what_they_say(self, panel, status):
+        seen = {}
+        for name in OPERATIONS:
+            panel.operation.value = name
+            status(panel)
+            seen[name] = panel.pictures["maps"].value
+        assert seen["exchange"] != seen["none"]
+        assert "0.0 % of their length" not in panel.words.value  # exchange came last
+        panel.operation.value = "none"
+        assert "changes the branches by 0.0 %" in panel.words.value
+
+    def test_gamma_zero_is_none(self, panel):
+        panel.operation.value = "cross_attention"
+        panel.gamma.value = 0.0
+        assert "changes the branches by 0.0 %" in panel.words.value
+        panel.gamma.value = 0.5
+        assert "changes the branches by 0.0 %" not in panel.words.value
+
+    def test_slots(self, panel, status):
+        before = panel.pictures["network"].value
+        panel.stage.value, panel.cell.value, panel.slot.value = 3, 2, 1
+        assert panel.number == 10
+        assert "stage 3, cell 2, slot 1" in panel.words.value
+        assert panel.pictures["network"].value != before
+        assert "multiply" in panel.sizes.value
+        status(panel)
+
+
+class TestAttention:
+    @pytest.fixture
+    def panel(self, result, root):
+        torch.manual_seed(0)
+        models = {
+            "without SAM": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)),
+            "with SAM": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64), alignment=True),
+        }
+        return AttentionPanel(models, result, root, 64, 32)
+
+    def test_a_click_changes_the_maps(self, panel, status):
+        status(panel)
+        before, photo = pictures(panel), panel.click.value
+        panel.click.point = [0.1, 0.9]
+        status(panel)
+        assert panel.click.value != photo
+        assert all(before[part] != now for part, now in pictures(panel).items())
+
+    def test_without_an_observer_a_click_does_nothing(self, panel):
+        panel.click.unobserve_all()
+        before = pictures(panel)
+        panel.click.point = [0.1, 0.9]
+        assert pictures(panel) == before
+
+    @pytest.mark.parametrize(
+        "control, value",
+        [
+            ("query", 3),
+            ("model", "with SAM"),
+            ("layer", "stage 1"),
+            ("opacity", 0.1),
+            ("cam", False),
+        ],
+    )
+    def test_controls(self, panel, status, control, value):
+        before = panel.pictures["maps"].value
+        getattr(panel, control).value = value
+        status(panel)
+        assert panel.pictures["maps"].value != before
+
+    def test_partner(self, panel, status):
+        before = pictures(panel)
+        panel.partner.value = panel.partner.options[4][1]
+        status(panel)
+        assert pictures(panel)["maps"] != before["maps"]
+        assert panel.partner.label.startswith("5: ")
+
+    def test_no_network(self, result, root):
+        with pytest.raises(ReidError, match="at least one"):
+            AttentionPanel({}, result, root, 64, 32)
+
+
+class TestCompare:
+    def test_every_view(self, make, status):
+        panel = ComparePanel(
+            {"a": make(None), "b": make(None, seed=1), "other queries": make(None, queries=4)}
+        )
+        seen = set()
+        for view in panel.view.options:
+            panel.view.value = view
+            status(panel)
+            seen.add(panel.pictures["picture"].value)
+        assert len(seen) == len(panel.view.options)
+        assert "mAP" in panel.table.value
+
+    def test_choice_of_results(self, make, status):
+        panel = ComparePanel({"a": make(None), "b": make(None, seed=1)})
+        both = panel.pictures["picture"].value
+        panel.chosen.value = ("b",)
+        assert panel.pictures["picture"].value != both
+        panel.chosen.value = ()
+        assert "at least one" in status(panel, error=True)
+
+    def test_queries_won(self, make, status):
+        panel = ComparePanel({"a": make(None), "same": make(None)})
+        panel.view.value = "query by query"
+        status(panel)
+        assert "largest gains" in panel.words.value
+
+    def test_without_cameras(self, make, status):
+        panel = ComparePanel({"a": make(None, cameras=0)})
+        for view in panel.view.options:
+            panel.view.value = view
+            status(panel)
+
+
+class TestStart:
+    def test_loads_what_is_chosen(self, tmp_path, tiny_root, status):
+        panel = StartPanel(tmp_path, identities=4)
+        assert "loaded" in status(panel)
+        assert panel.dataset.train["identity"].nunique() == 4
+        panel.source.value, panel.folder.value = "manifest", str(tiny_root)
+        panel.load.click()
+        assert panel.dataset.train["identity"].nunique() == 8
+        panel.folder.value = str(tmp_path / "nowhere")
+        panel.load.click()
+        assert "nowhere" in status(panel, error=True)
+
+    def test_checks_are_green_and_red(self):
+        checks = environment_checks()
+        assert all(good for good, _, _ in checks)
+        text = checks_html([*checks, (False, "thing", "missing <x>")])
+        assert text.count("✘") == 1
+        assert "missing &lt;x&gt;" in text
+
+    def test_unknown_source(self):
+        with pytest.raises(ReidError, match="no data source"):
+            open_data("nothing", ".")
+
+    def test_map_names_every_notebook(self, tmp_path):
+        Image.new("RGB", (4, 4)).save(tmp_path / "00_start_here.png")
+        grid = notebook_map(tmp_path)
+        assert all(f"href='{name}.ipynb'" in grid.value for name in NOTEBOOKS)
+        assert grid.value.count("<img") == 1

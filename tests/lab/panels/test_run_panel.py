@@ -1,0 +1,214 @@
+"""The run panel drives real processes over tiny photographs: start, stop, resume, reattach, fail."""
+
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from msinet_core.config import SearchConfig, TrainConfig
+from msinet_core.space import PAPER_GENOTYPE, Genotype
+from msinet_lab.panels import RunPanel, TrainPanel
+from msinet_lab.panels.run import time_left
+from msinet_lab.panels.small_runs import (
+    command_of,
+    ensure_run,
+    evaluate_run,
+    example_manifest,
+    genotypes_in,
+    run_folder,
+    run_table,
+    runs_in,
+    searches_in,
+)
+
+
+def until(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def config(tiny_settings):
+    return SearchConfig(**{**tiny_settings, "epochs": 400})
+
+
+@pytest.fixture
+def ended():
+    """Panels whose processes, if any, end with the test, however it ends."""
+    panels = []
+    yield panels.append
+    for panel in panels:
+        if panel.process is not None and panel.process.poll() is None:
+            panel.process.send_signal(signal.SIGKILL)
+            panel.process.wait(30)
+        panel.close()
+
+
+def test_start_stop_resume_and_reattach(tmp_path, config, status, ended):
+    folder = tmp_path / "run"
+    panel = RunPanel(folder, command_of(config), poll=0.1)
+    ended(panel)
+    assert panel.stop_button.disabled
+    assert panel.resume_button.disabled
+    panel.start_button.click()
+    assert "started process" in status(panel)
+    until(lambda: panel.bar.value >= 2)
+    assert "running" in panel.state.value
+    assert panel.start_button.disabled
+    first = panel.pictures["curves"].value
+    until(lambda: panel.pictures["curves"].value != first)
+
+    # A new kernel: another panel finds the same process, and does not start a second one.
+    pid = panel.run.writer_pid()
+    other = RunPanel(folder, command_of(config), poll=0.1)
+    ended(other)
+    assert f"process {pid}" in other.state.value
+    other.attempt(other.start)
+    assert "already running" in status(other)
+    until(lambda: other.bar.value > panel.bar.min + 2)
+
+    other.stop_button.click()
+    until(lambda: other.run.writer_pid() is None and "stopped" in other.state.value)
+    done = other.bar.value
+    assert done < 400
+    assert not other.resume_button.disabled
+    other.resume_button.click()
+    until(lambda: other.bar.value > done)
+    other.stop()
+    until(lambda: not other.alive)
+
+
+def test_a_command_that_fails_says_why(tmp_path, status):
+    panel = RunPanel(
+        tmp_path / "run",
+        ["search", "--data", "manifest", "--root", str(tmp_path / "nowhere")],
+        poll=0.1,
+    )
+    panel.start_button.click()
+    until(lambda: "error-color" in panel.status.value)
+    words = status(panel, error=True)
+    assert "ended with code 2" in words
+    assert "nowhere" in words
+    assert "not started" in panel.state.value
+    panel.close()
+
+
+def test_watching_only(tmp_path, status):
+    panel = RunPanel(tmp_path / "run", poll=0.1)
+    assert panel.start_button.disabled
+    assert all(panel.pictures[part].value for part in ("curves", "weights"))
+    panel.attempt(panel.start)
+    assert "without a command" in status(panel, error=True)
+    panel.attempt(panel.resume)
+    assert "nothing to resume" in status(panel, error=True)
+    panel.attempt(panel.stop)
+    assert "nothing is running" in status(panel)
+    panel.close()
+
+
+def test_a_finished_run_is_shown_and_not_started_again(
+    tmp_path, tiny_settings, tiny_dataset, status
+):
+    run = ensure_run(SearchConfig(**tiny_settings), tmp_path, tiny_dataset)
+    panel = RunPanel(run.path, command_of(run.config()))
+    assert "finished" in panel.state.value
+    assert panel.bar.value == panel.bar.max == 2
+    panel.begin()
+    assert panel.process is None
+    assert panel.wait(1).finished
+    panel.attempt(panel.start)
+    assert "holds a run already" in status(panel, error=True)
+    panel.close()
+
+
+def watchers():
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.name == "msinet run watch" and thread.is_alive()
+    ]
+
+
+def test_a_panel_that_is_closed_is_not_watched(tmp_path):
+    until(lambda: not watchers(), 30)
+    panel = RunPanel(tmp_path / "run", poll=0.02)
+    assert len(watchers()) == 1
+    again = RunPanel(tmp_path / "run", poll=0.02)  # the cell run again
+    until(lambda: len(watchers()) == 1, 30)
+    again.close()
+    until(lambda: not watchers(), 30)
+    assert not panel.alive
+
+
+def test_time_left():
+    lines = [{"seconds": 10.0, "time": time.time()} for _ in range(3)]
+    assert time_left(lines, 6, True) == ", about 30 s left"
+    assert "min" in time_left(lines, 100, True)
+    assert "h left" in time_left(lines, 10_000, True)
+    assert time_left(lines, 3, True) == time_left([], 3, True) == time_left(lines, 6, False) == ""
+
+
+def test_training_with_a_genotype_of_choice(tmp_path, tiny_settings, tiny_dataset, status):
+    settings = TrainConfig(**{**tiny_settings, "epochs": 1, "genotype": str(PAPER_GENOTYPE)})
+    panel = TrainPanel(tmp_path, settings, {"search": Genotype.uniform("exchange")}, poll=0.2)
+    paper = panel.pictures["network"].value, panel.run.path
+    panel.choice.value = "search"
+    assert panel.pictures["network"].value != paper[0]
+    assert panel.run.path != paper[1]
+    assert str(Genotype.uniform("exchange")) in panel.command
+    panel.choice.value = "my own (text below)"
+    assert not panel.text.disabled
+    panel.text.value = "nonsense"
+    assert "12" in status(panel, error=True) or "unknown operation" in status(panel, error=True)
+    panel.text.value = str(PAPER_GENOTYPE)
+    status(panel)
+    assert panel.run.path == paper[1]
+    run = ensure_run(settings, tmp_path, tiny_dataset)
+    assert run.path == panel.run.path
+    panel.attempt(panel.draw)
+    assert "finished" in panel.state.value
+    assert evaluate_run(run, tiny_dataset).metrics()["mAP"] == pytest.approx(run.metrics()["mAP"])
+    panel.close()
+
+
+def test_command_round_trip(tiny_settings):
+    import tyro
+
+    config = SearchConfig(
+        **{**tiny_settings, "stratify_by_camera": True, "milestones": (1, 5), "cache_dir": "x y"}
+    )
+    words = command_of(config)
+    assert words[0] == "search"
+    assert "--temperature" not in words
+    assert tyro.cli(SearchConfig, args=words[1:]) == config
+
+
+def test_tables_of_runs(tmp_path, tiny_settings, tiny_dataset):
+    config = SearchConfig(**tiny_settings)
+    run = ensure_run(config, tmp_path / "a", tiny_dataset)
+    before = run.path.stat().st_mtime_ns
+    assert ensure_run(config, tmp_path / "a").path.stat().st_mtime_ns == before  # taken as it is
+    name = f"a/{run.path.name}"
+    assert name.startswith("a/search-seed-0-")
+    assert list(runs_in(tmp_path)) == list(searches_in(tmp_path)) == [name]
+    assert genotypes_in(tmp_path) == {name: run.genotype()}
+    assert run_table(tmp_path).loc[name, "state"] == "finished"
+    others = {
+        run_folder("x", replace(config, **change))
+        for change in ({"epochs": 9}, {"seed": 1}, {"root": "/b"}, {"device": "auto"})
+    }
+    assert len(others) == 4
+    assert run_folder("x", replace(config, device="auto")) == run_folder("x", config)
+    assert run_table(tmp_path / "nothing").empty
+
+
+def test_example_manifest(tmp_path, tiny_dataset):
+    from msinet_core.data import load_dataset
+
+    dataset = load_dataset("manifest", example_manifest(tiny_dataset, tmp_path / "made" / "m.csv"))
+    assert len(dataset) == len(tiny_dataset)
+    assert not dataset.has_cameras
