@@ -171,15 +171,14 @@ class TwinSearch(Worker):
         return [memory.rows for memory in self.memories]
 
     def finish_epoch(self, seconds: float) -> None:
-        """Record alpha (over its temperature, as the softmax takes it) and genotype after the
-        epoch's last step.
-        """
+        """Record alpha, its temperature and the genotype after the epoch's last step."""
         self.steadying.end_epoch(self.epoch + 1)
         supernet, rates = self.supernet, self.rates()
         self.run.append(
             "epoch",
             epoch=self.epoch + 1,
-            alphas=supernet.logits().detach().cpu().tolist(),
+            alphas=supernet.alphas.detach().cpu().tolist(),
+            temperature=supernet.temperature,
             genotype=str(supernet.genotype()),
             gammas=supernet.gammas(),
             **self.averages.means(),

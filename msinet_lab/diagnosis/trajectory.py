@@ -115,7 +115,10 @@ def trajectory(history: Iterable[Mapping[str, Any]]) -> Trajectory:
         raise ReidError(
             "this history has no alpha in it; give that of a search with at least one finished epoch"
         )
-    alphas = np.array([line["alphas"] for line in lines], dtype=np.float64)
+    alphas = np.array(
+        [np.array(line["alphas"]) / line.get("temperature", 1.0) for line in lines],
+        dtype=np.float64,
+    )
     if alphas.shape[1:] != (NUM_SLOTS, len(OPERATIONS)):
         raise ReidError(
             f"the history's alpha is {alphas.shape[1]} x {alphas.shape[2]}, but here it is {NUM_SLOTS} x "

@@ -72,7 +72,9 @@ def alpha_history(history: Any) -> tuple[np.ndarray, np.ndarray]:
     if not rows:
         return np.zeros(0, int), np.zeros((0, NUM_SLOTS, len(OPERATIONS)))
     epochs = np.array([int(row.get("epoch", place + 1)) for place, row in enumerate(rows)])
-    return epochs, np.array([row["alphas"] for row in rows], dtype=np.float64)
+    return epochs, np.array(
+        [np.array(row["alphas"]) / row.get("temperature", 1.0) for row in rows], dtype=np.float64
+    )
 
 
 def place_label(slot: int) -> str:
