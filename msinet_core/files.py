@@ -1,15 +1,125 @@
-"""Files whole on the disk, or the caller hears that they are not."""
+"""Files and folders whole on the disk, replaced only where they are ours; the one place for it.
+
+A kill at any moment leaves the old or the new, and at most one unfinished piece beside it, which
+the next writer takes away:
+
+    .NAME.msinet-writing   what was just being written
+    .NAME.msinet-old       a folder's old content, between the two renames of a swap
+    .NAME.msinet-lock      held by the one that writes
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import json
 import os
-from contextlib import suppress
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import ReidError
+from msinet_core.locks import Lock
+
+MARK, MARK_FORMAT = ".msinet", 1
+LARGEST_JSON = 1 << 28  # bytes
+PATIENCE = 10.0  # seconds that a file is waited for while another process writes it
+
+# Folders that were written before there were marks, by kind: the file that tells, and all files.
+UNMARKED = {
+    "store": ("store.json", r"store\.json|table\.jsonl|files\.jsonl|features-\d+\.npy"),
+    "result": (
+        "result.json",
+        r"result\.json|features\.safetensors|scores\.safetensors|(query|gallery)\.jsonl",
+    ),
+}
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of the desktops that show a folder
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{p}{n}" for p in ("COM", "LPT") for n in range(10))}
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def read_bytes(path: Path, limit: int) -> bytes | None:
+    """What a regular file holds, None where there is none; `ReidError` for anything else, and for
+    more than `limit` bytes. Nothing is waited for: a pipe or device is never opened for good.
+    """
+    try:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        _require_regular(path, os.stat(path), limit)
+        with open(os.open(path, flags), "rb") as file:
+            _require_regular(path, os.fstat(file.fileno()), limit)
+            content = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ReidError):
+            raise
+        raise ReidError(f"cannot read {str(path)!r} ({_reason(error)})") from error
+    if len(content) > limit:
+        raise ReidError(f"{str(path)!r} grew beyond {limit:,} bytes while it was read")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, None where there is no file; `ReidError` where it is no JSON."""
+    content = read_bytes(path, LARGEST_JSON)
+    try:
+        return None if content is None else json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise ReidError(f"{str(path)!r} is not JSON: {error}") from error
+
+
+def whole_folder(path: Path) -> Path:
+    """Where a folder that `replacing_folder` makes is to be read: at `path`, or beside it where a
+    writer was killed in the middle of its swap.
+    """
+    old = _beside(path, "old")
+    return old if old.is_dir() and not os.path.lexists(path) else Path(path)
+
+
+def _require_regular(path: Path, about: os.stat_result, limit: int) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise ReidError(f"{str(path)!r} is {_kind(about.st_mode)}; a regular file is needed here")
+    if about.st_size > limit:
+        raise ReidError(
+            f"{str(path)!r} has {about.st_size:,} bytes, more than the {limit:,} it may have here"
+        )
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFLNK: "a link to nothing",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def safe_name(text: str) -> str:
+    """`text` as the name of one file or folder on any system; names that must change for it get a
+    few digits of a hash, so that different ones stay different.
+    """
+    clean = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", text)
+    clean = re.sub(r"\.\.+", "_", clean).strip(" .")[:100]
+    if clean.split(".")[0].upper() in RESERVED:
+        clean = f"_{clean}"
+    if clean == text != "":
+        return text
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{clean}-{digest}".lstrip("-")
+
+
+# -- writing -------------------------------------------------------------------------------------
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -26,14 +136,92 @@ def write_all(file: io.FileIO, content: bytes) -> None:
         left = left[file.write(left) or 0 :]
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds, None where there is no file; `ReidError` where it is no JSON."""
+def replace_file(path: Path, content: bytes | str) -> None:
+    """Write a regular file whole or not at all; `ReidError` where something else lies there, or
+    where there is no room.
+    """
+    target = _target(path)
+    with named_errors(target), _alone(target, PATIENCE):
+        if os.path.lexists(target) and not target.is_file():
+            kind = _kind(os.lstat(target).st_mode)
+            raise ReidError(f"{str(path)!r} is {kind} and is not replaced; choose another name")
+        fresh = _beside(target, "writing")
+        _remove(fresh)
+        try:
+            write_file(fresh, content.encode() if isinstance(content, str) else content)
+            if target.exists():
+                shutil.copymode(target, fresh)
+            os.replace(fresh, target)
+        finally:
+            _remove(fresh)
+        flush_folder(target.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path, kind: str) -> Iterator[Path]:
+    """A fresh folder to write into, which takes the place of `path` at the end, or never, if
+    anything fails.
+
+    `ReidError` unless `path` is absent, empty, or a folder of this very `kind` that this function
+    made (its file `.msinet` says so; what older versions made is told by its files).
+    """
+    target = _target(path)
+    fresh, old = _beside(target, "writing"), _beside(target, "old")
+    with named_errors(target), _alone(target, 0.2):
+        if old.is_dir() and not os.path.lexists(target):
+            old.rename(target)  # a swap was killed between its two renames
+        require_own(target, kind)
+        for leftover in (old, fresh):
+            _remove(leftover)
+        fresh.mkdir()
+        try:
+            yield fresh
+            mark = json.dumps({"kind": kind, "format": MARK_FORMAT})
+            (fresh / MARK).write_text(mark, encoding="utf-8")
+            _flush_files(fresh)
+            require_own(target, kind)  # writing may have taken hours
+            _swap(fresh, target, old)
+        finally:
+            _remove(fresh)
+
+
+def require_own(path: Path, kind: str) -> None:
+    """`ReidError` unless a folder is absent, empty, or one of this kind that we made."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        mode = os.stat(path).st_mode if path.exists() else os.lstat(path).st_mode
+        what = "a file" if stat.S_ISREG(mode) else _kind(mode)
+        raise ReidError(f"{str(path)!r} is {what}, where a folder is to be; choose another name")
+    names = sorted(set(os.listdir(path)) - LITTER)
+    mark = read_json(path / MARK)
+    found = mark.get("kind") if isinstance(mark, dict) else None
+    tells, known = UNMARKED.get(kind, ("", ""))
+    unmarked = mark is None and tells in names and all(re.fullmatch(known, n) for n in names)
+    if names and found != kind and not unmarked:
+        holds = f"a {found}" if found else f"other things ({', '.join(names[:3])})"
+        raise ReidError(
+            f"{str(path)!r} holds {holds} and is not replaced by a {kind}; "
+            "choose another folder, or empty this one yourself"
+        )
+
+
+@contextmanager
+def named_errors(path: Path, remedy: str = "make room, or choose another place") -> Iterator[None]:
+    """Turn a full or read-only disk under `path` into a `ReidError` that names it."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError as error:
-        raise ReidError(f"{str(path)!r} is not JSON: {error}") from error
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str | os.PathLike) and not _lies_in(
+            Path(error.filename), path.parent
+        ):
+            raise  # of something that was read elsewhere
+        place = mount_point(path)
+        free = shutil.disk_usage(place).free / 1e6
+        raise ReidError(
+            f"cannot write {str(path)!r} ({_reason(error)}); {free:.1f} MB are free on the disk "
+            f"mounted at {str(place)!r}. {remedy[0].upper()}{remedy[1:]}"
+        ) from error
 
 
 def flush_folder(path: Path) -> None:
@@ -49,6 +237,84 @@ def flush_folder(path: Path) -> None:
 def mount_point(path: Path) -> Path:
     """Where the disk that holds `path` is mounted."""
     path = path.absolute()
-    while not path.is_mount() and path != path.parent:
+    while not os.path.ismount(path) and path != path.parent:
         path = path.parent
     return path
+
+
+# -- how -----------------------------------------------------------------------------------------
+
+
+def _target(path: Path) -> Path:
+    """Where the thing itself lies that `path` names, behind links; its folder is made."""
+    try:
+        target = Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:
+        raise ReidError(f"{str(path)!r} cannot be a path ({_reason(error)})") from error
+    with named_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _beside(path: Path, what: str) -> Path:
+    path = Path(os.path.realpath(path))
+    return path.with_name(f".{path.name}.msinet-{what}")
+
+
+@contextmanager
+def _alone(target: Path, patience: float) -> Iterator[None]:
+    lock = Lock(_beside(target, "lock"))
+    if not lock.acquire(patience):
+        raise ReidError(
+            f"{str(target)!r} is being written by another process; wait for it, or choose "
+            "another place"
+        )
+    try:
+        yield
+    finally:
+        lock.release(remove=True)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.absolute().is_relative_to(folder.absolute())
+
+
+def _swap(fresh: Path, target: Path, old: Path) -> None:
+    """`fresh` to `target`; what was there goes beside for the moment, and away at the end."""
+    if not os.path.lexists(target):
+        fresh.rename(target)
+    elif not os.listdir(target):
+        target.rmdir()
+        fresh.rename(target)
+    else:
+        target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+    flush_folder(target.parent)
+    _remove(old)
+
+
+def _flush_files(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb+") as file:
+                os.fsync(file.fileno())
+        flush_folder(Path(parent))
+
+
+def _remove(path: Path) -> None:
+    """What we left at one of our own names."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOENT:
+        return "there is no such folder"
+    return str(getattr(error, "strerror", None) or error)

@@ -7,28 +7,32 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from msinet_core.runs import guards
 from msinet_core.config import RunConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Stopped
+from msinet_core.runs import guards
 from msinet_core.runs.devices import products_as_asked
+from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import join
 from msinet_core.runs.resuming import begin, claimed, save
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Worker
-from msinet_core.runs.processes import join
-from msinet_core.runs.folder import RunFolder
 
 STEP_LINES_PER_EPOCH = 20
 
 
 class Progress:
-    """One bar over all steps of a run, with an estimate of the time left, and a clock for speeds.
-    """
+    """One bar over all steps of a run, with an estimate of the time left, and a clock for speeds."""
 
     def __init__(self, epochs: int, steps: int, done: int, shown: bool, name: str) -> None:
         self.epochs, self.steps = epochs, steps
         self.bar = tqdm(
-            total=epochs * steps, initial=done, desc=name, unit="step", disable=not shown, dynamic_ncols=True,
+            total=epochs * steps,
+            initial=done,
+            desc=name,
+            unit="step",
+            disable=not shown,
+            dynamic_ncols=True,
             smoothing=0.05,
         )
         self.started = time.perf_counter()
@@ -82,7 +86,13 @@ def run_epochs(worker: Worker, stop: Stop) -> None:
     when a loss is not finite.
     """
     config = worker.config
-    bar = Progress(config.epochs, worker.steps, worker.epoch * worker.steps + worker.step, worker.progress, config.KIND)
+    bar = Progress(
+        config.epochs,
+        worker.steps,
+        worker.epoch * worker.steps + worker.step,
+        worker.progress,
+        config.KIND,
+    )
     try:
         while worker.epoch < config.epochs:
             _run_epoch(worker, stop, bar)
@@ -109,5 +119,7 @@ def _run_epoch(worker: Worker, stop: Stop, bar: Progress) -> None:
         if asked and not (worker.epoch + 1 == worker.config.epochs and worker.step == worker.steps):
             save(worker)
             reason = stop.reason or "another process was asked to"
-            worker.run.log(f"stopped ({reason}) in epoch {worker.epoch + 1} after step {worker.step}")
+            worker.run.log(
+                f"stopped ({reason}) in epoch {worker.epoch + 1} after step {worker.step}"
+            )
             raise Stopped(reason)

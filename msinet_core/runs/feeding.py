@@ -32,7 +32,9 @@ def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     One image makes no pair, so such identities have to be left out or kept on purpose.
     """
     if table.empty:
-        raise ReidError("the data set has no training images; a manifest marks them with split 'train'")
+        raise ReidError(
+            "the data set has no training images; a manifest marks them with split 'train'"
+        )
     counts = table["identity"].value_counts()
     least = config.min_images
     if least is None:
@@ -62,15 +64,26 @@ def training_batches(
     identity.
     """
     reader = open_images(
-        table, root, config.height, config.width, cache=cache_of(config, processes), cache_dir=config.cache_dir,
-        on_bad_image=config.on_bad_image, workers=worker_threads(config, device), progress=progress,
+        table,
+        root,
+        config.height,
+        config.width,
+        cache=cache_of(config, processes),
+        cache_dir=config.cache_dir,
+        on_bad_image=config.on_bad_image,
+        workers=worker_threads(config, device),
+        progress=progress,
     )
     labels, _ = pd.factorize(reader.table["identity"], sort=True)
     cameras = reader.table["camera"]
     sampler = IdentitySampler(
-        labels, config.identities_per_batch, config.images_per_identity, seed,
+        labels,
+        config.identities_per_batch,
+        config.images_per_identity,
+        seed,
         cameras=cameras if config.different_cameras and cameras.nunique() > 1 else None,
-        rank=processes.rank, world_size=processes.size,
+        rank=processes.rank,
+        world_size=processes.size,
     )
     if len(sampler) < config.accumulate:
         raise ReidError(
@@ -78,7 +91,12 @@ def training_batches(
             "lower --accumulate or the size of a batch"
         )
     return TrainBatches(
-        reader, labels, sampler, augmentation_of(config), device=device, seed=seed,
+        reader,
+        labels,
+        sampler,
+        augmentation_of(config),
+        device=device,
+        seed=seed,
         workers=worker_threads(config, device),
     )
 

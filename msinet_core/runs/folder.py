@@ -27,10 +27,15 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from msinet_core.runs.checkpoints import Checkpoint, last_checkpoint, read_checkpoint, replace_checkpoint
 from msinet_core.config import RunConfig, config_from_dict
 from msinet_core.errors import ReidError
 from msinet_core.files import mount_point, read_json, write_all, write_file
+from msinet_core.runs.checkpoints import (
+    Checkpoint,
+    last_checkpoint,
+    read_checkpoint,
+    replace_checkpoint,
+)
 from msinet_core.runs.locks import lock_for_writing, writer_of
 from msinet_core.space import Genotype
 
@@ -38,8 +43,7 @@ FORMAT = 1  # of the folder; raised when an older one can no longer be read
 
 
 class RunFolder:
-    """A folder at `path`. Reading needs nothing more; writing happens inside `with run.writing():`.
-    """
+    """A folder at `path`. Reading needs nothing more; writing happens inside `with run.writing():`."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -79,7 +83,9 @@ class RunFolder:
             try:
                 lines.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise ReidError(f"line {number} of {str(self.path / 'history.jsonl')!r} is damaged") from error
+                raise ReidError(
+                    f"line {number} of {str(self.path / 'history.jsonl')!r} is damaged"
+                ) from error
         return lines
 
     def epochs(self) -> pd.DataFrame:
@@ -175,7 +181,9 @@ class RunFolder:
             return
         differing = self.config().differences(config)
         if differing:
-            listed = "; ".join(f"{name} was {old!r}, now {new!r}" for name, (old, new) in differing.items())
+            listed = "; ".join(
+                f"{name} was {old!r}, now {new!r}" for name, (old, new) in differing.items()
+            )
             raise ReidError(
                 f"cannot resume {str(self.path)!r} with another configuration: {listed}; "
                 "give the same options, or begin a new run in another folder"
@@ -204,7 +212,9 @@ class RunFolder:
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._write(name, json.dumps(values, indent=1))
 
-    def save(self, weights: Mapping[str, Tensor], state: Mapping[str, Any], *, finished: bool = False) -> None:
+    def save(
+        self, weights: Mapping[str, Tensor], state: Mapping[str, Any], *, finished: bool = False
+    ) -> None:
         """Replace the last checkpoint by a new one, whole or not at all.
 
         The length of the history goes with it: lines written after the checkpoint are dropped on
@@ -214,7 +224,9 @@ class RunFolder:
             # else a power cut could leave it shorter than the checkpoint says
             if self._history is not None:
                 os.fsync(self._history.fileno())
-            checkpoint = Checkpoint(dict(weights), {**state, "history_bytes": self._history_bytes()})
+            checkpoint = Checkpoint(
+                dict(weights), {**state, "history_bytes": self._history_bytes()}
+            )
             replace_checkpoint(self.path / "checkpoints", checkpoint, finished)
 
     def rewind_history(self, length: int) -> None:
@@ -222,7 +234,9 @@ class RunFolder:
         path = self.path / "history.jsonl"
         if path.is_file():
             if path.stat().st_size < length:
-                raise ReidError(f"{str(path)!r} is shorter than its checkpoint says; it was cut or replaced")
+                raise ReidError(
+                    f"{str(path)!r} is shorter than its checkpoint says; it was cut or replaced"
+                )
             os.truncate(path, length)
 
     def _history_bytes(self) -> int:
@@ -269,7 +283,9 @@ class Onlooker(RunFolder):
     def log(self, text: str) -> None:
         pass
 
-    def save(self, weights: Mapping[str, Tensor], state: Mapping[str, Any], *, finished: bool = False) -> None:
+    def save(
+        self, weights: Mapping[str, Tensor], state: Mapping[str, Any], *, finished: bool = False
+    ) -> None:
         pass
 
     def rewind_history(self, length: int) -> None:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from msinet_core.errors import Elsewhere, ReidError
-from msinet_core.runs.processes import Processes
 from msinet_core.runs.checkpoints import Checkpoint
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import Processes
 
 LARGEST = 10  # norms that a report lists
 
@@ -35,8 +35,7 @@ def require_finite(values: Mapping[str, float]) -> None:
 
 
 def require_finite_weights(weights: Mapping[str, Tensor]) -> None:
-    """The same for what is about to be saved, since a loss tells of spoilt weights one step late.
-    """
+    """The same for what is about to be saved, since a loss tells of spoilt weights one step late."""
     spoilt = {
         name: float(value.float().sum())
         for name, value in weights.items()
@@ -116,7 +115,10 @@ def file_sizes(root: Path, *tables: pd.DataFrame) -> str:
 
 def check_same_data(saved: Mapping[str, Any], now: Mapping[str, Any], run: RunFolder) -> None:
     """`ReidError` where a checkpoint's state and the present one are of different data."""
-    for name, what in (("data", "other images, identities or cameras"), ("files", "image files were replaced or removed")):
+    for name, what in (
+        ("data", "other images, identities or cameras"),
+        ("files", "image files were replaced or removed"),
+    ):
         if saved.get(name, now[name]) != now[name]:
             raise ReidError(
                 f"the data changed since {str(run.path)!r} was begun ({what}); "
@@ -145,5 +147,7 @@ def digest(weights: Mapping[str, Tensor], *others: Tensor) -> bytes:
     """32 bytes that change with any bit of the tensors."""
     total = hashlib.sha256()
     for tensor in (*weights.values(), *others):
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        total.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
     return total.digest()

@@ -44,7 +44,9 @@ class Processes:
         with self._together():
             distributed.all_reduce(flat)
         flat /= self.size
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(
+            tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True
+        ):
             tensor.detach().copy_(part.view(tensor.shape))
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -65,7 +67,9 @@ class Processes:
         """
         if self.size == 1:
             return x
-        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        parts = [
+            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)
+        ]
         with self._together():
             distributed.all_gather(parts, x.detach().contiguous())
         return torch.cat(parts)
@@ -82,7 +86,9 @@ class Processes:
         if len(rows):
             padded[: len(rows)] = torch.from_numpy(rows)
         everyones = self.stack(padded).cpu().numpy().reshape(self.size, most, length)
-        return np.concatenate([part[:count] for part, (count, _) in zip(everyones, shapes, strict=True)])
+        return np.concatenate(
+            [part[:count] for part, (count, _) in zip(everyones, shapes, strict=True)]
+        )
 
     def share(self, content: bytes) -> bytes:
         """What the first process gives, on all."""
@@ -132,7 +138,9 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
             raise ReidError(
                 f"process {self.rank} of {self.size} lost the others: one of them ended, or did not answer within "
                 f"{_timeout():.0f} s ({reason[:200]}). See what that one printed last, then continue with --resume "
@@ -153,7 +161,9 @@ def join(cpu: bool = False) -> Processes:
     from accelerate import PartialState  # slow to import, and a plain process has no use for it
 
     try:
-        state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=timedelta(seconds=_timeout()))
+        state = PartialState(
+            cpu=cpu or not torch.cuda.is_available(), timeout=timedelta(seconds=_timeout())
+        )
     except (RuntimeError, ValueError) as error:
         raise ReidError(
             f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start them with "
@@ -172,4 +182,6 @@ def _timeout() -> float:
     try:
         return float(os.environ.get(TIMEOUT, DEFAULT_TIMEOUT))
     except ValueError as error:
-        raise ReidError(f"the environment's {TIMEOUT} is {os.environ[TIMEOUT]!r}; it is a number of seconds") from error
+        raise ReidError(
+            f"the environment's {TIMEOUT} is {os.environ[TIMEOUT]!r}; it is a number of seconds"
+        ) from error

@@ -8,18 +8,19 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from msinet_core.runs import guards
-from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint
 from msinet_core.config import RunConfig
 from msinet_core.errors import ReidError
-from msinet_core.runs.worker import Worker
+from msinet_core.runs import guards
+from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint
+from msinet_core.runs.folder import Onlooker, RunFolder
 from msinet_core.runs.processes import Processes
-from msinet_core.runs.folder import Onlooker
-from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.worker import Worker
 
 
 @contextmanager
-def claimed(run: RunFolder, config: RunConfig, resume: bool, processes: Processes) -> Iterator[RunFolder]:
+def claimed(
+    run: RunFolder, config: RunConfig, resume: bool, processes: Processes
+) -> Iterator[RunFolder]:
     """The run folder, claimed by the first process; the others get one that writes nothing."""
     with ExitStack() as stack:
 
@@ -52,8 +53,7 @@ def begin(worker: Worker, resume: bool) -> None:
 
 
 def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None:
-    """The folder's last checkpoint, as the first process reads it, on all; None if there is none.
-    """
+    """The folder's last checkpoint, as the first process reads it, on all; None if there is none."""
     found: list[Checkpoint] = []
 
     def read() -> None:
@@ -66,7 +66,9 @@ def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None
     files = found[0].files() if found else {}
     if not json.loads(processes.share(json.dumps(bool(files)).encode())):
         return None
-    return Checkpoint.from_files({n: processes.share(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path))
+    return Checkpoint.from_files(
+        {n: processes.share(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path)
+    )
 
 
 def save(worker: Worker, *, finished: bool = False) -> None:
@@ -75,6 +77,8 @@ def save(worker: Worker, *, finished: bool = False) -> None:
     guards.require_finite_weights(weights)
     processes = worker.processes
     if processes.size > 1:
-        processes.require_equal(guards.digest(weights, *worker.memory_rows()), "weights or memories")
+        processes.require_equal(
+            guards.digest(weights, *worker.memory_rows()), "weights or memories"
+        )
     state["processes"] = processes.size
     processes.lead(lambda: worker.run.save(weights, state, finished=finished))

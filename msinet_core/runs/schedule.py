@@ -21,7 +21,11 @@ class Schedule:
     """
 
     def __init__(
-        self, optimizer: Optimizer, milestones: tuple[int, ...], ticks_per_epoch: float = 1.0, warmup: bool = False
+        self,
+        optimizer: Optimizer,
+        milestones: tuple[int, ...],
+        ticks_per_epoch: float = 1.0,
+        warmup: bool = False,
     ) -> None:
         steps: list[LRScheduler] = [MultiStepLR(optimizer, list(milestones), gamma=0.1)]
         if warmup:

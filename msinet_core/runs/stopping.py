@@ -43,7 +43,9 @@ class Stop:
                 raise KeyboardInterrupt
             self.stop(signal.Signals(number).name)
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield self
         finally:

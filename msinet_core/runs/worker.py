@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from msinet_core.config import RunConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.runs.averages import Averages
-from msinet_core.runs.devices import choose_device
-from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.devices import choose_device
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import ALONE, Processes
 
 
 class Worker(ABC):

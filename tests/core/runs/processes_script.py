@@ -15,8 +15,9 @@ from pathlib import Path
 
 import accelerate  # loaded before the forks
 import torch
+
 sys.path.insert(0, str(Path(__file__).parents[2]))  # of the tests
-from common import StopAfter  # noqa: E402
+from common import StopAfter
 
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import load_dataset, open_images

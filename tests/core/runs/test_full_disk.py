@@ -22,7 +22,10 @@ def small_disk(tmp_path):
     place.mkdir()
     try:
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         pytest.skip("there is no mount command to make a small disk with")
@@ -44,7 +47,10 @@ def test_a_full_disk_keeps_the_checkpoint_and_says_where(small_disk):
         save(run, 1, 10_000)
         run.append("epoch", epoch=1)
         fill(leave=20_000)
-        with pytest.raises(ReidError, match=rf"{run.path}/checkpoints.*No space left.*mounted at '{place}'.*is whole"):
+        with pytest.raises(
+            ReidError,
+            match=rf"{run.path}/checkpoints.*No space left.*mounted at '{place}'.*is whole",
+        ):
             save(run, 2, 10_000)
         assert not (run.path / "checkpoints" / "writing").exists()  # its room is free again
         assert run.checkpoint().state["epoch"] == 1
@@ -73,7 +79,9 @@ def test_a_full_disk_leaves_no_half_lines_and_no_empty_files(small_disk):
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_a_training_that_fills_the_disk_goes_on_after_making_room(small_disk, tiny_settings, tmp_path, asked):
+def test_a_training_that_fills_the_disk_goes_on_after_making_room(
+    small_disk, tiny_settings, tmp_path, asked
+):
     """At the end of an epoch, and when a SIGTERM asks it to save."""
     place, fill = small_disk
     whole = small_training(tiny_settings, tmp_path / "whole")

@@ -60,7 +60,10 @@ def test_a_search_loss_that_is_not_finite(tiny_settings, tmp_path, monkeypatch, 
         return value * float("nan") if len(calls) == 4 + side else value
 
     monkeypatch.setattr(ContrastiveMemory, "loss", loss)
-    with pytest.raises(ReidError, match=("validation_loss", "train_loss")[side] + " is not finite in epoch 1 after step 2"):
+    with pytest.raises(
+        ReidError,
+        match=("validation_loss", "train_loss")[side] + " is not finite in epoch 1 after step 2",
+    ):
         search(SearchConfig(**tiny_settings, overlap=1.0), tmp_path / "run", progress=False)
     report = json.loads((tmp_path / "run/failure.json").read_text())
     assert len(report["batch"]["train"]) == len(report["batch"]["validation"]) == 4

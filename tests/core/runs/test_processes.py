@@ -15,10 +15,10 @@ import torch
 from msinet_core import ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.data import load_dataset
-from msinet_core.runs.processes import ALONE, Processes, join
 from msinet_core.retrieval import evaluate
 from msinet_core.retrieval.embedding import share_of
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import ALONE, Processes, join
 from msinet_core.training import load_network, train
 
 SCRIPT = Path(__file__).parent / "processes_script.py"
@@ -31,8 +31,12 @@ def made(tiny_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tiny_root), str(folder)], env=environment, timeout=400, capture_output=True,
-        text=True, check=False,
+        [sys.executable, str(SCRIPT), str(tiny_root), str(folder)],
+        env=environment,
+        timeout=400,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -58,7 +62,9 @@ def same_bits(one, other):
     return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", ["search-plain", "search-more", "train-plain", "train-more", "leak"])
+@pytest.mark.parametrize(
+    "name", ["search-plain", "search-more", "train-plain", "train-more", "leak"]
+)
 def test_all_that_the_next_step_depends_on_is_equal_on_both(made, name):
     first, second = (left(made, f"{name}-{rank}") for rank in range(2))
     for part in ("weights", "state", "values"):
@@ -68,8 +74,13 @@ def test_all_that_the_next_step_depends_on_is_equal_on_both(made, name):
 
 @pytest.mark.parametrize(
     "name, alone",
-    [("search-plain", "search-alone-2"), ("search-more", "search-alone-4"), ("leak", "leak-alone"),
-     ("train-plain", "train-alone-2"), ("train-more", "train-alone-4")],
+    [
+        ("search-plain", "search-alone-2"),
+        ("search-more", "search-alone-4"),
+        ("leak", "leak-alone"),
+        ("train-plain", "train-alone-2"),
+        ("train-more", "train-alone-4"),
+    ],
 )
 def test_two_processes_do_what_one_does_with_twice_the_batches(made, name, alone):
     """The order of sums differs. In a search that stays small; a second step of this small
@@ -85,7 +96,13 @@ def test_two_processes_do_what_one_does_with_twice_the_batches(made, name, alone
                 # The floor is for biases born zero: some 1e-5 after a step, as sums of terms
                 # rounded to 1e-7.
                 tolerance = share * float(other.abs().max()) + 5e-7
-                torch.testing.assert_close(weight, other, rtol=0, atol=tolerance, msg=lambda text, key=key: f"{key}: {text}")
+                torch.testing.assert_close(
+                    weight,
+                    other,
+                    rtol=0,
+                    atol=tolerance,
+                    msg=lambda text, key=key: f"{key}: {text}",
+                )
     for step, (mine, theirs) in enumerate(zip(two["values"], one["values"], strict=True)):
         told = [key for key in mine if step == 0 or "loss" in key]
         assert [mine[key] for key in told] == pytest.approx([theirs[key] for key in told], rel=1e-4)
@@ -101,7 +118,9 @@ def test_each_image_once_in_an_epoch(made):
     rows = torch.cat([batch for part in parts for batch in part["rows"]]).tolist()
     assert sorted(rows) == list(range(64))
     everyones = parts[0]["everyones"]
-    assert all(torch.equal(everyones[2 * s + r], parts[r]["rows"][s]) for r in range(2) for s in range(8))
+    assert all(
+        torch.equal(everyones[2 * s + r], parts[r]["rows"][s]) for r in range(2) for s in range(8)
+    )
 
 
 def test_features_are_put_together_in_order(made):
@@ -144,7 +163,9 @@ def test_a_stop_of_one_stops_both_and_resuming_gives_the_same_bits(made):
 
 def test_another_number_of_processes_is_refused(made, tiny_root):
     run = RunFolder(made / "whole")
-    with pytest.raises(ReidError, match=r"begun with 2 processes, and here are 1.*--num_processes 2"):
+    with pytest.raises(
+        ReidError, match=r"begun with 2 processes, and here are 1.*--num_processes 2"
+    ):
         train(run.config(), run, resume=True, progress=False)
 
 
@@ -195,14 +216,63 @@ def test_accelerate_launch(tiny_root, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port), "-m", "msinet_core.cli",
-        "train", "--root", str(tiny_root), "--run", str(tmp_path / "run"), "--height", "32", "--width", "32", "--channels",
-        "16", "16", "16", "16", "--epochs", "1", "--identities-per-batch", "4", "--images-per-identity", "4", "--device",
-        "cpu", "--cache", "memory", "--quiet",
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        str(port),
+        "-m",
+        "msinet_core.cli",
+        "train",
+        "--root",
+        str(tiny_root),
+        "--run",
+        str(tmp_path / "run"),
+        "--height",
+        "32",
+        "--width",
+        "32",
+        "--channels",
+        "16",
+        "16",
+        "16",
+        "16",
+        "--epochs",
+        "1",
+        "--identities-per-batch",
+        "4",
+        "--images-per-identity",
+        "4",
+        "--device",
+        "cpu",
+        "--cache",
+        "memory",
+        "--quiet",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT), "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(words, env=environment, cwd=tmp_path, timeout=300, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(PROJECT),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    done = subprocess.run(
+        words,
+        env=environment,
+        cwd=tmp_path,
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("mAP") == 1, done.stdout  # the first alone prints
     run = RunFolder(tmp_path / "run")

@@ -14,18 +14,36 @@ from PIL import Image
 
 from msinet_core import ReidError
 from msinet_core.config import SearchConfig, TrainConfig
-from msinet_core.runs.stopping import Stop
 from msinet_core.errors import Stopped
 from msinet_core.runs import stopping
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.stopping import Stop
 from msinet_core.search import search
 from msinet_core.training import train
 
 
 def test_struck_at_random_moments_and_resumed_gives_the_same_bits():
-    words = [sys.executable, "-m", "benchmarks.kill", "--kills", "4", "--signal", "BOTH", "--epochs", "3"]
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.kill",
+        "--kills",
+        "4",
+        "--signal",
+        "BOTH",
+        "--epochs",
+        "3",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        words,
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("all bits equal") == 2
 
@@ -47,7 +65,9 @@ def test_a_checkpoint_of_another_version_is_refused(tiny_settings, tmp_path, los
         small_training(tiny_settings, tmp_path / "run", stop=StopAfter(1))
     run = RunFolder(tmp_path / "run")
     checkpoint = run.checkpoint()
-    weights = {"old." * (lost == "weights") + name: value for name, value in checkpoint.weights.items()}
+    weights = {
+        "old." * (lost == "weights") + name: value for name, value in checkpoint.weights.items()
+    }
     with run.writing(run.config(), resume=True):
         run.save(weights, {name: value for name, value in checkpoint.state.items() if name != lost})
     with pytest.raises(ReidError, match="another version"):

@@ -13,8 +13,7 @@ from common import Attack, save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import TrainConfig
-from msinet_core.runs.folder import Onlooker
-from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.folder import Onlooker, RunFolder
 
 CONFIG = TrainConfig(epochs=3)
 
@@ -25,7 +24,8 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "{}", "[]", '{"sha256": {}}', '{"sha256": {"../../config.json": "0"}}', '{"sha256": 3}']
+    "content",
+    ["{", "{}", "[]", '{"sha256": {}}', '{"sha256": {"../../config.json": "0"}}', '{"sha256": 3}'],
 )
 def test_a_checkpoints_table_of_contents_that_was_altered(run, content):
     with run.writing(CONFIG):
@@ -54,7 +54,9 @@ def test_a_folder_from_before_a_setting_existed_is_read(run):
     with run.writing(CONFIG):
         pass
     path = run.path / "config.json"
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "accumulate"}))
+    path.write_text(
+        json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "accumulate"})
+    )
     assert run.config() == CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), "spoon": 1}))
     with pytest.raises(ReidError, match="another version"):
@@ -110,7 +112,10 @@ def test_a_reader_that_asks_who_writes_is_not_taken_for_a_writer(run):
         threading.Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
         with run.writing(CONFIG, resume=True):
             assert reader.writer_pid() == os.getpid()
-            with pytest.raises(ReidError, match=f"in use by process {os.getpid()}"), Reader(run.path).writing(CONFIG):
+            with (
+                pytest.raises(ReidError, match=f"in use by process {os.getpid()}"),
+                Reader(run.path).writing(CONFIG),
+            ):
                 pass
 
 

@@ -101,7 +101,9 @@ def test_damaged_checkpoints_are_named(run, name, damage):
     if damage == "remove":
         path.unlink()
     else:
-        path.write_bytes(content[: len(content) // 2] if damage == "truncate" else content[:-1] + b"!")
+        path.write_bytes(
+            content[: len(content) // 2] if damage == "truncate" else content[:-1] + b"!"
+        )
     with pytest.raises(ReidError, match=f"{name}.*truncated or was altered"):
         run.checkpoint()
 
@@ -161,7 +163,10 @@ def test_a_folder_in_use_is_refused_and_freed_by_a_kill(run, tmp_path):
     try:
         assert other.stdout.readline() == "ready\n"
         assert run.writer_pid() == other.pid
-        with pytest.raises(ReidError, match=f"in use by process {other.pid}"), run.writing(CONFIG, resume=True):
+        with (
+            pytest.raises(ReidError, match=f"in use by process {other.pid}"),
+            run.writing(CONFIG, resume=True),
+        ):
             pass
     finally:
         other.kill()

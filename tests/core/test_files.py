@@ -1,0 +1,247 @@
+"""Files and folders whole or not at all, and only where they are ours."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from msinet_core import ReidError
+from msinet_core.files import (
+    MARK,
+    read_bytes,
+    read_json,
+    replace_file,
+    replacing_folder,
+    safe_name,
+    whole_folder,
+)
+from msinet_core.locks import FREE, TAKEN, Lock, look
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def make(folder, text, kind="result"):
+    with replacing_folder(folder, kind) as place:
+        (place / "text").write_text(text)
+
+
+def test_a_file_is_replaced_and_nothing_is_left_beside(tmp_path):
+    path = tmp_path / "new" / "x.json"
+    replace_file(path, "one")
+    path.chmod(0o600)
+    replace_file(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert listing(path.parent) == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    "thing", ["folder", "pipe", "device", "link to a folder", "link to a device"]
+)
+def test_what_is_no_file_is_never_replaced(tmp_path, thing):
+    path = tmp_path / "x"
+    if thing == "folder":
+        path.mkdir()
+    elif thing == "pipe":
+        os.mkfifo(path)
+    elif thing == "device":
+        try:
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes device nodes")
+    else:
+        path.symlink_to("/dev/null" if thing.endswith("device") else tmp_path.parent)
+    before = os.lstat(path)
+    with pytest.raises(ReidError, match="is not replaced"):
+        replace_file(path, "x")
+    assert os.lstat(path) == before
+    for read in (lambda: read_bytes(path, 10), lambda: read_json(path)):
+        with pytest.raises(ReidError, match="a regular file is needed"):
+            read()
+    with pytest.raises(ReidError):
+        make(path, "x") if thing not in ("folder", "link to a folder") else replace_file(path, "x")
+
+
+def test_a_link_to_a_file_is_written_through(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    replace_file(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_reading_is_bounded_and_says_what_is_wrong(tmp_path):
+    assert read_bytes(tmp_path / "absent", 10) is None
+    assert read_json(tmp_path / "absent" / "deeper") is None
+    (tmp_path / "x").write_bytes(b"[" * 100_000)
+    with pytest.raises(ReidError, match=r"100,000 bytes, more than the 10 "):
+        read_bytes(tmp_path / "x", 10)
+    with pytest.raises(ReidError, match="not JSON"):
+        read_json(tmp_path / "x")
+    (tmp_path / "x").write_bytes(b"\xff")
+    with pytest.raises(ReidError, match="not JSON"):
+        read_json(tmp_path / "x")
+    with pytest.raises(ReidError, match="cannot read"):
+        read_bytes(tmp_path / "a\0b", 10)
+
+
+def test_a_folder_is_replaced_whole_and_only_by_its_kind(tmp_path):
+    target = tmp_path / "result"
+    for text in ("one", "two"):
+        make(target, text)
+        assert (target / "text").read_text() == text
+        assert json.loads((target / MARK).read_text()) == {"kind": "result", "format": 1}
+    with pytest.raises(ReidError, match="holds a result and is not replaced by a store"):
+        make(target, "three", "store")
+
+    def fail():
+        with replacing_folder(target, "result") as place:
+            (place / "text").write_text("half")
+            (tmp_path.parent / "absent").read_text()
+
+    with pytest.raises(FileNotFoundError):
+        fail()
+    assert (target / "text").read_text() == "two"
+    assert listing(tmp_path) == ["result"]
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    empty, theirs, both = (tmp_path / name for name in ("empty", "theirs", "both"))
+    for folder in (empty, theirs, both):
+        folder.mkdir()
+    (theirs / "thesis.tex").write_text("years")
+    (both / "result.json").write_text("{}")
+    (both / "thesis.tex").write_text("years")
+    make(empty, "x")
+    for folder in (theirs, both, tmp_path):
+        with pytest.raises(ReidError, match=r"other things .* is not replaced"):
+            make(folder, "x")
+    assert (theirs / "thesis.tex").read_text() == (both / "thesis.tex").read_text() == "years"
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ReidError, match="is a file"):
+        make(tmp_path / "file", "x")
+
+
+@pytest.mark.parametrize(
+    "kind, names",
+    [
+        ("store", ["features-0000.npy", "files.jsonl", "store.json", "table.jsonl"]),
+        (
+            "result",
+            ["features.safetensors", "gallery.jsonl", "query.jsonl", "result.json"],
+        ),
+    ],
+)
+def test_results_and_stores_without_a_mark_are_known(tmp_path, kind, names):
+    target = tmp_path / "old"
+    target.mkdir()
+    for name in names:
+        (target / name).write_text("")
+    with pytest.raises(ReidError, match="is not replaced by a report"):
+        make(target, "x", "report")
+    make(target, "x", kind)
+    assert listing(target) == [MARK, "text"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from msinet_core.files import replacing_folder
+moment, target = sys.argv[1], Path(sys.argv[2])
+renames = [0]
+rename = Path.rename
+def killing(self, other):
+    renames[0] += 1
+    if moment == f"before rename {renames[0]}":
+        os._exit(9)
+    rename(self, other)
+    if moment == f"after rename {renames[0]}":
+        os._exit(9)
+Path.rename = killing
+with replacing_folder(target, "result") as place:
+    (place / "text").write_text("new")
+    if moment == "writing":
+        os._exit(9)
+"""
+MOMENTS = ["writing", *(f"{when} rename {n}" for n in (1, 2) for when in ("before", "after"))]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_leaves_the_old_or_the_new(tmp_path, moment):
+    target = tmp_path / "result"
+    make(target, "old")
+    for _ in range(2):  # litter does not grow
+        command = [sys.executable, "-c", KILLED, moment, str(target)]
+        assert subprocess.run(command, check=False).returncode == 9
+        assert len(listing(tmp_path)) <= 4
+        text = (whole_folder(target) / "text").read_text()
+        assert text == ("new" if moment == "after rename 2" else "old")
+        shutil.rmtree(target / "nothing", ignore_errors=True)
+        if moment == "after rename 2":
+            break
+    make(target, "next")
+    assert (target / "text").read_text() == "next"
+    assert listing(tmp_path) == ["result"]
+
+
+def test_two_writers_of_one_file_or_folder(tmp_path):
+    def write(text):
+        for _ in range(20):
+            replace_file(tmp_path / "x", text * 10_000)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set((tmp_path / "x").read_text()) in ({"a"}, {"b"})
+    assert listing(tmp_path) == ["x"]
+    with (
+        replacing_folder(tmp_path / "y", "result"),
+        pytest.raises(ReidError, match="being written by another process"),
+    ):
+        make(tmp_path / "y", "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["../../etc", "a/b", "a\\b", "..", ".", "", "c:d", "nul", "CON.txt", "a\0b", "x" * 300]
+)
+def test_names_from_outside_become_one_name(text):
+    name = safe_name(text)
+    assert name
+    assert ".." not in name
+    assert not set("/\\:\0") & set(name)
+    assert len(name) < 120
+    assert name not in (".", "..", "nul", "CON.txt")
+
+
+def test_plain_names_stay_and_different_ones_stay_different():
+    assert safe_name("market1501 (2. try)_ä") == "market1501 (2. try)_ä"
+    assert len({safe_name(text) for text in ("a/b", "a\\b", "a_b", "a:b")}) == 4
+
+
+def test_a_lock_knows_whether_it_lies_there(tmp_path):
+    path = tmp_path / ".lock"
+    assert look(path) == FREE
+    lock = Lock(path)
+    assert lock.acquire(0)
+    assert look(path) == TAKEN
+    assert not Lock(path).acquire(0)
+    lock.check()
+    path.rename(tmp_path / "moved")
+    with pytest.raises(ReidError, match="moved, deleted or begun anew"):
+        lock.check()
+    other = Lock(path)
+    assert other.acquire(0)
+    with pytest.raises(ReidError, match="moved, deleted or begun anew"):
+        lock.check()
+    other.release(remove=True)
+    lock.release()
+    assert listing(tmp_path) == ["moved"]
