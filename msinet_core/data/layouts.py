@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from msinet_core.data.labels import integers_or_text
 from msinet_core.data.roots import (
     counted,
     find_root,
@@ -216,16 +217,3 @@ def identities(given: Any) -> tuple[Any, ...]:
             else ()
         )
     return (given,) if isinstance(given, int) else tuple(given)
-
-
-def integers_or_text(column: pd.Series, padded: bool = True) -> pd.Series:
-    """A text column as integers where every value is a whole number, else as it is.
-
-    padded: whether 0042 is a number too (in file names it is; in a table of the user's, where 042
-    may be somebody else, it stays text).
-    """
-    if column.dtype.kind in "iu" or column.isna().any():
-        return column
-    text = column.astype(str)
-    number = r"-?\d{1,18}" if padded else r"0|-?[1-9]\d{0,17}"
-    return text.astype("int64") if text.str.fullmatch(number).all() else text

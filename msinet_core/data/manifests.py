@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from msinet_core.data.layouts import Root, identities, integers_or_text
+from msinet_core.data.labels import integers_or_text
+from msinet_core.data.layouts import Root, identities
 from msinet_core.data.roots import listing, refuse_escapes, shown
 from msinet_core.data.table import COLUMNS, SPLITS, ReidDataset
 from msinet_core.errors import ReidError

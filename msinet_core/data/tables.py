@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from msinet_core.data.layouts import Root, integers_or_text
+from msinet_core.data.labels import integers_or_text
+from msinet_core.data.layouts import Root
 from msinet_core.data.roots import counted, listing, refuse_escapes, shown
 from msinet_core.data.table import SPLITS, ReidDataset
 from msinet_core.errors import ReidError
