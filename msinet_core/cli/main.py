@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command(name, rest)
     except Elsewhere:
-        return 2  # the first process says it
+        return 2  # the main process says it
     except ReidError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

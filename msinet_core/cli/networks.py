@@ -60,7 +60,7 @@ def evaluate(
         progress=True,
         processes=processes,
     )
-    if not processes.first:
+    if not processes.is_main_process:
         return
     for name, result in scored.results.items():
         if save is not None:
@@ -126,7 +126,7 @@ def embed(
         progress=True,
         processes=processes,
     )
-    if processes.first:
+    if processes.is_main_process:
         print(store)
 
 

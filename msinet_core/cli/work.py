@@ -64,10 +64,10 @@ def _carry_out(
     processes = join(config.device == "cpu")
     try:
         done = start(config, run, resume=resume, progress=not quiet)
-        if processes.first:
+        if processes.is_main_process:
             print(summary(done))
     except Stopped as stopped:
-        if processes.first:
+        if processes.is_main_process:
             print(
                 f"stopped ({stopped}) and saved; continue with: msinet {config.KIND} --run {run} --resume"
             )

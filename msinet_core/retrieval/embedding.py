@@ -63,12 +63,12 @@ def embed(
             batch_size=batch_size,
             device=device,
             workers=workers,
-            progress=progress and processes.first,
+            progress=progress and processes.is_main_process,
             rows=rows,
         )
     )
     mine = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
-    features = processes.stack_parts(mine)
+    features = processes.all_gather_rows(mine)
     if not len(features):
         raise ReidError("there are no images to embed")
     return features

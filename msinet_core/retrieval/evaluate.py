@@ -47,7 +47,7 @@ def evaluate(
         height,
         width,
         workers=workers,
-        progress=progress and processes.first,
+        progress=progress and processes.is_main_process,
         cache="auto" if processes.size == 1 else "none",  # each needs a part of the images, once
     )
     features = embed(

@@ -225,7 +225,7 @@ def embed_dataset(
     before = None if rebuild else _files_before(Path(folder), made_from)
     files = file_facts(dataset, before)
     current = before is not None and files["hash"].equals(before["hash"])
-    if processes.share(bytes([current])) == b"\1":
+    if processes.broadcast(bytes([current])) == b"\1":
         return open_store(folder)
     reader = open_images(
         dataset.table,
@@ -235,7 +235,7 @@ def embed_dataset(
         cache="none",
         on_bad_image=on_bad_image,
         workers=workers,
-        progress=progress and processes.first,
+        progress=progress and processes.is_main_process,
     )
     if processes.size > 1:
         everyones = embed(
@@ -254,7 +254,7 @@ def embed_dataset(
         def write() -> None:
             write_store(folder, reader.table, iter([everyones]), made_from, files, shard_rows)
 
-        processes.lead(write)
+        processes.on_main_process(write)
         return open_store(folder)
     features = embed_batches(
         model,

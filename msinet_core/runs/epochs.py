@@ -71,7 +71,7 @@ def carry_out(
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     stop = Stop() if stop is None else stop  # one that is not set is false
     with claimed(run, config, resume, processes) as mine, stop.listening():
-        worker = kind(config, dataset, mine, progress and processes.first, processes)
+        worker = kind(config, dataset, mine, progress and processes.is_main_process, processes)
         begin(worker, resume)
         with products_as_asked(config, worker.device):
             run_epochs(worker, stop)

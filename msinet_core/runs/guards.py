@@ -68,7 +68,7 @@ def break_down(worker: Any, run: RunFolder, error: NotFinite) -> ReidError:
     )
     run.log(f"not finite in {place}: {error}")
     path = str(run.path / "failure.json")
-    kind = ReidError if worker.processes.first else Elsewhere
+    kind = ReidError if worker.processes.is_main_process else Elsewhere
     return kind(
         f"{next(n for n, v in error.values.items() if not math.isfinite(v))} is not finite in {place} ({error}); "
         f"{path!r} has the rates, the batch and the norms. The last checkpoint is whole; begin a new run with a lower "

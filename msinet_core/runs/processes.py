@@ -8,8 +8,7 @@ all of them, so that weights, alpha and memories stay equal without ever being s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -32,7 +31,7 @@ class Processes:
     device: torch.device | None = None
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the one that writes and prints."""
         return self.rank == 0
 
@@ -41,83 +40,66 @@ class Processes:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        with self._together():
-            distributed.all_reduce(flat)
-        flat /= self.size
-        for tensor, part in zip(
-            tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True
-        ):
-            tensor.detach().copy_(part.view(tensor.shape))
+        means = self._together("reduce", flat).split([tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.detach().copy_(mean.view(tensor.shape))
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value's mean over the processes; the names are the same on all."""
         if self.size == 1:
             return dict(values)
         numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        self.average([numbers])
-        return dict(zip(values, numbers.tolist(), strict=True))
+        return dict(zip(values, self._together("reduce", numbers).tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process."""
         return flag if self.size == 1 else self.mean({"flag": float(flag)})["flag"] > 0
 
-    def stack(self, x: Tensor) -> Tensor:
+    def all_gather(self, x: Tensor) -> Tensor:
         """Every process's rows in the order of ranks: N x ... -> (size * N) x ..., N being the same
         on all.
         """
-        if self.size == 1:
-            return x
-        parts = [
-            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)
-        ]
-        with self._together():
-            distributed.all_gather(parts, x.detach().contiguous())
-        return torch.cat(parts)
+        return x if self.size == 1 else self._together("gather", x.detach().contiguous())
 
-    def stack_parts(self, rows: np.ndarray) -> np.ndarray:
+    def all_gather_rows(self, rows: np.ndarray) -> np.ndarray:
         """The same for parts of different lengths (some may be empty): N_rank x D, float32 -> sum
         of N x D.
         """
         if self.size == 1:
             return rows
-        shapes = self.stack(torch.tensor([rows.shape], device=self.device)).tolist()
+        shapes = self.all_gather(torch.tensor([rows.shape], device=self.device)).tolist()
         most, length = (max(numbers) for numbers in zip(*shapes, strict=True))
         padded = torch.zeros(most, length, device=self.device)
         if len(rows):
             padded[: len(rows)] = torch.from_numpy(rows)
-        everyones = self.stack(padded).cpu().numpy().reshape(self.size, most, length)
-        return np.concatenate(
-            [part[:count] for part, (count, _) in zip(everyones, shapes, strict=True)]
-        )
+        everyones = self.all_gather(padded).cpu().numpy().reshape(self.size, most, length)
+        parts = [part[:count] for part, (count, _) in zip(everyones, shapes, strict=True)]
+        return np.concatenate(parts)
 
-    def share(self, content: bytes) -> bytes:
-        """What the first process gives, on all."""
+    def broadcast(self, content: bytes) -> bytes:
+        """What the main process gives, on all."""
         if self.size == 1:
             return content
-        length = torch.tensor([len(content)], device=self.device)
-        with self._together():
-            distributed.broadcast(length, src=0)
+        length = self._together("broadcast", torch.tensor([len(content)], device=self.device))
         data = torch.empty(int(length), dtype=torch.uint8, device=self.device)
-        if self.first and content:
+        if self.is_main_process and content:
             data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        with self._together():
-            distributed.broadcast(data, src=0)
-        return data.cpu().numpy().tobytes()
+        return self._together("broadcast", data).cpu().numpy().tobytes()
 
-    def lead(self, action: Callable[[], None]) -> None:
-        """Let the first process act while the others wait; a `ReidError` of its ends all."""
+    def on_main_process(self, action: Callable[[], None]) -> None:
+        """Let the main process act while the others wait; a `ReidError` of its ends all."""
         failure: ReidError | None = None
-        if self.first:
+        if self.is_main_process:
             try:
                 action()
             except ReidError as error:
                 if self.size == 1:
                     raise
                 failure = error
-        said = self.share(str(failure).encode() if failure else b"")
+        said = self.broadcast(str(failure).encode() if failure else b"")
         if failure:
             raise failure
-        if said and not self.first:
+        if said and not self.is_main_process:
             raise Elsewhere(said.decode())
 
     def require_equal(self, digest: bytes, what: str) -> None:
@@ -125,26 +107,27 @@ class Processes:
         if self.size == 1:
             return
         mine = torch.tensor(list(digest), dtype=torch.uint8, device=self.device)
-        everyones = self.stack(mine[None])
+        everyones = self.all_gather(mine[None])
         if not bool((everyones == everyones[0]).all()):
             raise ReidError(
                 f"{what} differ between the {self.size} processes; they must run the same version on devices of "
                 "one kind. The last checkpoint is whole"
             )
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Say what it means when the others do not answer."""
+    def _together(self, operation: str, x: Tensor) -> Tensor:
+        """accelerate's `reduce` (the mean), `gather` or `broadcast`; says what it means when the
+        others do not answer.
+        """
+        from accelerate import utils  # slow to import, and a plain process has no use for it
+
         try:
-            yield
+            return getattr(utils, operation)(x)
         except RuntimeError as error:
-            reason = (
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            )
+            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ReidError(
-                f"process {self.rank} of {self.size} lost the others: one of them ended, or did not answer within "
-                f"{_timeout():.0f} s ({reason[:200]}). See what that one printed last, then continue with --resume "
-                "from the last checkpoint"
+                f"process {self.rank} of {self.size} lost the others: one of them ended, or did "
+                f"not answer within {_timeout():.0f} s ({lines[0][:200]}). See what that one "
+                "printed last, then continue with --resume from the last checkpoint"
             ) from error
 
 

@@ -21,14 +21,14 @@ from msinet_core.runs.worker import Worker
 def claimed(
     run: RunFolder, config: RunConfig, resume: bool, processes: Processes
 ) -> Iterator[RunFolder]:
-    """The run folder, claimed by the first process; the others get one that writes nothing."""
+    """The run folder, claimed by the main process; the others get one that writes nothing."""
     with ExitStack() as stack:
 
         def claim() -> None:
             stack.enter_context(run.writing(config, resume))
 
-        processes.lead(claim)
-        yield run if processes.first else Onlooker(run.path)
+        processes.on_main_process(claim)
+        yield run if processes.is_main_process else Onlooker(run.path)
 
 
 def begin(worker: Worker, resume: bool) -> None:
@@ -36,7 +36,7 @@ def begin(worker: Worker, resume: bool) -> None:
     run = worker.run
     checkpoint = shared_checkpoint(run, worker.processes) if resume else None
     if checkpoint is None:
-        worker.processes.lead(lambda: run.rewind_history(0))
+        worker.processes.on_main_process(lambda: run.rewind_history(0))
         run.log("started")
         return
     guards.check_same_processes(checkpoint, worker.processes, run)
@@ -48,26 +48,26 @@ def begin(worker: Worker, resume: bool) -> None:
             f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core "
             f"({(str(error) or type(error).__name__).splitlines()[0]}); resume it with that version, or start a new run"
         ) from error
-    worker.processes.lead(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
+    worker.processes.on_main_process(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
     run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
 
 
 def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None:
-    """The folder's last checkpoint, as the first process reads it, on all; None if there is none."""
+    """The folder's last checkpoint, as the main process reads it, on all; None if there is none."""
     found: list[Checkpoint] = []
 
     def read() -> None:
         if run.has_checkpoint():
             found.append(run.checkpoint())
 
-    processes.lead(read)
+    processes.on_main_process(read)
     if processes.size == 1:
         return found[0] if found else None
     files = found[0].files() if found else {}
-    if not json.loads(processes.share(json.dumps(bool(files)).encode())):
+    if not json.loads(processes.broadcast(json.dumps(bool(files)).encode())):
         return None
     return Checkpoint.from_files(
-        {n: processes.share(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path)
+        {n: processes.broadcast(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path)
     )
 
 
@@ -81,4 +81,4 @@ def save(worker: Worker, *, finished: bool = False) -> None:
             guards.digest(weights, *worker.memory_rows()), "weights or memories"
         )
     state["processes"] = processes.size
-    processes.lead(lambda: worker.run.save(weights, state, finished=finished))
+    processes.on_main_process(lambda: worker.run.save(weights, state, finished=finished))

@@ -139,4 +139,4 @@ def _gradients(
 def _remember(memory: ContrastiveMemory, seen: list[Batch], processes: Processes) -> None:
     """Move the memory by all processes' features, in the order of ranks."""
     for features, labels in seen:
-        memory.update(processes.stack(features), processes.stack(labels))
+        memory.update(processes.all_gather(features), processes.all_gather(labels))

@@ -217,11 +217,11 @@ class Training(Worker):
             self.evaluate(epoch)
 
     def evaluate(self, epoch: int) -> RetrievalResult | None:
-        """Score the network on the test set, into the history and metrics.json; the first process
+        """Score the network on the test set, into the history and metrics.json; the main process
         gets the result.
         """
         features = embed(self.model, self.test_reader, device=self.device, processes=self.processes)
-        if not self.processes.first:
+        if not self.processes.is_main_process:
             return None
         result = score_table(features, self.test_reader.table, protocol_for(self.dataset))
         metrics = result.metrics()

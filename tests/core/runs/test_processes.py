@@ -197,9 +197,9 @@ def test_a_plain_process_is_alone_and_passes_everything_through(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert join() is ALONE
     x = torch.randn(3, 2)
-    assert ALONE.stack(x) is x
+    assert ALONE.all_gather(x) is x
     assert ALONE.mean({"a": 0.1}) == {"a": 0.1}
-    assert ALONE.share(b"x") == b"x"
+    assert ALONE.broadcast(b"x") == b"x"
     assert ALONE.any(True) is True
     monkeypatch.setenv("WORLD_SIZE", "2")  # as some schedulers leave it in a plain process
     monkeypatch.delenv("RANK", raising=False)
