@@ -3,7 +3,8 @@
 A benchmark is a module of this folder with a function `run() -> DataFrame` of columns name, figure,
 unit, limit and ok (further ones are kept): what was measured, what it has to stay under or above
 (`<= 1.5`, `>= 10`, or empty), and whether it did. Results carry the processor, the number of cores,
-versions and the date. The exit status is 1 if a limit was missed.
+versions and the date; the tables of docs/results.md follow them. The exit status is 1 if a limit
+was missed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
+
+from benchmarks import _pages
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ["name", "figure", "unit", "limit", "ok"]
@@ -112,7 +115,7 @@ def main() -> int:
         if (table["figure"] != 0).any():
             RESULTS.mkdir(exist_ok=True)
             table.assign(**machine()).to_csv(RESULTS / f"{name}.csv", index=False)
-
+            _pages.write()
         missed += int((table["ok"].isin([False])).sum())
     if missed:
         print(f"{missed} limit{'s' * (missed > 1)} missed", file=sys.stderr)

@@ -1,0 +1,140 @@
+"""What pages say that is counted elsewhere, written into them: `python -m benchmarks._pages`.
+
+In docs/results.md a table stands between `<!-- table NAME -->` and `<!-- end -->`, NAME being one
+of `TABLES`; it is written from the CSVs in `results`, never by hand, and a test compares the two.
+In docs/reading-order.md files have their numbers of lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LINES = re.compile(r"^\| `([\w/]+\.py)` \| \d+ \|", re.MULTILINE)
+GPU_ROW = re.compile(r"train, .+?, batch (\d+), ([^:/]+?)(?:: (.+)| / (.+))?$")
+
+
+def filled(text: str) -> str:
+    """The page with every table as the CSVs have it now."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
+
+
+def counted(text: str) -> str:
+    """The page with every row `| file | lines |` as long as the file is now."""
+
+    def row(found: re.Match[str]) -> str:
+        lines = len((ROOT / found[1]).read_text(encoding="utf-8").splitlines())
+        return f"| `{found[1]}` | {lines} |"
+
+    return LINES.sub(row, text)
+
+
+def write() -> None:
+    for name, change in (("results", filled), ("reading-order", counted)):
+        page = ROOT / "docs" / f"{name}.md"
+        page.write_text(change(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def shown(figure: float) -> str:
+    """Three digits: 0.599, 1.18, 105, 13,020.
+
+    >>> [shown(x) for x in (0.5986, 1.17686, 104.83, 13020, 4.8e-7)]
+    ['0.599', '1.18', '105', '13,020', '4.8e-07']
+    """
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+
+
+def listed(name: str, prefix: str = "") -> str:
+    """The rows of `results/NAME.csv` whose name begins with `prefix`, as they are."""
+    rows = read(name)
+    rows = rows[rows["name"].str.startswith(prefix)]
+    lines = [
+        [row["name"].removeprefix(prefix), f"{shown(row['figure'])} {row['unit']}".strip(), kept]
+        for row, kept in zip(rows.to_dict("records"), limits(rows), strict=True)
+    ]
+    return f"{table([['what', 'figure', 'limit'], *lines])}\n\n{circumstances(rows)}"
+
+
+def limits(rows: pd.DataFrame) -> Iterable[str]:
+    """Each row's limit, and whether it was missed."""
+    for limit, ok in zip(rows["limit"], rows["ok"], strict=True):
+        yield f"`{limit}`" + (", **missed**" if str(ok) == "False" else "") if limit else ""
+
+
+def throughput() -> str:
+    """Images a second of the input pipeline, by the number of threads or workers."""
+    rows = pd.read_csv(RESULTS / "data_throughput.csv")
+    wide = rows.pivot_table(
+        index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False
+    )
+    head = [f"{count} worker{'s' * (count != 1)}" for count in wide.columns]
+    lines = [[*key, *map(shown, line)] for key, line in zip(wide.index, wide.values, strict=True)]
+    return table([["augmentation", "path", *head], *lines])
+
+
+def gpu_training() -> str:
+    """A line for each form of the network, and four columns for each size of batch."""
+    rows = read("gpu")
+    columns = {"images/s": "images/s", "peak memory": "GB", "bytes moved / bandwidth": "bandwidth"}
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    for name, figure in zip(rows["name"], rows["figure"], strict=True):
+        if found := GPU_ROW.match(name):
+            batch, form, what, other = found.groups()
+            column = f"/ {other}" if other else columns[what or "images/s"]
+            cells.setdefault(form, {})[batch, column] = shown(figure)
+    heads = list(dict.fromkeys(key for line in cells.values() for key in line))
+    heads.sort(key=lambda key: int(key[0]))  # stable: columns keep their order
+    lines = [[form, *(line.get(key, "") for key in heads)] for form, line in cells.items()]
+    titles = [f"{column}, batch {batch}" for batch, column in heads]
+    return f"{table([['form', *titles], *lines])}\n\n{circumstances(rows)}"
+
+
+def study() -> str:
+    from msinet_lab.study import markdown
+
+    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False)
+    return markdown(rows.astype({"mAP": float})).strip()
+
+
+def read(name: str) -> pd.DataFrame:
+    rows = pd.read_csv(RESULTS / f"{name}.csv", keep_default_na=False)
+    return rows.astype({"figure": float})
+
+
+def circumstances(rows: pd.DataFrame) -> str:
+    """On what, when and with which torch: the most frequent first."""
+    columns = [name for name in ("gpu", "machine", "torch", "date") if name in rows]
+    found = rows[columns].astype(str).value_counts().index
+    said = ("; ".join((*line[:-2], f"torch {line[-2]}", line[-1])) for line in found)
+    return "*" + "*; *".join(said) + "*"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = lines
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rest])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "study": study,
+    "step": partial(listed, "step"),
+    "ranking": partial(listed, "retrieval", "rank, "),
+    "reranking": partial(listed, "retrieval", "rerank, "),
+    "embedding": partial(listed, "retrieval", "embed, 128 x 64: "),
+    "galleries": partial(listed, "retrieval", "top-50 of 1,000 queries in 1,000,000 images, "),
+    "cache": partial(listed, "data", "cache of 12,936 images: "),
+    "throughput": throughput,
+    "gpu-training": gpu_training,
+    "gpu-search": partial(listed, "gpu", "search, "),
+}
+
+
+if __name__ == "__main__":
+    write()
