@@ -38,6 +38,9 @@ PENDING = {"msinet_core/speed.py", "diagnose", "notebooks", "--import", "--train
 PENDING.add("splits.py")  # of figures
 
 
+ELSEWHERE = {"notebook_launcher", "my_operations"}
+
+
 # -- what a page shows ---------------------------------------------------------------------------
 
 
@@ -77,6 +80,36 @@ def test_files_named_exist(page):
     named = re.findall(r"`((?:msinet_core|msinet_lab|tests|benchmarks|notebooks)/[\w/.-]+)`", text)
     for name in set(named) - PENDING:
         assert (ROOT / name).exists(), name
+
+
+@cache
+def words_of_the_code():
+    files = [
+        f
+        for room in ("msinet_core", "msinet_lab", "benchmarks")
+        for f in (ROOT / room).rglob("*.py")
+    ]
+    text = "".join(file.read_text(encoding="utf-8") for file in [*files, ROOT / "pyproject.toml"])
+    return set(re.findall(r"\w+", text))
+
+
+@by_page
+def test_names_from_the_code_are_there(page):
+    """`Supernet.alphas`, `max_gradient_norm`, `twins_split`: names that only code would use."""
+    if page.name == "CHANGELOG.md":
+        return
+    for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*)?`", page.read_text(encoding="utf-8")):
+        if "_" in name or re.search("[a-z][A-Z]", name) or "." in name:
+            unknown = set(name.split(".")) - words_of_the_code() - ELSEWHERE
+            assert not unknown, f"{name}: {unknown}"
+
+
+def test_the_readme_lists_all_pages_and_notebooks():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name}" in text, page.name
+    notebooks = re.findall(r"^\| (\d\d_\w+) \|", text, re.MULTILINE)
+    assert notebooks == sorted(file.stem for file in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 # -- commands ------------------------------------------------------------------------------------
