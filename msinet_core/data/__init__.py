@@ -1,6 +1,6 @@
 """Data sets as tables, their checks, the twins split, and the way from files to batches."""
 
-from msinet_core.data.augment import (
+from msinet_core.data.augmentation import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Augmentation,
@@ -9,6 +9,7 @@ from msinet_core.data.augment import (
 )
 from msinet_core.data.batches import TrainBatches, iterate_images
 from msinet_core.data.checks import check_dataset
+from msinet_core.data.decoding import decode, read_rgb
 from msinet_core.data.images import ImageReader, open_images
 from msinet_core.data.protocol import Protocol, protocol_for
 from msinet_core.data.report import DataReport, Finding
@@ -32,11 +33,13 @@ __all__ = [
     "TwinSplit",
     "augment",
     "check_dataset",
+    "decode",
     "from_table",
     "iterate_images",
     "load_dataset",
     "normalise",
     "open_images",
     "protocol_for",
+    "read_rgb",
     "twins_split",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msinet_core.data.augment import Augmentation, augment, normalise, step_generator
+from msinet_core.data.augmentation import Augmentation, augment, normalise, step_generator
 from msinet_core.data.images import ImageReader
 from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.threads import ahead

@@ -5,27 +5,34 @@ times of change: data that is unpacked anew into a job's own folder then finds t
 image that was replaced never meets a stale one, whatever its time says. Reading the files once to
 hash them costs a small part of what decoding costs.
 
-The file holds N x 3 x H x W bytes of pixels, then N bytes that are 1 where the image could be read.
+The file holds N x 3 x H x W bytes of pixels, then N bytes that are 1 where the image could be read,
+then 16 bytes of checksum, which every opening compares: a file that was cut short or altered is
+made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
-import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from msinet_core.data.decoding import require_file
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
+from msinet_core.locks import Lock
 
-FORMAT = b"msinet images 1"  # change it when decoding or resizing changes
+FORMAT = b"msinet images 2"  # change it when decoding, resizing or the file changes
+BLOCK = 64 << 20  # bytes that are decoded, written and summed at once
 Shape = tuple[int, int, int, int]
+Fill = Callable[[np.ndarray, int], Sequence[int]]
 
 
 def default_dir() -> Path:
@@ -42,10 +49,10 @@ def usable_cores() -> int:
 
 def choose(shape: Shape, cache_dir: str | os.PathLike[str] | None) -> str:
     """What `cache="auto"` means for images of this N x 3 x H x W: memory, disk or none."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if size <= free_memory() // 2:
         return "memory"
-    folder = Path(cache_dir or default_dir())
+    folder = Path(cache_dir or default_dir()).expanduser()
     while not folder.exists():
         folder = folder.parent
     room = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 1.1 * size
@@ -54,89 +61,124 @@ def choose(shape: Shape, cache_dir: str | os.PathLike[str] | None) -> str:
 
 def free_memory() -> int:
     """Bytes of memory that can be had without swapping; 4 GB where the system does not say."""
-    with suppress(OSError, StopIteration):
-        with open("/proc/meminfo") as file:
-            line = next(line for line in file if line.startswith("MemAvailable"))
-        return int(line.split()[1]) * 1024
-    with suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(Exception):  # psutil fails in its own ways where a system hides its figures
+        import psutil
+
+        return int(psutil.virtual_memory().available)
     return 4 << 30
 
 
 def load_or_make(
     files: Sequence[Path],
     shape: Shape,
-    fill: Callable[[np.ndarray], dict[int, str]],
+    fill: Fill,
     cache_dir: str | os.PathLike[str] | None,
     workers: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (uint8, N x 3 x H x W, mapped) and which images are good (bool, N).
 
-    fill: decodes into the array it is given and returns the positions that failed; called only
-    where the cache is not there yet. Where it raises, nothing is left behind.
+    fill(out, start): decodes images `start`, `start` + 1, ... into `out` and returns the rows, of
+    all N, that failed; called only where the cache is not there yet. Where it raises, nothing is
+    left behind.
     """
     folder = Path(cache_dir or default_dir()).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{content_key(files, shape, workers)}-{shape[2]}x{shape[3]}.u8"
-        if not _is_whole(target, shape):  # a whole one is read without a lock, by any user
+        found = _load(target, shape, workers)  # a whole one is read without a lock, by any user
+        if found is None:
             with _one_at_a_time(target) as alone:
                 if alone:
                     _clear_unfinished(target)
-                if not _is_whole(target, shape):  # another process may just have made it
+                found = _load(target, shape, workers)  # another process may just have made it
+                if found is None:
                     _make(target, shape, fill)
+                    found = _load(target, shape, workers)
     except OSError as error:
         raise ReidError(
             f"the image cache cannot be written in {folder} ({error}); pass another cache_dir, "
             "or cache='memory' or 'none'"
         ) from error
-    # Mode "c": a write into the array stays in this process, never in the file.
-    raw = np.memmap(target, np.uint8, "c")
-    size = int(np.prod(shape))
-    return raw[:size].reshape(shape), np.asarray(raw[size:]) == 1
+    if found is None:
+        raise ReidError(
+            f"the image cache {target} is not what was just written; the disk may be failing: pass "
+            "another cache_dir, or cache='memory' or 'none'"
+        )
+    return found
 
 
 def content_key(files: Sequence[Path], shape: Shape, workers: int) -> str:
     """32 hexadecimal digits of the files' bytes, in order, and of the images' size."""
 
-    def digest(file: Path) -> bytes:
+    def digest(path: Path) -> bytes:
         try:
-            return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
-        except OSError:
+            require_file(path)
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, _hash).digest()
+        except (OSError, ReidError):
             return b"unreadable".ljust(16)
 
     def digests(start: int) -> bytes:
         return b"".join(map(digest, files[start : start + 256]))
 
-    total = hashlib.blake2b(FORMAT + repr(shape).encode(), digest_size=16)
+    total = _hash(FORMAT + repr(shape).encode())
     for part in ahead(digests, range(0, len(files), 256), workers):
         total.update(part)
     return total.hexdigest()
 
 
-def _is_whole(target: Path, shape: Shape) -> bool:
-    return target.is_file() and target.stat().st_size == int(np.prod(shape)) + shape[0]
+def _hash(data: bytes | np.ndarray = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=16)
 
 
-def _make(target: Path, shape: Shape, fill: Callable[[np.ndarray], dict[int, str]]) -> None:
-    """Write beside, then rename: a reader sees the whole file or none, whatever is killed when."""
-    size = int(np.prod(shape))
+def _rows_at_once(shape: Shape) -> int:
+    return max(1, BLOCK // math.prod(shape[1:]))
+
+
+def _load(target: Path, shape: Shape, workers: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pixels and goodness, None where the file is not there or is not what was written."""
+    size, count = math.prod(shape), shape[0]
+    if not target.is_file() or target.stat().st_size != size + count + 16:
+        return None
+    # Mode "c": a write into the array stays in this process, never in the file.
+    raw = np.memmap(target, np.uint8, "c")
+    pixels, good = raw[:size].reshape(shape), raw[size : size + count]
+    step = _rows_at_once(shape)
+    total = _hash(target.name.encode())
+    sums = ahead(
+        lambda start: _hash(pixels[start : start + step]).digest(), range(0, count, step), workers
+    )
+    for part in sums:
+        total.update(part)
+    total.update(good)
+    return (pixels, good == 1) if total.digest() == raw[size + count :].tobytes() else None
+
+
+def _make(target: Path, shape: Shape, fill: Fill) -> None:
+    """Write beside, then rename: a reader sees the whole file or none, whatever is killed when.
+
+    Written, not mapped: a disk that is full is then an error and not the end of the process.
+    """
+    size, count, step = math.prod(shape), shape[0], _rows_at_once(shape)
     if shutil.disk_usage(target.parent).free < size:
         raise ReidError(
-            f"{target.parent} has no room for {size / 1e9:.1f} GB of images; pass another cache_dir, "
-            "or cache='none'"
+            f"{target.parent} has no room for {size / 1e9:.1f} GB of images; pass another "
+            "cache_dir, or cache='none'"
         )
-    name = target.with_name(f"{target.stem}-{uuid.uuid4().hex}.part")
+    part = target.with_name(f"{target.stem}-{uuid.uuid4().hex}.part")
+    total, good = _hash(target.name.encode()), np.ones(count, np.uint8)
     try:
-        raw = np.memmap(name, np.uint8, "w+", shape=(size + shape[0],))
-        bad = fill(raw[:size].reshape(shape))
-        raw[size:] = 1
-        raw[size + np.array(list(bad), dtype=np.int64)] = 0
-        raw.flush()
-        del raw
-        os.replace(name, target)
+        with open(part, "wb") as file:
+            for start in range(0, count, step):
+                block = np.zeros((min(step, count - start), *shape[1:]), np.uint8)
+                good[list(fill(block, start))] = 0
+                total.update(_hash(block).digest())
+                file.write(block)
+            total.update(good)
+            file.write(good.tobytes() + total.digest())
+        os.replace(part, target)
     finally:
-        name.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _clear_unfinished(target: Path) -> None:
@@ -151,15 +193,10 @@ def _one_at_a_time(target: Path) -> Iterator[bool]:
     certain that nobody else is at it. Only a courtesy: where the file system has no locks, both
     make the file, and both files are the same.
     """
-    if sys.platform == "win32":
-        yield False
-        return
-    import fcntl
-
-    with open(target.with_suffix(".lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-        else:
-            yield True
+    lock, alone = Lock(target.with_suffix(".lock")), False
+    with warnings.catch_warnings(action="ignore"), suppress(OSError):
+        alone = lock.acquire(math.inf) and lock.protected
+    try:
+        yield alone
+    finally:
+        lock.release()

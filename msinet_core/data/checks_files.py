@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from msinet_core.data.cache import usable_cores
-from msinet_core.data.images import rgb
+from msinet_core.data.decoding import read_rgb
 from msinet_core.data.protocol import Protocol
 from msinet_core.data.report import Finding
 from msinet_core.data.roots import counted, shown
@@ -60,8 +59,7 @@ def open_all(files: Sequence[Path], workers: int = 0, progress: bool = False) ->
 def _look(file: Path) -> tuple[int, int, str, str, bool]:
     # A broken file may raise anything from within a decoder; whatever it is, it is told.
     try:
-        with Image.open(file) as opened:
-            image = rgb(ImageOps.exif_transpose(opened))
+        image = read_rgb(file)
         digest = hashlib.blake2b(
             image.tobytes(), digest_size=16, person=str(image.size).encode()[:16]
         )

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from msinet_core.data import cache as disk
+from msinet_core.data.decoding import decode, reason, require_file
 from msinet_core.data.roots import shown
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
 
 CACHES = ("auto", "memory", "disk", "none")
 CHUNK = 32  # images a thread takes at once
+Bad = dict[int, str]  # rows that cannot be used, and why
 
 
 class ImageReader:
@@ -36,14 +37,15 @@ class ImageReader:
         files: Sequence[Path],
         size: tuple[int, int],
         store: Tensor | None,
-        good: np.ndarray,
-        skipped: list[str],
+        bad: Bad,
         cache: str,
         workers: int,
     ) -> None:
+        good = np.ones(len(files), dtype=bool)
+        good[list(bad)] = False
         self.table = table[good].reset_index(drop=True)
         self.height, self.width = size
-        self.skipped = skipped
+        self.skipped = list(bad.values())
         self.cache = cache
         self._rows = np.flatnonzero(good)
         self._files = files
@@ -55,7 +57,8 @@ class ImageReader:
 
     def __repr__(self) -> str:
         left_out = f", {len(self.skipped):,} left out" if self.skipped else ""
-        return f"ImageReader({len(self):,} images {self.height} x {self.width}, cache {self.cache}{left_out})"
+        size = f"{self.height} x {self.width}"
+        return f"ImageReader({len(self):,} images {size}, cache {self.cache}{left_out})"
 
     def read(self, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
         """uint8, N x 3 x H x W: the images of these rows of `table`, in this order."""
@@ -63,9 +66,7 @@ class ImageReader:
         if self._store is not None:
             return self._store.index_select(0, torch.from_numpy(rows))
         out = torch.empty((len(rows), 3, self.height, self.width), dtype=torch.uint8)
-        bad = _decode_into(out.numpy(), [self._files[row] for row in rows], self._workers)
-        if bad:
-            raise ReidError(_bad_images(list(bad.values())))
+        _refuse(decode_all([self._files[row] for row in rows], out.numpy(), self._workers))
         return out
 
 
@@ -99,88 +100,82 @@ def open_images(
         raise ReidError(f"on_bad_image is {on_bad_image!r}; it is 'error' or 'skip'")
     if height < 1 or width < 1 or workers < 0:
         raise ReidError(
-            f"height {height}, width {width} and workers {workers} must be positive (workers may be 0)"
+            f"height {height}, width {width} and workers {workers} must be positive (workers may "
+            "be 0)"
         )
     if len(table) == 0:
         raise ReidError("there are no images to open: the table has no rows")
-    workers = workers or disk.usable_cores()
-    base = Path(root)
+    base, skip = Path(root).expanduser(), on_bad_image == "skip"
     files = [base / path for path in table["path"]]
-    shape = (len(files), 3, height, width)
+    shape, workers = (len(files), 3, height, width), workers or disk.usable_cores()
     if cache == "auto":
         cache = disk.choose(shape, cache_dir)
-
-    def fill(out: np.ndarray) -> dict[int, str]:
-        bad = _decode_into(out, files, workers, progress)
-        if bad and on_bad_image == "error":
-            raise ReidError(_bad_images(list(bad.values())))
-        return bad
-
-    store, bad = _store(cache, files, shape, fill, cache_dir, workers, on_bad_image, progress)
-    if bad and on_bad_image == "error":
-        raise ReidError(_bad_images(list(bad.values())))
-    good = np.ones(len(files), dtype=bool)
-    good[list(bad)] = False
-    if not good.any():
-        raise ReidError(_bad_images(list(bad.values())))
-    return ImageReader(
-        table, files, (height, width), store, good, list(bad.values()), cache, workers
-    )
-
-
-def decode(file: str | os.PathLike[str], height: int, width: int) -> np.ndarray:
-    """One photograph, H x W x 3 uint8: upright by its EXIF orientation, RGB, resized (bilinear with
-    antialiasing, as torchvision's `Resize` does with PIL images).
-    """
-    with Image.open(file) as opened:
-        image = rgb(ImageOps.exif_transpose(opened))
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    with tqdm(total=len(files), desc="decoding", unit="img", disable=not progress) as bar:
+        decoding = _Decoding(files, (height, width), workers, skip, bar.update)
+        store, bad = None, decoding.bad
+        if cache == "memory":
+            store = torch.empty(shape, dtype=torch.uint8)
+            decoding.fill(store.numpy(), 0)
+        elif cache == "disk":
+            pixels, good = disk.load_or_make(files, shape, decoding.fill, cache_dir, workers)
+            store, bad = torch.from_numpy(pixels), decoding.explained(np.flatnonzero(~good))
+        elif skip:
+            decoding.fill(None, 0)
+        else:
+            bad = {row: why for row, file in enumerate(files) if (why := _absent(file))}
+    if bad and (not skip or len(bad) == len(files)):
+        _refuse(bad)
+    return ImageReader(table, files, (height, width), store, bad, cache, workers)
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """Any PIL image as RGB: grey and palette ones expanded, transparency dropped, 16 bits cut to 8."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif (
-        image.mode == "P"
-    ):  # a palette may hold transparency, which only RGBA takes without a warning
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+class _Decoding:
+    """The files of a reader being decoded, part by part; `bad` gathers what failed."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        size: tuple[int, int],
+        workers: int,
+        skip: bool,
+        done: Callable[[int], object],
+    ) -> None:
+        self.files, self.size, self.workers, self.skip = files, size, workers, skip
+        self.done, self.bad = done, Bad()
+
+    def fill(self, out: np.ndarray | None, start: int) -> list[int]:
+        """Decode into `out` from row `start` on (None: only try all). Gives the rows that failed;
+        at the end, unless bad ones are skipped, `ReidError` with all of them.
+        """
+        end = len(self.files) if out is None else start + len(out)
+        found = decode_all(self.files[start:end], out, self.workers, self.size, self.done)
+        bad = {start + row: why for row, why in found.items()}
+        self.bad |= bad
+        if end == len(self.files) and not self.skip:
+            _refuse(self.bad)
+        return list(bad)
+
+    def explained(self, rows: np.ndarray) -> Bad:
+        """Why the images are bad that a cache marks so."""
+        for row in map(int, rows):
+            if row not in self.bad:
+                file = self.files[row]
+                found = decode_all([file], None, 1, self.size)
+                self.bad[row] = found.get(0, f"{file} was unreadable")
+        return self.bad
 
 
-def _store(
-    cache: str,
+def decode_all(
     files: Sequence[Path],
-    shape: tuple[int, int, int, int],
-    fill: Callable[[np.ndarray], dict[int, str]],
-    cache_dir: str | os.PathLike[str] | None,
-    workers: int,
-    on_bad_image: str,
-    progress: bool,
-) -> tuple[Tensor | None, dict[int, str]]:
-    """The pixels (None where each reading decodes) and what is wrong with which image."""
-    if cache == "memory":
-        store = torch.empty(shape, dtype=torch.uint8)
-        return store, fill(store.numpy())
-    if cache == "disk":
-        pixels, good = disk.load_or_make(files, shape, fill, cache_dir, workers)
-        bad = {row: _reason(files[row], shape) for row in np.flatnonzero(~good).tolist()}
-        return torch.from_numpy(pixels), bad
-    if on_bad_image == "skip":
-        return None, _decode_into(None, files, workers, progress, shape[2:])
-    return None, {row: f"{file} is missing" for row, file in enumerate(files) if not file.is_file()}
-
-
-def _decode_into(
     out: np.ndarray | None,
-    files: Sequence[Path],
     workers: int,
-    progress: bool = False,
     size: tuple[int, int] = (8, 8),
-) -> dict[int, str]:
-    """Decode `files` into `out` (N x 3 x H x W; None only tries). Returns what failed, by position."""
+    done: Callable[[int], object] = lambda _: None,
+) -> Bad:
+    """Decode `files` into `out` (uint8, N x 3 x H x W; None only tries, at `size`). Returns what
+    failed, by position; its pixels are black.
+    """
     height, width = size if out is None else out.shape[2:]
-    bad: dict[int, str] = {}
+    bad = Bad()
 
     def run(start: int) -> int:
         end = min(start + chunk, len(files))
@@ -189,7 +184,7 @@ def _decode_into(
             try:
                 pixels = decode(files[position], height, width)
             except Exception as error:
-                bad[position] = _explain(files[position], error)
+                bad[position] = reason(files[position], error)
                 pixels = np.zeros((height, width, 3), np.uint8)
             if out is not None:
                 out[position] = pixels.transpose(2, 0, 1)
@@ -197,25 +192,22 @@ def _decode_into(
 
     chunk = max(1, min(CHUNK, -(-len(files) // workers)))
     starts = range(0, len(files), chunk)
-    with tqdm(total=len(files), desc="decoding", unit="img", disable=not progress) as bar:
-        for done in ahead(run, starts, 0 if workers == 1 or len(starts) == 1 else workers):
-            bar.update(done)
+    for count in ahead(run, starts, 0 if workers == 1 or len(starts) == 1 else workers):
+        done(count)
     return dict(sorted(bad.items()))
 
 
-def _reason(file: Path, shape: tuple[int, int, int, int]) -> str:
-    """Why an image that a cache marks as bad is bad."""
-    return next(
-        iter(_decode_into(None, [file], 1, size=shape[2:]).values()), f"{file} was unreadable"
-    )
+def _absent(file: Path) -> str:
+    """Why there is no image to decode at `file`, '' where there may be one."""
+    try:
+        require_file(file)
+    except (OSError, ReidError) as error:
+        return reason(file, error)
+    return ""
 
 
-def _explain(file: Path, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"{file} is missing"
-    return f"{file} cannot be read as an image ({type(error).__name__}: {error})"
-
-
-def _bad_images(reasons: list[str]) -> str:
-    many = "" if len(reasons) == 1 else f"{len(reasons):,} images cannot be used: "
-    return f"{many}{shown(reasons)}; mend or remove them, or pass on_bad_image='skip'"
+def _refuse(bad: Bad) -> None:
+    if bad:
+        many = "" if len(bad) == 1 else f"{len(bad):,} images cannot be used: "
+        told = shown(bad.values())
+        raise ReidError(f"{many}{told}; mend or remove them, or pass on_bad_image='skip'")

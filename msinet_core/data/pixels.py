@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-BRIGHTNESS, CONTRAST, SATURATION = range(3)
+from msinet_core.data.augmentation import CONTRAST, SATURATION
 
 
 @njit(nogil=True, cache=True)
@@ -97,7 +97,7 @@ def augment_batch(  # type: ignore[no-untyped-def]
 ):
     """uint8 N x 3 x H x W to augmented and normalised float32.
 
-    move: N x 3, whether to flip, rows down, columns right. The others as `augment.Draws` has them.
+    move: N x 3, whether to flip, rows down, columns right. The others as `augmentation.Draws` has them.
     """
     ones, zeros = np.ones(3, np.float32), np.zeros(3, np.float32)
     byte = np.float32(255)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from msinet_core.config import RunConfig
-from msinet_core.data.augment import Augmentation
+from msinet_core.data.augmentation import Augmentation
 from msinet_core.data.batches import TrainBatches
 from msinet_core.data.images import open_images
 from msinet_core.data.sampler import IdentitySampler

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from msinet_core.data.augment import Augmentation, augment, normalise, step_generator
+from msinet_core.data.augmentation import Augmentation, augment, normalise, step_generator
 from msinet_core.data.batches import TrainBatches, iterate_images
 from msinet_core.data.images import open_images
 from msinet_core.data.sampler import IdentitySampler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -55,7 +56,7 @@ def test_second_opening_decodes_nothing(open_disk, files, no_decoding):
     no_decoding()
     assert (open_disk().read(range(N)) == first).all()
     assert len(files()) == 1
-    assert files()[0].stat().st_size == N * 3 * 16 * 8 + N
+    assert files()[0].stat().st_size == N * 3 * 16 * 8 + N + 16  # pixels, goodness, checksum
 
 
 def test_the_same_content_elsewhere_finds_it(open_disk, data, files, tmp_path, no_decoding):
@@ -98,8 +99,71 @@ def test_what_a_killed_process_left_is_neither_used_nor_kept(open_disk, files, t
     target.rename(target.with_name(f"{target.stem}abc.part"))
     assert (open_disk().read(range(N)) == expected).all()
     assert not list(tmp_path.glob("cache/*.part"))
-    target.write_bytes(target.read_bytes()[:-9])  # not by us: a disk that was full, a broken copy
+    whole = target.read_bytes()
+    target.write_bytes(whole[:-9])  # not by us: a disk that was full, a broken copy
     assert (open_disk().read(range(N)) == expected).all()
+    assert target.read_bytes() == whole
+
+
+@pytest.mark.parametrize("place", [0, 1000, N * 3 * 16 * 8, N * 3 * 16 * 8 + N, -1])
+def test_a_file_altered_at_its_size_is_made_anew(open_disk, files, place):
+    """Pixels, the marks of good images, and the checksum itself."""
+    expected = open_disk().read(range(N))
+    whole = bytearray(files()[0].read_bytes())
+    altered = whole.copy()
+    altered[place] ^= 1
+    files()[0].write_bytes(altered)
+    reader = open_disk()
+    assert len(reader) == N
+    assert (reader.read(range(N)) == expected).all()
+    assert files()[0].read_bytes() == whole
+
+
+def test_a_file_under_anothers_name_is_made_anew(open_disk, files, data):
+    open_disk()
+    turned = data[1][::-1].reset_index(drop=True)
+    expected = open_disk(table=turned).read(range(N))
+    one, two = files()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(one.read_bytes())
+    assert (open_disk(table=turned).read(range(N)) == expected).all()
+
+
+def test_in_several_blocks(open_disk, files, monkeypatch, no_decoding):
+    expected = open_disk().read(range(N))
+    whole = files()[0].read_bytes()
+    files()[0].unlink()
+    monkeypatch.setattr(module, "BLOCK", 2 * 3 * 16 * 8 + 1)
+    assert (open_disk().read(range(N)) == expected).all()
+    assert files()[0].read_bytes()[:-16] == whole[:-16]
+    no_decoding()
+    assert (open_disk(workers=3).read(range(N)) == expected).all()
+
+
+def test_a_disk_that_fills_up_is_a_sentence(open_disk, tmp_path, monkeypatch):
+    """Written, not mapped: SIGBUS would end the process without a word."""
+
+    class Full:
+        def __init__(self, path, mode):
+            self.path = path
+            path.write_bytes(b"")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, _):
+            raise OSError(28, "No space left on device", str(self.path))
+
+    real = open
+    monkeypatch.setattr(
+        module, "open", lambda p, mode: (Full if mode == "wb" else real)(p, mode), raising=False
+    )
+    with pytest.raises(ReidError, match=r"cannot be written.*No space left.*another cache_dir"):
+        open_disk()
+    assert not list(tmp_path.glob("cache/*.part"))
 
 
 def test_writing_into_pixels_never_reaches_the_file(open_disk, files):
@@ -152,11 +216,11 @@ def test_free_memory_is_plausible():
 def make_at_once(files, folder, barrier, queue):
     """What each of two processes does."""
 
-    def fill(out):
+    def fill(out, start):
         time.sleep(0.3)
-        out[:] = np.arange(len(out), dtype=np.uint8)[:, None, None, None]
+        out[:] = np.arange(start, start + len(out), dtype=np.uint8)[:, None, None, None]
         made.append(1)
-        return {1: "bad"}
+        return [1]
 
     made = []
     barrier.wait()
@@ -173,7 +237,7 @@ def test_two_processes_at_once(data, tmp_path, monkeypatch, locks):
     if not locks:
 
         def flock(*_args):
-            raise OSError("not supported")
+            raise OSError(errno.ENOLCK, "No locks available")
 
         monkeypatch.setattr("fcntl.flock", flock)
     context = multiprocessing.get_context("fork")
@@ -196,9 +260,9 @@ def test_a_file_made_anew_leaves_its_readers_alone(open_disk, files, tmp_path):
     reader = open_disk()
     before = reader.read(range(N))
 
-    def other(out):
+    def other(out, _):
         out[:] = 7
-        return {}
+        return []
 
     module._make(files()[0], (N, 3, 16, 8), other)
     assert (reader.read(range(N)) == before).all()

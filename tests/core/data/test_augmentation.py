@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from msinet_core.data.augment import (
+from msinet_core.data.augmentation import (
     GREY,
     IMAGENET_MEAN,
     IMAGENET_STD,

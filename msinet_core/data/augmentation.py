@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msinet_core.data import pixels
-from msinet_core.data.pixels import CONTRAST, SATURATION
 from msinet_core.errors import ReidError
 
+BRIGHTNESS, CONTRAST, SATURATION = range(3)  # turns of the colour jitter
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as PIL and torchvision take it
@@ -151,6 +150,8 @@ def apply(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
 
 
 def _one_by_one(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
+    from msinet_core.data import pixels  # compiled loops, and the only use of numba here
+
     out = torch.empty(batch.shape)
     move = torch.stack((draws.flip.long(), draws.top - settings.pad, draws.left - settings.pad), 1)
     weights, mean, std, fill = (
