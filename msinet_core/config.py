@@ -1,18 +1,24 @@
 """What a run is made of: frozen dataclasses, checked when made, JSON in and out. No torch.
 
-The defaults are the paper's. A field's comment is its help text on the command line.
+Fields lie in sections, which `--help` shows as groups; for users they stay flat:
+`SearchConfig(data="market1501", root="data/market", height=256)`. A field's text is its help on the
+command line, and says where its default is not the authors' and why. Two differences are no field:
+an epoch's batches (`data.sampler`: nearly every image once; theirs stops at the first identity
+that runs out) and VehicleID's test list and draws (`data.lists`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, get_type_hints
 
 from msinet_core.errors import ReidError
-from msinet_core.space import Genotype
+from msinet_core.fields import plain
+from msinet_core.space import OPERATIONS, Genotype, UnknownOperation
 
 Device = Literal["auto", "cpu", "cuda"]
 PAPER_EPOCHS = 350
@@ -20,33 +26,40 @@ PAPER_MILESTONES = (150, 225, 300)
 PAPER_ALPHA_MILESTONES = (150, 225, 350)
 PAPER_WARMUP = 10
 
-C = TypeVar("C", bound="RunConfig")
+
+# -- what search and training have in common -----------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """What search and training have in common."""
-
-    # Fields that say how a run is carried out, not what it computes: free to differ on resume.
-    OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
-        {"root", "device", "workers", "cache", "cache_dir", "save_every", "compile"}
-    )
-    KIND: ClassVar[str] = ""
+class DataFields:
+    """Which images, and how they are kept."""
 
     data: str = "manifest"
-    """Data set: manifest, market1501, msmt17, veri776, vehicleid, ... (`msinet data --help`)."""
+    """Data set: market1501, msmt17, veri776, vehicleid, cuhk03, folders, manifest or table."""
     root: str = ""
     """Folder of the data set."""
     options: tuple[str, ...] = ()
     """Options of the data set as name=value, such as test_size=1600."""
+    min_images: int | None = None
+    """Leave out training identities with fewer images; by default one-image identities are an
+    error.
+    """
+    on_bad_image: Literal["error", "skip"] = "error"
+    """Stop at an unreadable image, or leave it out and list it."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Keep decoded images in memory or on disk, or decode them each time."""
+    cache_dir: str | None = None
+    """Folder of the disk cache; default ~/.cache/msinet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFields:
+    """P identities x K images, and what is done to an image."""
+
     height: int = 256
     """Height of the network's input, pixels."""
     width: int = 128
     """Width of the network's input, pixels (256 for vehicles)."""
-    channels: tuple[int, int, int, int] = (64, 256, 384, 512)
-    """Channels of the stem and of the three stages."""
-    epochs: int = PAPER_EPOCHS
-    """Passes over the training images. Milestones and warm-up scale along unless given."""
     identities_per_batch: int = 16
     """P of the P x K identity sampler."""
     images_per_identity: int = 4
@@ -55,12 +68,34 @@ class RunConfig:
     """Batches whose gradients are averaged for one step (the losses see one batch at a time)."""
     different_cameras: bool = True
     """Draw an identity's K images from different cameras where it has them: pairs as the test asks
-    for them.
+    for them (the authors draw whatever the camera).
     """
-    min_images: int | None = None
-    """Leave out training identities with fewer images; by default one-image identities are an
-    error.
+    augmentation: Literal["within", "across", "none"] = "within"
+    """Flip, crop and erasing (within a domain) or flip, crop and colour jitter (across domains)."""
+    pad: int = 10
+    """Pixels of padding before the random crop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFields:
+    """The network's size."""
+
+    channels: tuple[int, int, int, int] = (64, 256, 384, 512)
+    """Channels of the stem and of the three stages."""
+    scaled_attention: bool = False
+    """Divide cross attention's energies by the root of the number of positions, so that maps of any
+    size give soft weights.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerFields:
+    """SGD and its schedule."""
+
+    epochs: int = PAPER_EPOCHS
+    """Passes over the training images. Milestones and warm-up scale along unless given."""
+    learning_rate: float = 0.065
+    """Learning rate of the weights (SGD)."""
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
     warmup_epochs: float | None = None
@@ -71,14 +106,12 @@ class RunConfig:
     """Momentum of SGD."""
     weight_decay: float = 5e-4
     """Weight decay of SGD."""
-    augmentation: Literal["within", "across", "none"] = "within"
-    """Flip, crop and erasing (within a domain) or flip, crop and colour jitter (across domains)."""
-    pad: int = 10
-    """Pixels of padding before the random crop."""
-    scaled_attention: bool = False
-    """Divide cross attention's energies by the root of the number of positions, so that maps of any
-    size give soft weights.
-    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemFields:
+    """How it is carried out."""
+
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Arithmetic of the networks: tf32 lets a GPU round the factors of float32 products, bf16 needs
     a processor or GPU that has it.
@@ -95,31 +128,148 @@ class RunConfig:
     """Threads that prepare batches ahead (they never change what a batch holds); default: 4 with a
     GPU, else 0.
     """
-    cache: Literal["auto", "memory", "disk", "none"] = "auto"
-    """Keep decoded images in memory or on disk, or decode them each time."""
-    cache_dir: str | None = None
-    """Folder of the disk cache; default ~/.cache/msinet."""
-    on_bad_image: Literal["error", "skip"] = "error"
-    """Stop at an unreadable image, or leave it out and list it."""
     save_every: int = 1
     """Epochs between checkpoints (the last epoch and a stopped run are always saved)."""
 
+
+# -- what belongs to one of them -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinsFields:
+    """The twins contrastive mechanism (TCM)."""
+
+    overlap: float = 0.4
+    """Share of the identities that both twins see; 1 is the usual split."""
+    stratify_by_camera: bool = False
+    """Halve a shared identity's images within each camera."""
+    memory_momentum: float = 0.2
+    """Share of a memory row that stays when it is moved."""
+    temperature: float = 0.05
+    """Temperature of the contrastive loss."""
+    leak_validation_gradient: bool = False
+    """Let validation batches train the weights too, as the authors' code does: off, because
+    identities that judge alpha must train no weight.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetFields:
+    """The network that holds all operations at once."""
+
+    cell_width: Literal["derived", "reference"] = "derived"
+    """Supernet cells as wide as the derived network's, so that alpha judges what is trained later,
+    or narrower, as the authors' supernet's.
+    """
+    initial_gamma: float = 0.0
+    """Where cross attention's gamma starts; at 0 it begins as no interaction at all."""
+    drop_milestones: tuple[int, ...] = ()
+    """After these epochs every slot loses its weakest operation for good."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaFields:
+    """How the architecture's parameters move."""
+
+    alpha_learning_rate: float = 0.002
+    """Learning rate of alpha (Adam, betas 0.5 and 0.999)."""
+    alpha_weight_decay: float = 1e-3
+    """Weight decay of alpha."""
+    alpha_milestones: tuple[int, ...] | None = None
+    """Epochs at which alpha's learning rate falls to a tenth; default 150, 225, 350 of 350, scaled.
+    """
+    alpha_warmup_epochs: int = 0
+    """First epochs in which only the weights move, so that no operation wins for training fastest.
+    """
+    alpha_every: int = 1
+    """Steps of the weights for one of alpha."""
+    alpha_identities_per_batch: int | None = None
+    """Identities in a validation batch, where alpha is to see another number than the weights do.
+    """
+    alpha_temperature: float = 1.0
+    """Divides alpha before the softmax: above 1 evens the operations out, below 1 sharpens the
+    choice.
+    """
+    alpha_temperature_end: float | None = None
+    """Temperature of the last epoch, reached geometrically; by default it does not change."""
+    entropy_penalty: float = 0.0
+    """Weight of the mean entropy of the slots' weights in alpha's loss: positive makes slots
+    decide, negative keeps them open.
+    """
+    entropy_schedule: Literal["constant", "linear"] = "constant"
+    """The penalty's weight over the epochs: constant, or rising from 0 after the warm-up to the
+    last epoch.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureFields:
+    """What is trained."""
+
+    genotype: str = "paper"
+    """`paper`, a genotype's text, a genotype.json, or a search run folder."""
+    backbone: Literal["msinet", "resnet18", "resnet50"] = "msinet"
+    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison).
+    """
+    weights: str | None = None
+    """Start from these weights: a run folder of ours or one of the authors' checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossFields:
+    """Losses, gradient and evaluation."""
+
+    label_smoothing: float = 0.1
+    """Of the cross-entropy."""
+    margin: float = 0.3
+    """Of the triplet loss."""
+    alignment: Literal["none", "pos", "neg", "pos_neg"] = "none"
+    """Parts of the spatial alignment loss."""
+    alignment_weight: float = 2.0
+    """Weight of the spatial alignment loss."""
+    max_gradient_norm: float | None = 10.0
+    """A gradient longer than this (of all weights together) is shortened to it, so that one batch
+    cannot throw a run from scratch off; none leaves it, as the authors do.
+    """
+    evaluate_every: int = 10
+    """Epochs between evaluations (the last epoch is always evaluated); 0 for the last only."""
+
+
+# -- the configurations --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemFields):
+    """What search and training have in common."""
+
+    # Fields that say how a run is carried out, not what it computes: free to differ on resume.
+    OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
+        {"root", "device", "workers", "cache", "cache_dir", "save_every", "compile", "imports"}
+    )
+    KIND: ClassVar[str] = ""
+    SECTIONS: ClassVar[dict[str, type]] = {}
+    AUTHORS: ClassVar[dict[str, Any]] = {}
+    _POSITIVE: ClassVar[tuple[str, ...]] = (
+        *("height", "width", "epochs", "identities_per_batch", "images_per_identity"),
+        *("save_every", "accumulate"),
+    )
+    _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
+        *("learning_rate", "momentum", "weight_decay", "pad", "seed", "warmup_epochs", "workers"),
+    )
+
+    imports: tuple[str, ...] = ()
+    """Modules that register operations of your own (`--import`); kept so that an error can name
+    them, never imported unasked.
+    """
+
     def __post_init__(self) -> None:
-        _positive(
-            self,
-            "height",
-            "width",
-            "epochs",
-            "identities_per_batch",
-            "images_per_identity",
-            "save_every",
-            "accumulate",
-        )
-        _not_negative(self, "momentum", "weight_decay", "pad", "seed")
-        if self.warmup_epochs is not None:
-            _not_negative(self, "warmup_epochs")
-        if self.workers is not None:
-            _not_negative(self, "workers")
+        self._make_plain()
+        for name in (*self._POSITIVE, *self._NOT_NEGATIVE):
+            value, positive = getattr(self, name), name in self._POSITIVE
+            if value is not None and not (value > 0 if positive else value >= 0):
+                raise ReidError(
+                    f"{name} must {'be positive' if positive else 'not be negative'}; got {value}"
+                )
         if min(self.height, self.width) < 32:
             raise ReidError(
                 f"images of {self.height} x {self.width} are too small; the network needs 32 or more"
@@ -130,12 +280,38 @@ class RunConfig:
             raise ReidError(
                 "images_per_identity must be at least 2: the losses compare images of one identity"
             )
-        if list(self.milestones or ()) != sorted(set(self.milestones or ())):
-            raise ReidError(f"milestones must rise; got {self.milestones}")
+        self._check_rising("milestones")
+
+    def _make_plain(self) -> None:
+        """Every field checked against its annotation and stored as a plain value, `~` expanded."""
+        for name, annotation in _annotations(type(self)).items():
+            value = plain(name, getattr(self, name), annotation)
+            if isinstance(value, str) and name in ("root", "cache_dir", "genotype", "weights"):
+                value = os.path.expanduser(value)
+            object.__setattr__(self, name, value)
+
+    def _check_rising(self, name: str) -> None:
+        given = getattr(self, name) or ()
+        if list(given) != sorted(set(given)):
+            raise ReidError(f"{name} must rise; got {given}")
+
+    def remembering_modules(self) -> Self:
+        """The same with the modules of all registered operations among `imports`."""
+        further = [
+            module
+            for module in OPERATIONS.modules
+            if not any(f"{module}.".startswith(f"{known}.") for known in self.imports)
+        ]
+        return replace(self, imports=(*self.imports, *further))
+
+    @classmethod
+    def to_the_letter(cls, **given: Any) -> Self:
+        """The configuration with the authors' choices where the defaults differ from them."""
+        return cls(**{**cls.AUTHORS, **given})
 
     @property
-    def data_options(self) -> dict[str, Any]:
-        """`options` as a mapping; whole numbers and true or false become such."""
+    def data_options(self) -> dict[str, str]:
+        """`options` as a mapping of texts, for `load_dataset`."""
         return parse_options(self.options)
 
     @property
@@ -184,74 +360,40 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(RunConfig):
+class SearchConfig(RunConfig, TwinsFields, SupernetFields, AlphaFields):
     """Architecture search with the twins contrastive mechanism."""
 
     KIND: ClassVar[str] = "search"
+    SECTIONS: ClassVar[dict[str, type]] = {
+        "data": DataFields,
+        "batch": BatchFields,
+        "network": NetworkFields,
+        "optimizer": OptimizerFields,
+        "twins": TwinsFields,
+        "supernet": SupernetFields,
+        "alpha": AlphaFields,
+        "system": SystemFields,
+    }
+    AUTHORS: ClassVar[dict[str, Any]] = {
+        "different_cameras": False,
+        "cell_width": "reference",
+        "leak_validation_gradient": True,
+    }
+    _POSITIVE: ClassVar[tuple[str, ...]] = (
+        *RunConfig._POSITIVE,
+        *("temperature", "alpha_every", "alpha_identities_per_batch"),
+        *("alpha_temperature", "alpha_temperature_end"),
+    )
+    _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
+        *RunConfig._NOT_NEGATIVE,
+        *("alpha_learning_rate", "alpha_weight_decay", "alpha_warmup_epochs"),
+    )
 
     learning_rate: float = 0.025
-    """Learning rate of the weights (SGD)."""
-    alpha_learning_rate: float = 0.002
-    """Learning rate of alpha (Adam, betas 0.5 and 0.999)."""
-    alpha_weight_decay: float = 1e-3
-    """Weight decay of alpha."""
-    alpha_milestones: tuple[int, ...] | None = None
-    """Epochs at which alpha's learning rate falls to a tenth; default 150, 225, 350 of 350, scaled.
-    """
-    overlap: float = 0.4
-    """Share of the identities that both twins see; 1 is the usual split."""
-    stratify_by_camera: bool = False
-    """Halve a shared identity's images within each camera."""
-    cell_width: Literal["derived", "reference"] = "derived"
-    """Supernet cells as wide as the derived network's, or as the authors' supernet's."""
-    memory_momentum: float = 0.2
-    """Share of a memory row that stays when it is moved."""
-    temperature: float = 0.05
-    """Temperature of the contrastive loss."""
-    leak_validation_gradient: bool = False
-    """Let validation batches train the weights too, as the authors' code does (for comparison)."""
-    alpha_warmup_epochs: int = 0
-    """First epochs in which only the weights move, so that no operation wins for training fastest.
-    """
-    alpha_every: int = 1
-    """Steps of the weights for one of alpha."""
-    alpha_identities_per_batch: int | None = None
-    """Identities in a validation batch, where alpha is to see another number than the weights do.
-    """
-    alpha_temperature: float = 1.0
-    """Divides alpha before the softmax: above 1 evens the operations out, below 1 sharpens the
-    choice.
-    """
-    alpha_temperature_end: float | None = None
-    """Temperature of the last epoch, reached geometrically; by default it does not change."""
-    entropy_penalty: float = 0.0
-    """Weight of the mean entropy of the slots' weights in alpha's loss: positive makes slots
-    decide, negative keeps them open.
-    """
-    entropy_schedule: Literal["constant", "linear"] = "constant"
-    """The penalty's weight over the epochs: constant, or rising from 0 after the warm-up to the
-    last epoch.
-    """
-    initial_gamma: float = 0.0
-    """Where cross attention's gamma starts; at 0 it begins as no interaction at all."""
-    drop_milestones: tuple[int, ...] = ()
-    """After these epochs every slot loses its weakest operation for good."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _not_negative(
-            self,
-            "learning_rate",
-            "alpha_learning_rate",
-            "alpha_weight_decay",
-            "alpha_warmup_epochs",
-        )
-        _positive(self, "temperature", "alpha_every", "alpha_temperature")
-        for optional in ("alpha_identities_per_batch", "alpha_temperature_end"):
-            if getattr(self, optional) is not None:
-                _positive(self, optional)
-        if list(self.drop_milestones) != sorted(set(self.drop_milestones)):
-            raise ReidError(f"drop_milestones must rise; got {self.drop_milestones}")
+        self._check_rising("drop_milestones")
         for name in ("overlap", "memory_momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ReidError(f"{name} lies between 0 and 1; got {getattr(self, name)}")
@@ -264,75 +406,75 @@ class SearchConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(RunConfig):
+class TrainConfig(RunConfig, ArchitectureFields, LossFields):
     """Training of a derived network."""
 
     KIND: ClassVar[str] = "train"
-
-    genotype: str = "paper"
-    """`paper`, a genotype's text, a genotype.json, or a search run folder."""
-    backbone: Literal["msinet", "resnet18", "resnet50"] = "msinet"
-    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison).
-    """
-    learning_rate: float = 0.065
-    """Learning rate (SGD)."""
-    max_gradient_norm: float | None = 10.0
-    """A gradient longer than this (of all weights together) is shortened to it; none leaves it, as
-    the paper does.
-    """
-    label_smoothing: float = 0.1
-    """Of the cross-entropy."""
-    margin: float = 0.3
-    """Of the triplet loss."""
-    alignment: Literal["none", "pos", "neg", "pos_neg"] = "none"
-    """Parts of the spatial alignment loss."""
-    alignment_weight: float = 2.0
-    """Weight of the spatial alignment loss."""
-    weights: str | None = None
-    """Start from these weights: a run folder of ours or one of the authors' checkpoints."""
-    evaluate_every: int = 10
-    """Epochs between evaluations (the last epoch is always evaluated); 0 for the last only."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _not_negative(
-            self, "learning_rate", "label_smoothing", "margin", "alignment_weight", "evaluate_every"
-        )
-        if self.max_gradient_norm is not None:
-            _positive(self, "max_gradient_norm")
+    SECTIONS: ClassVar[dict[str, type]] = {
+        "data": DataFields,
+        "batch": BatchFields,
+        "architecture": ArchitectureFields,
+        "network": NetworkFields,
+        "optimizer": OptimizerFields,
+        "loss": LossFields,
+        "system": SystemFields,
+    }
+    AUTHORS: ClassVar[dict[str, Any]] = {"different_cameras": False, "max_gradient_norm": None}
+    _POSITIVE: ClassVar[tuple[str, ...]] = (*RunConfig._POSITIVE, "max_gradient_norm")
+    _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
+        *RunConfig._NOT_NEGATIVE,
+        *("label_smoothing", "margin", "alignment_weight", "evaluate_every"),
+    )
 
     def resolved_genotype(self) -> Genotype:
         """The genotype that the text, file or run folder stands for."""
-        return read_genotype(self.genotype)
+        try:
+            return read_genotype(self.genotype)
+        except UnknownOperation as error:
+            raise error.registered_by(self.imports) from None
 
 
-def parse_options(options: tuple[str, ...]) -> dict[str, Any]:
-    """`("test_size=1600", "boxes=labeled")` as a mapping."""
-    words: dict[str, Any] = {"true": True, "false": False}
+def _annotations(kind: type[RunConfig]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def parse_options(options: tuple[str, ...]) -> dict[str, str]:
+    """`("test_size=1600", "boxes=labeled")` as a mapping; `load_dataset` makes numbers of the texts
+    where an option is one.
+    """
     parsed = {}
     for option in options:
         name, sign, value = option.partition("=")
         if not sign or not name:
             raise ReidError(f"data set options are given as name=value; got {option!r}")
-        number = value.lstrip("-").isdigit()
-        parsed[name] = int(value) if number else words.get(value.lower(), value)
+        parsed[name] = value
     return parsed
 
 
-def read_genotype(text: str) -> Genotype:
+def read_genotype(source: str | Path) -> Genotype:
     """From `paper`, a genotype's text, a genotype.json, or a run folder that holds one."""
-    path = Path(text)
-    if path.is_dir():
-        path = path / "genotype.json"
-        if not path.is_file():
-            raise ReidError(
-                f"run folder {text!r} has no genotype yet; let its search finish an epoch"
-            )
-    if path.suffix == ".json" or path.is_file():
-        if not path.is_file():
-            raise ReidError(f"no genotype file at {text!r}")
-        return Genotype.from_json(path.read_text())
-    return Genotype.parse(text)
+    path = os.path.expanduser(source)
+    if os.path.isdir(path):
+        return _genotype_of_run(Path(path))
+    if os.path.isfile(path):
+        return Genotype.from_json(Path(path).read_text(encoding="utf-8"))
+    if path.endswith(".json"):
+        raise ReidError(f"no genotype file at {path!r}")
+    return Genotype.parse(path)
+
+
+def _genotype_of_run(folder: Path) -> Genotype:
+    file, config = folder / "genotype.json", folder / "config.json"
+    if not file.is_file():
+        raise ReidError(
+            f"run folder {str(folder)!r} has no genotype yet; let its search finish an epoch"
+        )
+    try:
+        return Genotype.from_json(file.read_text(encoding="utf-8"))
+    except UnknownOperation as error:
+        stored = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        raise error.registered_by(stored.get("imports", ())) from None
 
 
 def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
@@ -345,25 +487,11 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
         raise ReidError(
             f"the configuration has kind {values.get('kind')!r}; known are {', '.join(classes)}"
         )
-    known = {field.name for field in fields(kind)}
     given = {name: value for name, value in values.items() if name != "kind"}
-    unknown = sorted(set(given) - known)
+    unknown = sorted(given.keys() - _annotations(kind).keys())
     if unknown:
         raise ReidError(
             f"the configuration has {', '.join(unknown)}, which this version does not know; "
             "it was written by another version of msinet-core"
         )
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-    return kind(**values)  # type: ignore[arg-type]
-
-
-def _positive(config: RunConfig, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ReidError(f"{name} must be positive; got {getattr(config, name)}")
-
-
-def _not_negative(config: RunConfig, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= 0:
-            raise ReidError(f"{name} must not be negative; got {getattr(config, name)}")
+    return kind(**given)

@@ -10,7 +10,7 @@ import difflib
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,13 @@ class Operations(Sequence[str]):
 
     def __init__(self, *names: str) -> None:
         self._names, self._own = list(names), len(names)
+        self._modules: dict[str, str] = {}
 
-    def add(self, name: str) -> None:
-        """Take in a further name: lower-case letters, digits and underscores, not used before."""
+    def add(self, name: str, module: str = "") -> None:
+        """Take in a further name: lower-case letters, digits and underscores, not used before.
+
+        module: the one that registers it, by which a run folder can say what to import.
+        """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise ReidError(
                 f"an operation's name is lower-case letters, digits and underscores; got {name!r}"
@@ -40,6 +44,13 @@ class Operations(Sequence[str]):
         if name in self._names or name in ALIASES:
             raise ReidError(f"there is an operation {name!r} already; choose another name")
         self._names.append(name)
+        if module and module != "__main__":  # a notebook or script has no name to import it by
+            self._modules[name] = module
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that registered operations, each once."""
+        return tuple(dict.fromkeys(self._modules.values()))
 
     def remove(self, name: str) -> None:
         """Take a registered name out again."""
@@ -48,6 +59,7 @@ class Operations(Sequence[str]):
                 f"{name!r} is not a registered operation; those are {self._names[self._own :]}"
             )
         self._names.remove(name)
+        self._modules.pop(name, None)
 
     def __getitem__(self, place: Any) -> Any:
         found = self._names[place]
@@ -80,6 +92,21 @@ ALIASES = {
 }
 
 
+class UnknownOperation(ReidError):
+    """A genotype names an operation that is neither one of the method's nor registered."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{problem} {remedy or 'One of your own is registered first: --import MODULE'}"
+        )
+        self.problem = problem
+
+    def registered_by(self, modules: Iterable[str]) -> UnknownOperation:
+        """The same error, saying which modules a run folder remembers for its operations."""
+        flags = " ".join(f"--import {module}" for module in modules)
+        return UnknownOperation(self.problem, flags and f"The run registered its own with {flags}")
+
+
 def operation_name(name: str) -> str:
     """The standard name of an operation given by any of its names; `ReidError` if unknown."""
     cleaned = name.strip().lower()
@@ -87,7 +114,7 @@ def operation_name(name: str) -> str:
     if standard not in OPERATIONS:
         close = difflib.get_close_matches(cleaned, [*OPERATIONS, *ALIASES], n=1, cutoff=0.5)
         hint = f" Did you mean {ALIASES.get(close[0], close[0])!r}?" if close else ""
-        raise ReidError(
+        raise UnknownOperation(
             f"unknown operation {name!r} in a genotype; known are {', '.join(OPERATIONS)}.{hint}"
         )
     return standard

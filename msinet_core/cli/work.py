@@ -23,8 +23,12 @@ def working(kind: type[RunConfig], room: str, purpose: str) -> Command:
         stored = _stored_config(words, kind) or kind()
 
         def command(
-            *, config: kind = stored, run: Run, resume: bool = False, quiet: bool = False
-        ) -> None:  # type: ignore[valid-type]
+            *,
+            config: kind = stored,  # type: ignore[valid-type]
+            run: Run,
+            resume: bool = False,
+            quiet: bool = False,
+        ) -> None:
             start = getattr(import_module(room), kind.KIND)
             _carry_out(start, config, run, resume, quiet)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from msinet_core.data import layouts, lists, manifests, tables
 from msinet_core.data.layouts import Root
@@ -62,8 +62,9 @@ def load_dataset(name: str, root: Root, **options: Any) -> ReidDataset:
 
     No image is opened. A size other than the published one is noted in `.notes`, with both figures.
     Options belong to the source: `SOURCES` maps each name to the function that lists and explains
-    them. Raises `ReidError` for an unknown name or option, and for a folder that does not hold what
-    it should, saying what was looked for, what was found and what to do.
+    them; where one is a number, its text will do (`test_size="1600"`). Raises `ReidError` for an
+    unknown name or option, and for a folder that does not hold what it should, saying what was
+    looked for, what was found and what to do.
     """
     if name not in SOURCES:
         raise ReidError(f"there is no data set called {name!r}; there are {', '.join(SOURCES)}")
@@ -72,8 +73,24 @@ def load_dataset(name: str, root: Root, **options: Any) -> ReidDataset:
         if option not in known:
             has = f"its options are {', '.join(known)}" if known else "it has none"
             raise ReidError(f"the data set {name!r} has no option {option!r}; {has}")
-    dataset = SOURCES[name](root, **options)
+    wanted = get_type_hints(SOURCES[name])
+    typed = {key: _number(key, given, wanted[key]) for key, given in options.items()}
+    dataset = SOURCES[name](root, **typed)
     return replace(dataset, notes=(*dataset.notes, *size_notes(dataset)))
+
+
+def _number(option: str, given: Any, annotation: Any) -> Any:
+    """A text as the number that the option is; what an option wants as text stays text."""
+    kind = next(
+        (kind for kind in (int, float) if kind in (annotation, *get_args(annotation))), None
+    )
+    if kind is None or not isinstance(given, str):
+        return given
+    try:
+        return kind(given)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ReidError(f"the option {option!r} is {what}; got {given!r}") from None
 
 
 def size_notes(dataset: ReidDataset) -> list[str]:

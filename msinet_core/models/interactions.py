@@ -204,7 +204,7 @@ def register_operation(name: str) -> Callable[[Registered], Registered]:
             raise ReidError(
                 f"operation {name!r} is neither a function of both branches nor a module class"
             )
-        OPERATIONS.add(name)
+        OPERATIONS.add(name, operation.__module__)
         made = cast(
             Maker,
             operation

@@ -155,7 +155,7 @@ class RunFolder:
                 file.truncate(0)
                 file.write(str(os.getpid()))
                 file.flush()
-            self.write_json("config.json", {"format": FORMAT, **config.to_dict()})
+            self.write_json("config.json", {"format": FORMAT, **config.remembering_modules().to_dict()})
             try:
                 yield self
             finally:
