@@ -61,28 +61,29 @@ CAMERAS = {
 
 
 def camera(domain: str, number: int) -> Camera:
-    """Camera `number`, from 1, of a domain: six are set by hand, the others drawn from their
-    number.
-    """
+    """Camera `number`, from 1, of a domain: six are set by hand, the others drawn by number."""
     table = CAMERAS[domain]
     if number <= len(table):
         return table[number - 1]
     rng = np.random.default_rng([ord(domain), number])
-    red, blue = (float(value) for value in rng.uniform(0.7, 1.25, 2))
-    kinds = ("bush", "pole", "rail", "crates", "sign")
+
+    def draw(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    red, blue = draw(0.7, 1.25), draw(0.7, 1.25)
     return Camera(
-        (red, float(rng.uniform(0.85, 1.1)), blue),
-        float(rng.uniform(0.7, 1.4)),
-        float(rng.uniform(0.6, 1.15)),
-        float(rng.uniform(0.85, 1.2)),
-        float(rng.uniform(0.4, 0.9)),
-        float(rng.uniform(3, 8)),
-        int(rng.integers(65, 90)),
-        float(rng.uniform(0, 360)),
-        50.0,
-        float(rng.uniform(10, 20)),
-        kinds[number % len(kinds)],
-        0.25,
+        gain=(red, draw(0.85, 1.1), blue),
+        gamma=draw(0.7, 1.4),
+        saturation=draw(0.6, 1.15),
+        contrast=draw(0.85, 1.2),
+        blur=draw(0.4, 0.9),
+        noise=draw(3, 8),
+        quality=int(rng.integers(65, 90)),
+        yaw=draw(0, 360),
+        spread=50.0,
+        pitch=draw(10, 20),
+        occluder=("bush", "pole", "rail", "crates", "sign")[number % 5],
+        occluded=0.25,
     )
 
 
@@ -96,27 +97,20 @@ def response(lens: Camera, wander: np.ndarray) -> tuple[tuple[float, ...], np.nd
     wander: five numbers near 0 by which this exposure differs: log gain of red, green, blue, of
         all, log gamma.
     """
-    gains = [
-        gain * float(np.exp(w + wander[3])) for gain, w in zip(lens.gain, wander[:3], strict=True)
-    ]
     matrix: list[float] = []
-    for row in range(3):
-        weights = [
-            GREY[column] * (1 - lens.saturation) + lens.saturation * (row == column)
-            for column in range(3)
-        ]
-        matrix += [gains[row] * weight for weight in weights] + [0.0]
-    curve = 255 * np.linspace(0, 1, 256, dtype=np.float32) ** (
-        lens.gamma * float(np.exp(wander[4]))
-    )
+    for row, gain in enumerate(lens.gain):
+        gain *= float(np.exp(wander[row] + wander[3]))
+        greyed = [grey * (1 - lens.saturation) for grey in GREY]
+        greyed[row] += lens.saturation
+        matrix += [gain * weight for weight in greyed] + [0.0]
+    gamma = lens.gamma * float(np.exp(wander[4]))
+    curve = 255 * np.linspace(0, 1, 256, dtype=np.float32) ** gamma
     return tuple(matrix), np.clip(128 + (curve - 128) * lens.contrast, 0, 255).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """Normal noise of deviation 1, 320 x 320 x 3; pictures take a piece of it (drawing it anew is
-    slow).
-    """
+    """Normal noise of deviation 1, 320 x 320 x 3; pictures take a piece of it: new noise is slow."""
     return np.random.default_rng(20230307).standard_normal((320, 320, 3), dtype=np.float32)
 
 

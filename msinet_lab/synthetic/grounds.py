@@ -7,129 +7,88 @@ from itertools import pairwise
 
 import numpy as np
 
-from msinet_lab.synthetic.pen import Pen, shade
-from msinet_lab.synthetic.walls import Scene
-
-Size = tuple[int, int]
+from msinet_lab.synthetic.walls import View
 
 
-def _lawn(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    for step in range(7):
-        if step % 2:
-            y0, y1 = (
-                meet + (height - meet) * (step / 7) ** 1.4,
-                meet + (height - meet) * ((step + 1) / 7) ** 1.4,
-            )
-            pen.rectangle((0, y0, width, y1), shade(scene.ground_colour, 0.93))
+def _rows(view: View, count: int, power: float) -> list[tuple[float, float]]:
+    """Upper and lower y of strips of ground, wider towards the viewer."""
+    return list(pairwise(view.below((step / count) ** power) for step in range(count + 1)))
+
+
+def _lawn(view: View) -> None:
+    for y0, y1 in _rows(view, 7, 1.4)[1::2]:
+        view.pen.rectangle((0, y0, view.width, y1), view.ground(0.93))
     for _ in range(40):
-        pen.disc(
-            (rng.random() * width, meet + (height - meet) * rng.random()),
-            height * 0.006,
-            scene.accent,
-        )
+        spot = (view.rng.random() * view.width, view.below(view.rng.random()))
+        view.pen.disc(spot, view.height * 0.006, view.accent)
 
 
-def _slabs(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    rows = [meet + (height - meet) * (step / 6) ** 1.5 for step in range(7)]
-    for low, high in pairwise(rows):
-        pen.line([(0, low), (width, low)], shade(scene.ground_colour, 0.82), height * 0.006)
+def _slabs(view: View) -> None:
+    pen, thin = view.pen, view.height * 0.006
+    for low, high in _rows(view, 6, 1.5):
+        pen.line([(0, low), (view.width, low)], view.ground(0.82), thin)
         step = (high - low) * 2.6
-        for x in np.arange(-step * rng.random(), width, step):
-            pen.line(
-                [(x, low), (x - step * 0.12, high)],
-                shade(scene.ground_colour, 0.84),
-                height * 0.006,
-            )
+        for x in np.arange(-step * view.rng.random(), view.width, step):
+            pen.line([(x, low), (x - step * 0.12, high)], view.ground(0.84), thin)
 
 
-def _planks(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    rows = [meet + (height - meet) * (step / 9) ** 1.4 for step in range(10)]
-    for low, high in pairwise(rows):
-        tone = shade(scene.ground_colour, 0.9 + 0.18 * rng.random())
-        pen.rectangle((0, low, width, high), tone)
+def _planks(view: View) -> None:
+    for low, high in _rows(view, 9, 1.4):
+        colour = view.ground(0.9 + 0.18 * view.rng.random())
+        view.pen.rectangle((0, low, view.width, high), colour)
 
 
-def _track(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    for step in (0.15, 0.38, 0.70):
-        y = meet + (height - meet) * step
-        pen.line([(0, y), (width, y)], scene.accent, height * 0.012)
+def _track(view: View) -> None:
+    for y in map(view.below, (0.15, 0.38, 0.70)):
+        view.pen.line([(0, y), (view.width, y)], view.accent, view.height * 0.012)
 
 
-def _path(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    pen.polygon(
-        [
-            (0, meet),
-            (width, meet),
-            (width, meet + (height - meet) * 0.22),
-            (0, meet + (height - meet) * 0.3),
-        ],
-        scene.accent,
-    )
+def _path(view: View) -> None:
+    far, near, left = view.below(0.22), view.below(0.3), view.meet
+    corners = [(0, left), (view.width, left), (view.width, far), (0, near)]
+    view.pen.polygon(corners, view.accent)
     for _ in range(120):
-        pen.disc(
-            (rng.random() * width, meet + (height - meet) * (0.3 + 0.7 * rng.random())),
-            height * 0.005,
-            shade(scene.ground_colour, 0.88),
-        )
+        spot = (view.rng.random() * view.width, view.below(0.3 + 0.7 * view.rng.random()))
+        view.pen.disc(spot, view.height * 0.005, view.ground(0.88))
 
 
-def _snow(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
+def _snow(view: View) -> None:
     for _ in range(60):
-        x, y = rng.random() * width, meet + (height - meet) * rng.random()
-        pen.disc((x, y), height * 0.035, shade(scene.ground_colour, 0.93), height * 0.01)
+        spot = (view.rng.random() * view.width, view.below(view.rng.random()))
+        view.pen.disc(spot, view.height * 0.035, view.ground(0.93), view.height * 0.01)
 
 
-def _platform(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    _slabs(pen, scene, size, meet, rng)
-    y = meet + (height - meet) * 0.18
-    pen.rectangle((0, y, width, y + height * 0.03), scene.accent)
+def _platform(view: View) -> None:
+    _slabs(view)
+    y = view.below(0.18)
+    view.pen.rectangle((0, y, view.width, y + view.height * 0.03), view.accent)
 
 
-def _cobbles(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    rows = [meet + (height - meet) * (step / 10) ** 1.4 for step in range(11)]
-    for low, high in pairwise(rows):
+def _cobbles(view: View) -> None:
+    for low, high in _rows(view, 10, 1.4):
         step = (high - low) * 1.6
-        for x in np.arange(-step * rng.random(), width, step):
-            pen.disc(
-                (x, (low + high) / 2),
-                step * 0.44,
-                shade(scene.ground_colour, 0.86 + 0.26 * rng.random()),
-                (high - low) * 0.42,
-            )
+        for x in np.arange(-step * view.rng.random(), view.width, step):
+            colour = view.ground(0.86 + 0.26 * view.rng.random())
+            view.pen.disc((x, (low + high) / 2), step * 0.44, colour, (high - low) * 0.42)
 
 
-def _road(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    pen.rectangle((0, meet, width, meet + height * 0.05), shade(scene.ground_colour, 1.3))
-    dash = height * 0.42
-    for row, y in ((0, meet + (height - meet) * 0.28), (1, meet + (height - meet) * 0.84)):
-        for x in np.arange(-dash * rng.random(), width, dash):
-            long = dash * (0.55 if row == 0 else 0.62)
-            thick = height * (0.012 + 0.008 * row)
-            pen.rectangle((x, y, x + long, y + thick), scene.accent)
+def _road(view: View) -> None:
+    pen, height, dash = view.pen, view.height, view.height * 0.42
+    pen.rectangle((0, view.meet, view.width, view.meet + height * 0.05), view.ground(1.3))
+    for y, long, thick in ((view.below(0.28), 0.55, 0.012), (view.below(0.84), 0.62, 0.02)):
+        for x in np.arange(-dash * view.rng.random(), view.width, dash):
+            pen.rectangle((x, y, x + dash * long, y + height * thick), view.accent)
 
 
-def _bays(pen: Pen, scene: Scene, size: Size, meet: float, rng: np.random.Generator) -> None:
-    width, height = size
-    step = height * 0.8
-    for x in np.arange(-step * rng.random(), width + step, step):
-        pen.line(
-            [(x, meet + height * 0.06), (x - height * 0.35, height)], scene.accent, height * 0.016
-        )
-    pen.line(
-        [(0, meet + height * 0.06), (width, meet + height * 0.06)], scene.accent, height * 0.012
-    )
+def _bays(view: View) -> None:
+    pen, height, step = view.pen, view.height, view.height * 0.8
+    top = view.meet + height * 0.06
+    for x in np.arange(-step * view.rng.random(), view.width + step, step):
+        pen.line([(x, top), (x - height * 0.35, height)], view.accent, height * 0.016)
+    pen.line([(0, top), (view.width, top)], view.accent, height * 0.012)
 
 
-GROUNDS: dict[str, Callable[[Pen, Scene, Size, float, np.random.Generator], None]] = {
+GROUNDS: dict[str, Callable[[View], None]] = {
     "lawn": _lawn,
     "slabs": _slabs,
     "planks": _planks,

@@ -2,111 +2,99 @@
 
 from __future__ import annotations
 
-from msinet_lab.synthetic.figure import Figure
-from msinet_lab.synthetic.pen import Point, mix, shade
+from msinet_lab.synthetic.body import Body
+from msinet_lab.synthetic.colours import mix, shade
+from msinet_lab.synthetic.pen import Point
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
-def head(figure: Figure) -> None:
-    pen, u = figure.pen, figure.unit
+def head(body: Body) -> None:
+    u, behind, style = body.unit, body.cos < -0.25, body.who["hair"]
     rx, ry = 0.060 * u, 0.078 * u
-    style, hair = figure.who["hair"], figure.hair
-    back = figure.at(0, 0.925, -0.022)
-    face = figure.at(0, 0.912, 0.012)
-    if figure.cos < -0.25:  # seen from behind: hair over the face
-        pen.disc(face, rx, figure.skin, ry)
-        if style == "bald":
-            pen.veil_disc((face[0] + rx * 0.4, face[1]), rx * 0.55, ry * 0.9, (0, 0, 0), 0.12)
-        elif style == "cap":
-            pen.disc((face[0], face[1] + 0.01 * u), rx * 0.98, hair, ry * 0.8)
-        else:
-            pen.disc(back, rx * 1.08, hair, ry * 1.02)
-            pen.veil_disc(
-                (back[0] - rx * 0.3, back[1] - ry * 0.35),
-                rx * 0.45,
-                ry * 0.3,
-                (255, 255, 255),
-                0.16,
-            )
-        if style in ("long", "tail"):
-            hair_fall(figure)
-        if style == "bun":
-            bun(figure)
-    else:
-        if style == "bun":
-            bun(figure)
-        if style not in ("bald", "cap"):
-            pen.disc(back, rx * 1.12, hair, ry * 1.04)
-        elif style == "cap":
-            pen.disc(back, rx * 1.02, hair, ry * 0.9)
-        pen.disc(face, rx * 0.95, figure.skin, ry * 0.98)
-        pen.veil_disc(
-            (face[0] + rx * 0.55, face[1] + ry * 0.1), rx * 0.35, ry * 0.8, (90, 40, 20), 0.13
-        )
-        features(figure, face, rx, ry)
-        if style not in ("bald", "cap"):
-            box = (
-                face[0] - rx * 1.05,
-                face[1] - ry * 1.12,
-                face[0] + rx * 1.05,
-                face[1] + ry * 0.55,
-            )
-            pen.arc(box, 180 + 18 * figure.sin, 360 + 18 * figure.sin, hair)
+    if style == "bun" and not behind:
+        bun(body)
+    (head_from_behind if behind else head_from_before)(body, rx, ry)
+    if style in ("long", "tail") and behind:
+        hair_fall(body)
+    if style == "bun" and behind:
+        bun(body)
     if style == "cap":
-        cap(figure, face, rx, ry)
+        cap(body, _face(body), rx, ry)
 
 
-def features(figure: Figure, face: Point, rx: float, ry: float) -> None:
-    if figure.cos < -0.1:
+def _face(body: Body) -> Point:
+    return body.at(0, 0.912, 0.012)
+
+
+def _back(body: Body) -> Point:
+    return body.at(0, 0.925, -0.022)
+
+
+def head_from_behind(body: Body, rx: float, ry: float) -> None:
+    """Hair over the face."""
+    pen, style, (x, y), back = body.pen, body.who["hair"], _face(body), _back(body)
+    pen.disc((x, y), rx, body.skin, ry)
+    if style == "bald":
+        pen.disc((x + rx * 0.4, y), rx * 0.55, BLACK, ry * 0.9, 0.12)
+    elif style == "cap":
+        pen.disc((x, y + 0.01 * body.unit), rx * 0.98, body.hair, ry * 0.8)
+    else:
+        pen.disc(back, rx * 1.08, body.hair, ry * 1.02)
+        shine = (back[0] - rx * 0.3, back[1] - ry * 0.35)
+        pen.disc(shine, rx * 0.45, WHITE, ry * 0.3, 0.16)
+
+
+def head_from_before(body: Body, rx: float, ry: float) -> None:
+    """The face within the hair."""
+    pen, style, (x, y), back = body.pen, body.who["hair"], _face(body), _back(body)
+    if style == "cap":
+        pen.disc(back, rx * 1.02, body.hair, ry * 0.9)
+    elif style != "bald":
+        pen.disc(back, rx * 1.12, body.hair, ry * 1.04)
+    pen.disc((x, y), rx * 0.95, body.skin, ry * 0.98)
+    pen.disc((x + rx * 0.55, y + ry * 0.1), rx * 0.35, (90, 40, 20), ry * 0.8, 0.13)
+    features(body, (x, y), rx, ry)
+    if style not in ("bald", "cap"):
+        box = (x - rx * 1.05, y - ry * 1.12, x + rx * 1.05, y + ry * 0.55)
+        pen.arc(box, 180 + 18 * body.sin, 360 + 18 * body.sin, body.hair)
+
+
+def features(body: Body, face: Point, rx: float, ry: float) -> None:
+    """Eyes, mouth, and the nose in profile."""
+    if body.cos < -0.1:
         return
+    pen, (left, top) = body.pen, face
     for side in (-1, 1):
-        across = side * 0.42 * figure.cos + 0.62 * figure.sin
-        if abs(across) < 0.9 and figure.depth(side * 0.42, 0.75) > 0:
-            figure.pen.disc(
-                (face[0] + rx * across, face[1] + ry * 0.12), rx * 0.11, (40, 28, 26), ry * 0.11
-            )
-    x = face[0] + rx * 0.72 * figure.sin
-    figure.pen.line(
-        [
-            (x - rx * 0.22 * abs(figure.cos) - 1, face[1] + ry * 0.55),
-            (x + rx * 0.22 * abs(figure.cos) + 1, face[1] + ry * 0.55),
-        ],
-        shade(mix(figure.skin, (190, 60, 60), 0.4), 0.85),
-        0.010 * figure.unit,
-    )
-    if abs(figure.sin) > 0.5:  # the nose in profile
-        side = 1 if figure.sin > 0 else -1
-        figure.pen.disc((face[0] + side * rx * 0.95, face[1] + ry * 0.28), rx * 0.16, figure.skin)
+        across = side * 0.42 * body.cos + 0.62 * body.sin
+        if abs(across) < 0.9 and body.depth(side * 0.42, 0.75) > 0:
+            pen.disc((left + rx * across, top + ry * 0.12), rx * 0.11, (40, 28, 26), ry * 0.11)
+    x, y, half = left + rx * 0.72 * body.sin, top + ry * 0.55, rx * 0.22 * abs(body.cos)
+    lips = shade(mix(body.skin, (190, 60, 60), 0.4), 0.85)
+    pen.line([(x - half - 1, y), (x + half + 1, y)], lips, 0.010 * body.unit)
+    if abs(body.sin) > 0.5:
+        side = 1 if body.sin > 0 else -1
+        pen.disc((left + side * rx * 0.95, top + ry * 0.28), rx * 0.16, body.skin)
 
 
-def hair_fall(figure: Figure) -> None:
+def hair_fall(body: Body) -> None:
     """Long hair on the shoulders, or a tail."""
-    u = figure.unit
-    top, low = (
-        figure.at(0, 0.92, -0.035),
-        figure.at(0, 0.775 if figure.who["hair"] == "long" else 0.74, -0.085),
-    )
-    wide = 0.066 * u if figure.who["hair"] == "long" else 0.026 * u
-    figure.pen.lit_limbs(
-        (top, low), (wide, wide * (1.05 if figure.who["hair"] == "long" else 0.7)), figure.hair
-    )
+    low, wide, grow = (0.775, 0.066, 1.05) if body.who["hair"] == "long" else (0.74, 0.026, 0.7)
+    wide *= body.unit
+    ends = (body.at(0, 0.92, -0.035), body.at(0, low, -0.085))
+    body.pen.lit_limbs(ends, (wide, wide * grow), body.hair)
 
 
-def bun(figure: Figure) -> None:
-    x, y = figure.at(0, 0.995, -0.05)
-    figure.pen.disc((x, y), 0.034 * figure.unit, shade(figure.hair, 0.9))
-    figure.pen.veil_disc(
-        (x - 0.01 * figure.unit, y - 0.01 * figure.unit),
-        0.014 * figure.unit,
-        0.012 * figure.unit,
-        (255, 255, 255),
-        0.15,
-    )
+def bun(body: Body) -> None:
+    u, (x, y) = body.unit, body.at(0, 0.995, -0.05)
+    body.pen.disc((x, y), 0.034 * u, shade(body.hair, 0.9))
+    body.pen.disc((x - 0.01 * u, y - 0.01 * u), 0.014 * u, WHITE, 0.012 * u, 0.15)
 
 
-def cap(figure: Figure, face: Point, rx: float, ry: float) -> None:
-    colour = shade(figure.lower, 0.9)
-    box = (face[0] - rx * 1.08, face[1] - ry * 1.15, face[0] + rx * 1.08, face[1] + ry * 0.62)
-    figure.pen.arc(box, 180, 360, colour)
-    if figure.cos > -0.25:
-        x, y = face[0] + rx * 0.75 * figure.sin, face[1] - ry * 0.24
-        figure.pen.disc((x, y), rx * (0.95 - 0.2 * abs(figure.sin)), shade(colour, 0.7), ry * 0.17)
+def cap(body: Body, face: Point, rx: float, ry: float) -> None:
+    colour, (x, y) = shade(body.lower, 0.9), face
+    box = (x - rx * 1.08, y - ry * 1.15, x + rx * 1.08, y + ry * 0.62)
+    body.pen.arc(box, 180, 360, colour)
+    if body.cos > -0.25:
+        peak = (x + rx * 0.75 * body.sin, y - ry * 0.24)
+        body.pen.disc(peak, rx * (0.95 - 0.2 * abs(body.sin)), shade(colour, 0.7), ry * 0.17)

@@ -8,56 +8,48 @@ from itertools import pairwise
 
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+from msinet_lab.synthetic.colours import Colour, shade
+
 Point = tuple[float, float]
 
 
-def shade(colour: Colour, factor: float) -> Colour:
-    """The colour darker (factor < 1) or lighter (> 1, towards white)."""
-    if factor <= 1:
-        red, green, blue = (int(value * factor) for value in colour)
-    else:
-        red, green, blue = (int(value + (255 - value) * min(factor - 1, 1)) for value in colour)
-    return red, green, blue
+def between(first: Point, second: Point, share: float) -> Point:
+    """The point that lies this share of the way from the first to the second."""
+    (x0, y0), (x1, y1) = first, second
+    return x0 + (x1 - x0) * share, y0 + (y1 - y0) * share
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """`share` of the second colour in the first."""
-    red, green, blue = (int(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
+def around(x: float, y: float, half: float, tall: float) -> tuple[float, float, float, float]:
+    """The box of half the width `half` and half the height `tall` round a point."""
+    return x - half, y - tall, x + half, y + tall
 
 
 class Pen:
-    """Shapes in pixels of one canvas. `veil` shapes are translucent, all others opaque."""
+    """Shapes in pixels of one canvas, opaque unless an `opacity` below 1 is given."""
 
     def __init__(self, canvas: Image.Image) -> None:
         self.canvas = canvas
         self._solid = ImageDraw.Draw(canvas)
         self._veil = ImageDraw.Draw(canvas, "RGBA")
 
-    def polygon(self, points: Iterable[Point], colour: Colour) -> None:
-        self._solid.polygon(list(points), fill=colour)
+    def polygon(self, points: Iterable[Point], colour: Colour, opacity: float = 1) -> None:
+        draw, fill = self._with(colour, opacity)
+        draw.polygon(list(points), fill=fill)
 
     def rectangle(self, box: tuple[float, float, float, float], colour: Colour) -> None:
         """`box`: left, top, right, bottom."""
         self._solid.rectangle(box, fill=colour)
 
-    def veil(self, points: Iterable[Point], colour: Colour, opacity: float) -> None:
-        self._veil.polygon(list(points), fill=(*colour, int(255 * opacity)))
-
     def disc(
-        self, centre: Point, radius: float, colour: Colour, radius_y: float | None = None
+        self,
+        centre: Point,
+        radius: float,
+        colour: Colour,
+        radius_y: float | None = None,
+        opacity: float = 1,
     ) -> None:
-        x, y = centre
-        ry = radius if radius_y is None else radius_y
-        self._solid.ellipse((x - radius, y - ry, x + radius, y + ry), fill=colour)
-
-    def veil_disc(
-        self, centre: Point, radius: float, radius_y: float, colour: Colour, opacity: float
-    ) -> None:
-        x, y = centre
-        box = (x - radius, y - radius_y, x + radius, y + radius_y)
-        self._veil.ellipse(box, fill=(*colour, int(255 * opacity)))
+        draw, fill = self._with(colour, opacity)
+        draw.ellipse(around(*centre, radius, radius if radius_y is None else radius_y), fill=fill)
 
     def arc(
         self, box: tuple[float, float, float, float], start: float, end: float, colour: Colour
@@ -75,15 +67,10 @@ class Pen:
         (x0, y0), (x1, y1) = first, second
         length = math.hypot(x1 - x0, y1 - y0) or 1.0
         nx, ny = (y0 - y1) / length, (x1 - x0) / length
-        self.polygon(
-            [
-                (x0 + nx * radius, y0 + ny * radius),
-                (x1 + nx * end_radius, y1 + ny * end_radius),
-                (x1 - nx * end_radius, y1 - ny * end_radius),
-                (x0 - nx * radius, y0 - ny * radius),
-            ],
-            colour,
-        )
+        ends = ((x0, y0, radius), (x1, y1, end_radius))
+        left = [(x + nx * r, y + ny * r) for x, y, r in ends]
+        right = [(x - nx * r, y - ny * r) for x, y, r in reversed(ends)]
+        self.polygon(left + right, colour)
         self.disc(first, radius, colour)
         self.disc(second, end_radius, colour)
 
@@ -98,6 +85,12 @@ class Pen:
 
     def pillow(self, x: float, y: float, half: float, tall: float, colour: Colour) -> None:
         """A rectangle with round corners and a dark rim."""
-        for grow, paint in ((0.012 * (half + tall) + 1.5, shade(colour, 0.55)), (0.0, colour)):
+        radius = min(half, tall) * 0.55
+        for grow, fill in ((0.012 * (half + tall) + 1.5, shade(colour, 0.55)), (0.0, colour)):
             box = (x - half - grow, y - tall - grow, x + half + grow, y + tall + grow)
-            self._solid.rounded_rectangle(box, radius=min(half, tall) * 0.55, fill=paint)
+            self._solid.rounded_rectangle(box, radius=radius, fill=fill)
+
+    def _with(self, colour: Colour, opacity: float) -> tuple[ImageDraw.ImageDraw, tuple[int, ...]]:
+        if opacity >= 1:
+            return self._solid, colour
+        return self._veil, (*colour, int(255 * opacity))

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from msinet_lab.synthetic import figure, solid
+from msinet_lab.synthetic import body, solid
 from msinet_lab.synthetic.cameras import Camera, camera, expose
 from msinet_lab.synthetic.identities import KINDS, Attributes, draw_one
 from msinet_lab.synthetic.occluders import occlude
@@ -67,7 +67,7 @@ def false_detection(domain: str, number: int, rng: np.random.Generator) -> Photo
     yaw, (width, height) = _yaw(lens, rng), canvas.size
     if rng.random() < 0.6:
         side = 1 if rng.random() < 0.5 else -1
-        pose = figure.Pose(
+        pose = body.Pose(
             yaw,
             float(rng.uniform(-1, 1)),
             width * (0.5 + side * float(rng.uniform(0.38, 0.62))),
@@ -84,7 +84,7 @@ def bad_box(who: Attributes, domain: str, number: int, rng: np.random.Generator)
     yaw, (width, height) = _yaw(lens, rng), canvas.size
     tall = height * float(rng.uniform(1.7, 2.2))
     ground = height * 0.96 if rng.random() < 0.5 else height * 0.1 + tall
-    pose = figure.Pose(
+    pose = body.Pose(
         yaw, float(rng.uniform(-1, 1)), width * float(rng.uniform(0.3, 0.7)), ground, tall
     )
     draw_person(Pen(canvas), who, domain, pose)
@@ -115,7 +115,7 @@ def _stand(
     canvas: Image.Image, who: Attributes, domain: str, yaw: float, rng: np.random.Generator
 ) -> None:
     width, height = canvas.size
-    pose = figure.Pose(
+    pose = body.Pose(
         yaw=yaw,
         stride=float(rng.uniform(-1, 1)),
         centre=width * float(rng.normal(0.5, 0.03)),

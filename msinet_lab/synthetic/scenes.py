@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
+from msinet_lab.synthetic.colours import Colour
 from msinet_lab.synthetic.grounds import GROUNDS
 from msinet_lab.synthetic.pen import Pen
-from msinet_lab.synthetic.walls import WALLS, Scene
+from msinet_lab.synthetic.walls import WALLS, Scene, View
 
 PEOPLE_SCENES = {
     "A": (
@@ -49,24 +50,21 @@ ROAD_SCENES = {
     ),
 }
 
-Size = tuple[int, int]
 
-
-def panorama(scene: Scene, size: Size, seed: Sequence[int]) -> Image.Image:
+def panorama(scene: Scene, size: tuple[int, int], seed: Sequence[int]) -> Image.Image:
     """The scene of one camera, (width, height) pixels, out of focus; pictures are cut from it."""
-    rng = np.random.default_rng(seed)
-    width, height = size
-    canvas = Image.new("RGB", size, scene.wall_colour)
-    pen, meet = Pen(canvas), height * scene.horizon
-    WALLS[scene.wall](pen, scene, width, meet, rng)
-    pen.rectangle((0, meet, width, height), scene.ground_colour)
-    GROUNDS[scene.ground](pen, scene, (width, height), meet, rng)
-    pen.veil(
-        [(0, meet), (width, meet), (width, meet + height * 0.03), (0, meet + height * 0.03)],
-        (0, 0, 0),
-        0.18,
-    )
+    canvas, (width, height) = Image.new("RGB", size, scene.wall_colour), size
+    pen = Pen(canvas)
+    view = View(scene, pen, width, height, np.random.default_rng(seed))
+    WALLS[scene.wall](view)
+    pen.rectangle((0, view.meet, width, height), scene.ground_colour)
+    GROUNDS[scene.ground](view)
+
+    def veil(top: float, bottom: float, colour: Colour, opacity: float) -> None:
+        corners = [(0, top), (width, top), (width, bottom), (0, bottom)]
+        pen.polygon(corners, colour, opacity)
+
+    veil(view.meet, view.meet + height * 0.03, (0, 0, 0), 0.18)
     for step in range(8):  # nearer ground is a little brighter
-        y = meet + (height - meet) * step / 8
-        pen.veil([(0, y), (width, y), (width, height), (0, height)], (255, 255, 255), 0.018)
+        veil(view.below(step / 8), height, (255, 255, 255), 0.018)
     return canvas.filter(ImageFilter.GaussianBlur(height / 130))

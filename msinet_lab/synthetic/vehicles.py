@@ -5,20 +5,29 @@ their own file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from msinet_lab.synthetic.identities import Attributes, Colour
-from msinet_lab.synthetic.pen import Pen, mix, shade
+from msinet_lab.synthetic.colours import Colour, shade
+from msinet_lab.synthetic.identities import Attributes
+from msinet_lab.synthetic.pen import Pen
 from msinet_lab.synthetic.shapes import Spot
-from msinet_lab.synthetic.solid import Pose, Vehicle
-from msinet_lab.synthetic.vehicle_parts import cargo, decal, decal_colour, on_roof, wheels
+from msinet_lab.synthetic.solid import Pose, Vehicle, inside
+from msinet_lab.synthetic.vehicle_parts import (
+    PLATE,
+    REAR_LIGHT,
+    cargo,
+    decal,
+    decal_colour,
+    on_roof,
+    wheels,
+)
 
 GLASS: Colour = (58, 74, 92)
+GLARE: Colour = (225, 238, 255)
 
 
 def draw_vehicle(pen: Pen, who: Attributes, domain: str, pose: Pose) -> None:
-    """Draw one vehicle of these attributes in this pose on the pen's canvas, from the back to the
-    front.
-    """
+    """Draw one vehicle of these attributes in this pose, from the back to the front."""
     vehicle = Vehicle(pen, who, domain, pose)
     ground_shadow(vehicle)
     tyres_below(vehicle)
@@ -30,35 +39,27 @@ def draw_vehicle(pen: Pen, who: Attributes, domain: str, pose: Pose) -> None:
 
 
 def ground_shadow(vehicle: Vehicle) -> None:
-    for grow, opacity in ((1.10, 0.22), (0.98, 0.42)):
-        x, z = vehicle.length / vehicle.stretch * grow, vehicle.width * (1.05 if grow > 1 else 0.92)
-        vehicle.pen.veil(
-            [vehicle.at(dx, 0, dz) for dx, dz in ((-x, -z), (x, -z), (x, z), (-x, z))],
-            (8, 8, 14),
-            opacity,
-        )
+    for long, wide, opacity in ((1.10, 1.05, 0.22), (0.98, 0.92, 0.42)):
+        x, z = vehicle.length / vehicle.stretch * long, vehicle.width * wide
+        vehicle.polygon(((-x, 0, -z), (x, 0, -z), (x, 0, z), (-x, 0, z)), (8, 8, 14), opacity)
 
 
 def tyres_below(vehicle: Vehicle) -> None:
     """What shows of the tyres under the bumpers."""
     r = vehicle.shape.wheel
-    for x in vehicle.shape.axles:
+    for axle in vehicle.shape.axles:
         for side in (-1, 1):
             inner, outer = side * (vehicle.width - 0.26), side * (vehicle.width - 0.03)
-            for dx in (-r * 0.7, r * 0.7):
-                spots = (
-                    (x + dx, 0, inner),
-                    (x + dx, 0, outer),
-                    (x + dx, r * 1.3, outer),
-                    (x + dx, r * 1.3, inner),
-                )
-                vehicle.pen.polygon([vehicle.at(*spot) for spot in spots], (22, 22, 26))
+            for x in (axle - r * 0.7, axle + r * 0.7):
+                top = r * 1.3
+                spots = ((x, 0, inner), (x, 0, outer), (x, top, outer), (x, top, inner))
+                vehicle.polygon(spots, (22, 22, 26))
 
 
 def body(vehicle: Vehicle) -> None:
-    profile, edges = vehicle.shape.profile, vehicle.shape.edges
     faces = []
-    for (x0, y0, w0), (x1, y1, w1), what in zip(profile, profile[1:], edges, strict=False):
+    edges = zip(pairwise(vehicle.shape.profile), vehicle.shape.edges, strict=True)
+    for ((x0, y0, w0), (x1, y1, w1)), what in edges:
         corners = ((x0, y0, w0), (x1, y1, w1), (x1, y1, -w1), (x0, y0, -w0))
         middle = vehicle.turn(((x0 + x1) / 2 * vehicle.stretch, (y0 + y1) / 2, 0.0))[2]
         faces.append((middle, corners, what))
@@ -70,78 +71,52 @@ def body(vehicle: Vehicle) -> None:
 
 def panel(vehicle: Vehicle, corners: tuple[Spot, ...], what: str) -> None:
     """One face across the vehicle: bonnet, glass, roof, front or rear with lights and plate."""
-    colour = {
-        "roof": vehicle.top,
-        "bumper": shade(vehicle.paint, 0.8),
-        "glass": vehicle.paint,
-        "bed": (52, 54, 58),
-    }.get(what, vehicle.paint)
-    if not vehicle.face(corners, colour):
+    paint = vehicle.paint
+    own = {"roof": vehicle.top, "bumper": shade(paint, 0.8), "bed": (52, 54, 58)}
+    if not vehicle.face(corners, own.get(what, paint)):
         return
     if what == "glass":
         vehicle.patch(corners, (0.10, 0.90), (0.07, 0.93), GLASS)
-        glare(vehicle, corners)
-    elif what in ("front", "rear"):
-        lights(vehicle, corners, what)
+        shine = ((0.12, 0.2), (0.88, 0.42), (0.88, 0.62), (0.12, 0.4))
+        vehicle.polygon([inside(corners, t, s) for t, s in shine], GLARE, 0.25)
     if vehicle.who["decal"].endswith("bonnet") and what in ("bonnet", "roof"):
-        for low, high in ((0.34, 0.45), (0.55, 0.66)):
-            vehicle.patch(corners, (0.0, 1.0), (low, high), decal_colour(vehicle))
-    if what in ("front", "rear"):
+        for across in ((0.34, 0.45), (0.55, 0.66)):
+            vehicle.patch(corners, (0.0, 1.0), across, decal_colour(vehicle))
+    if what == "front" or (what == "rear" and not vehicle.shape.cargo):
+        lights(vehicle, corners, what)
         plate(vehicle, corners, what)
 
 
-def glare(vehicle: Vehicle, corners: Sequence[Spot]) -> None:
-    shine = [
-        vehicle.inside(corners, t, s)
-        for t, s in ((0.12, 0.2), (0.88, 0.42), (0.88, 0.62), (0.12, 0.4))
-    ]
-    vehicle.pen.veil(shine, (225, 238, 255), 0.25)
-
-
 def lights(vehicle: Vehicle, corners: Sequence[Spot], what: str) -> None:
-    tall = vehicle.who["type"] in ("truck", "bus", "van")
+    along, colour = (0.12, 0.82), REAR_LIGHT
     if what == "front":
         vehicle.patch(corners, (0.2, 0.8), (0.3, 0.7), (36, 38, 42))
-    along = (0.15, 0.6) if tall and what == "front" else (0.12, 0.82)
-    colour = (255, 244, 206) if what == "front" else (214, 30, 34)
-    if vehicle.shape.cargo and what == "rear":
-        return
+        colour = (255, 244, 206)
+        if vehicle.who["type"] in ("truck", "bus", "van"):
+            along = (0.15, 0.6)
     for across in ((0.03, 0.22), (0.78, 0.97)):
         vehicle.patch(corners, along, across, colour)
 
 
 def plate(vehicle: Vehicle, corners: Sequence[Spot], what: str) -> None:
-    if vehicle.shape.cargo and what == "rear":
-        return
-    across = {"left": 0.30, "right": 0.70}.get(vehicle.who["plate"], 0.5)
-    centre = 0.82 if (vehicle.who["plate"] == "high") == (what == "rear") else 0.24
-    vehicle.patch(
-        corners, (centre - 0.17, centre + 0.17), (across - 0.15, across + 0.15), (30, 30, 34)
-    )
-    vehicle.patch(
-        corners, (centre - 0.13, centre + 0.13), (across - 0.135, across + 0.135), (250, 248, 226)
-    )
+    x = {"left": 0.30, "right": 0.70}.get(vehicle.who["plate"], 0.5)
+    y = 0.82 if (vehicle.who["plate"] == "high") == (what == "rear") else 0.24
+    for tall, wide, colour in ((0.17, 0.15, (30, 30, 34)), (0.13, 0.135, PLATE)):
+        vehicle.patch(corners, (y - tall, y + tall), (x - wide, x + wide), colour)
 
 
 def flank(vehicle: Vehicle, side: int) -> None:
-    first, last = vehicle.shape.cabin
-    profile = vehicle.shape.profile
-    low = [(x, y, side * w) for x, y, w in (*profile[: first + 1], *profile[last:])]
-    cabin = [(x, y, side * w) for x, y, w in profile[first : last + 1]]
-    order = -1 if side > 0 else 1
+    """One side: below and above the belt line, trim, decal and windows."""
     bright = vehicle.side_light(side, vehicle.belt[2])
     if bright is None:
         return
-    vehicle.pen.polygon([vehicle.at(*spot) for spot in low[::order]], shade(vehicle.paint, bright))
-    vehicle.pen.polygon(
-        [vehicle.at(*spot) for spot in cabin[::order]],
-        shade(mix(vehicle.top, vehicle.paint, 0.0), bright),
-    )
+    (first, last), profile = vehicle.shape.cabin, vehicle.shape.profile
+    lower, cabin = (*profile[: first + 1], *profile[last:]), profile[first : last + 1]
+    for part, paint in ((lower, vehicle.paint), (cabin, vehicle.top)):
+        vehicle.polygon([(x, y, side * w) for x, y, w in part[::-side]], shade(paint, bright))
     flank_trim(vehicle, side, bright)
     for window in vehicle.shape.windows:
-        vehicle.pen.polygon(
-            [vehicle.at(x, y, side * vehicle.side_width(y)) for x, y in window], GLASS
-        )
+        vehicle.on_side(window, side, GLASS, above=0)
         (x0, y0), (x1, y1), (x2, y2), (x3, y3) = window
         shine = (
             (x0 + (x3 - x0) * 0.2, y0),
@@ -149,34 +124,19 @@ def flank(vehicle: Vehicle, side: int) -> None:
             (x1 + (x2 - x1) * 0.8, y2),
             (x0 + (x3 - x0) * 0.5, y3),
         )
-        vehicle.pen.veil(
-            [vehicle.at(x, y, side * vehicle.side_width(y)) for x, y in shine],
-            (225, 238, 255),
-            0.22,
-        )
+        vehicle.on_side(shine, side, GLARE, 0.22, above=0)
 
 
 def flank_trim(vehicle: Vehicle, side: int, bright: float) -> None:
     """Sill, door lines and the decal of one side."""
     profile = vehicle.shape.profile
     rear, front, bottom = profile[0][0], profile[-1][0], profile[0][1]
-    vehicle.on_side(
-        ((rear, bottom), (front, bottom), (front, bottom + 0.1), (rear, bottom + 0.1)),
-        side,
-        shade(vehicle.paint, bright * 0.6),
-    )
+    sill = ((rear, bottom), (front, bottom), (front, bottom + 0.1), (rear, bottom + 0.1))
+    vehicle.on_side(sill, side, shade(vehicle.paint, bright * 0.6))
     for window in vehicle.shape.windows[:2]:
-        x = window[3][0] + 0.05
-        points = [
-            vehicle.at(x, y, side * vehicle.side_width(y)) for y in (bottom + 0.12, vehicle.belt[1])
-        ]
-        vehicle.pen.line(points, shade(vehicle.paint, bright * 0.7), 0.03 * vehicle.scale)
+        x, ends = window[3][0] + 0.05, (bottom + 0.12, vehicle.belt[1])
+        door = [vehicle.at(x, y, side * vehicle.side_width(y)) for y in ends]
+        vehicle.pen.line(door, shade(vehicle.paint, bright * 0.7), 0.03 * vehicle.scale)
     if not vehicle.shape.cargo:
-        decal(
-            vehicle,
-            side,
-            (rear + front) / 2 - 0.05,
-            bottom + 0.14,
-            vehicle.belt[1] - 0.04,
-            front - rear,
-        )
+        heights = (bottom + 0.14, vehicle.belt[1] - 0.04)
+        decal(vehicle, side, (rear - 0.05, front - 0.05), heights)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from msinet_core.errors import ReidError
 from msinet_lab.synthetic.cameras import MOST_CAMERAS, camera
-from msinet_lab.synthetic.identities import DOMAINS, KINDS, LARGE, SMALL, identities
+from msinet_lab.synthetic.identities import DOMAINS, KINDS, LARGE, SMALL, identity_table
 from msinet_lab.synthetic.photos import Photo, bad_box, false_detection, take
 
 # the folder below the root, and within it those of train, query and gallery
@@ -93,7 +93,7 @@ def describe(
     attributes (`LARGE[kind]`) and the small ones (`SMALL[kind]`).
     """
     recipe = Recipe(kind, domain, train_identities, test_identities, 4, 2, seed)
-    return identities(kind, domain, recipe.train_identities, recipe.test_identities, seed)
+    return identity_table(kind, domain, recipe.train_identities, recipe.test_identities, seed)
 
 
 def generate(
@@ -168,7 +168,7 @@ def _exists_already(root: Path, home: Path, recipe: Recipe) -> bool:
 
 def _write(recipe: Recipe, draft: Path, progress: bool) -> None:
     """All pictures and both tables."""
-    table = identities(
+    table = identity_table(
         recipe.kind, recipe.domain, recipe.train_identities, recipe.test_identities, recipe.seed
     )
     table.to_csv(draft / IDENTITIES, index=False, lineterminator="\n")

@@ -1,7 +1,7 @@
 """The body of a person: its measures, and where a point of it lies in the picture.
 
 Coordinates of the body: x to the person's left, y up from the ground, z to the person's front, in
-body heights. `Figure.at` turns them by the yaw (0 = facing the camera, 90 = facing the picture's
+body heights. `Body.at` turns them by the yaw (0 = facing the camera, 90 = facing the picture's
 right) and puts them on the canvas, with a slight look from above. What lies on the body's surface
 (logo, stripes, straps) is placed by height and by the angle around the body, so it turns out of
 sight with it.
@@ -13,8 +13,9 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from msinet_lab.synthetic.identities import CLOTH, HAIR, SKIN, Attributes, Colour
-from msinet_lab.synthetic.pen import Pen, Point, shade
+from msinet_lab.synthetic.colours import CLOTH, HAIR, SKIN, Colour, shade
+from msinet_lab.synthetic.identities import Attributes
+from msinet_lab.synthetic.pen import Pen, Point
 
 BUILDS = {"slim": 0.86, "average": 1.0, "broad": 1.2}
 HEIGHTS = {"short": 0.93, "middle": 1.0, "tall": 1.07}
@@ -35,8 +36,8 @@ LOOK_DOWN = 0.16  # how much nearer things move down
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how the figure stands: all in pixels of the canvas but the yaw (degrees) and stride
-    (-1 to 1).
+    """Where and how a person stands: in pixels of the canvas but the yaw (degrees) and stride (-1
+    to 1).
     """
 
     yaw: float
@@ -46,7 +47,7 @@ class Pose:
     height: float
 
 
-class Figure:
+class Body:
     """One person on one canvas."""
 
     def __init__(self, pen: Pen, who: Attributes, domain: str, pose: Pose) -> None:
@@ -60,31 +61,33 @@ class Figure:
         self.second = cloth.get(who["second_colour"], shade(self.upper, 0.5))
         self.hem = HEM[who["upper"]]
 
-    # ---- geometry -------------------------------------------------------------------------------
     def depth(self, x: float, z: float) -> float:
         """Towards the camera, in body heights."""
         return z * self.cos - x * self.sin
 
     def at(self, x: float, y: float, z: float = 0.0) -> Point:
-        across = x * self.cos + z * self.sin
-        return (
-            self.pose.centre + self.unit * across,
-            self.pose.ground - self.unit * (y - LOOK_DOWN * self.depth(x, z)),
-        )
+        """Pixels of a point of the body."""
+        return self.spot(x * self.cos + z * self.sin, y - LOOK_DOWN * self.depth(x, z))
+
+    def spot(self, across: float, y: float) -> Point:
+        """Pixels of a point seen level: to the picture's right of the body's middle, and up."""
+        return self.pose.centre + self.unit * across, self.pose.ground - self.unit * y
+
+    def wide(self, half_width: float, half_depth: float) -> float:
+        """Half the width in the picture of what is so wide and so deep, in body heights."""
+        return math.hypot(half_width * self.cos, half_depth * self.sin)
 
     def axes(self, y: float) -> tuple[float, float]:
         """Half-width and half-depth of the torso at a height."""
-        rows = TORSO
-        for (y0, a0, b0), (y1, a1, b1) in pairwise(rows):
+        for (y0, a0, b0), (y1, a1, b1) in pairwise(TORSO):
             if y <= y1:
                 t = max(0.0, (y - y0) / (y1 - y0))
                 return (a0 + (a1 - a0) * t) * self.girth, (b0 + (b1 - b0) * t) * self.girth
-        return rows[-1][1], rows[-1][2]
+        return TORSO[-1][1], TORSO[-1][2]
 
     def outline(self, y: float) -> float:
         """Half the torso's width in the picture at a height, in body heights."""
-        a, b = self.axes(y)
-        return math.hypot(a * self.cos, b * self.sin)
+        return self.wide(*self.axes(y))
 
     def surface(self, y: float, angle: float) -> tuple[Point, float]:
         """A point on the torso `angle` radians round from the front, and how much it faces the
@@ -93,23 +96,14 @@ class Figure:
         a, b = self.axes(y)
         x, z = a * math.sin(angle), b * math.cos(angle)
         facing = self.depth(math.sin(angle), math.cos(angle))
-        return (
-            self.pose.centre + self.unit * (x * self.cos + z * self.sin),
-            self.pose.ground - self.unit * y,
-        ), facing
+        return self.spot(x * self.cos + z * self.sin, y), facing
 
-    def band(self, low: float, high: float, colour: Colour, sag: float = 0.012) -> None:
+    def band(self, low: float, high: float, colour: Colour) -> None:
         """A ring round the torso between two heights, curved as seen from slightly above."""
         points: list[Point] = []
         for y, sides in ((high, (-1.0, -0.5, 0.0, 0.5, 1.0)), (low, (1.0, 0.5, 0.0, -0.5, -1.0))):
             half = self.outline(y)
-            points += [
-                (
-                    self.pose.centre + self.unit * half * t,
-                    self.pose.ground - self.unit * (y - sag * (1 - t * t)),
-                )
-                for t in sides
-            ]
+            points += [self.spot(half * t, y - 0.012 * (1 - t * t)) for t in sides]
         self.pen.polygon(points, colour)
 
     def stroke(self, angle: float, low: float, high: float, width: float, colour: Colour) -> None:
