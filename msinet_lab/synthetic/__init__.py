@@ -2,7 +2,7 @@
 layouts.
 """
 
-from msinet_lab.synthetic.identities import DOMAINS, KINDS, LARGE, SMALL
-from msinet_lab.synthetic.writing import LAYOUTS, describe, generate
+from msinet_lab.synthetic.identities import DOMAINS, KINDS, LARGE, SMALL, Recipe, identity_table
+from msinet_lab.synthetic.writing import LAYOUTS, generate
 
-__all__ = ["DOMAINS", "KINDS", "LARGE", "LAYOUTS", "SMALL", "describe", "generate"]
+__all__ = ["DOMAINS", "KINDS", "LARGE", "LAYOUTS", "SMALL", "Recipe", "generate", "identity_table"]

@@ -36,12 +36,10 @@ LOOK_DOWN = 0.16  # how much nearer things move down
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a person stands: in pixels of the canvas but the yaw (degrees) and stride (-1
-    to 1).
-    """
+    """Where and how a person stands, in pixels of the canvas."""
 
-    yaw: float
-    stride: float
+    yaw: float  # degrees
+    stride: float  # -1 to 1
     centre: float
     ground: float
     height: float
@@ -90,9 +88,7 @@ class Body:
         return self.wide(*self.axes(y))
 
     def surface(self, y: float, angle: float) -> tuple[Point, float]:
-        """A point on the torso `angle` radians round from the front, and how much it faces the
-        camera (-1 to 1).
-        """
+        """A point `angle` radians round from the front, and how much it faces the camera (to 1)."""
         a, b = self.axes(y)
         x, z = a * math.sin(angle), b * math.cos(angle)
         facing = self.depth(math.sin(angle), math.cos(angle))

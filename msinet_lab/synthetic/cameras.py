@@ -18,26 +18,20 @@ MOST_CAMERAS = 9  # a Market-1501 file name has one digit for it
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera.
+    """What one camera does, and what it usually sees."""
 
-    gain: red, green, blue; gamma: above 1 darkens; saturation: 1 leaves it; contrast: 1 leaves it;
-    blur: pixels (standard deviation); noise: of 255 (standard deviation); quality: JPEG's, 1 to 95;
-    yaw: the subject's usual yaw, degrees, and `spread` its standard deviation; pitch: degrees down;
-    occluder: what may stand before it, and `occluded` how often.
-    """
-
-    gain: tuple[float, float, float]
-    gamma: float
-    saturation: float
+    gain: tuple[float, float, float]  # red, green, blue
+    gamma: float  # above 1 darkens
+    saturation: float  # 1 leaves it, as for contrast
     contrast: float
-    blur: float
-    noise: float
-    quality: int
-    yaw: float
-    spread: float
-    pitch: float
-    occluder: str
-    occluded: float
+    blur: float  # standard deviation, pixels
+    noise: float  # standard deviation, of 255
+    quality: int  # of the JPEG, 1 to 95
+    yaw: float  # the subject's usual yaw, degrees,
+    spread: float  # and its standard deviation
+    pitch: float  # looking down, degrees
+    occluder: str  # what may stand before it,
+    occluded: float  # and how often
 
 
 CAMERAS = {
@@ -91,11 +85,9 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def response(lens: Camera, wander: np.ndarray) -> tuple[tuple[float, ...], np.ndarray]:
-    """The colour matrix (3 x 4, row by row) and the tone curve (256 values, 0 to 255) of one
-    exposure.
+    """The colour matrix (3 x 4, by row) and tone curve (256 values, 0 to 255) of one exposure.
 
-    wander: five numbers near 0 by which this exposure differs: log gain of red, green, blue, of
-        all, log gamma.
+    wander: five numbers near 0 by which it differs: log gain of red, green, blue, all; log gamma.
     """
     matrix: list[float] = []
     for row, gain in enumerate(lens.gain):
@@ -110,7 +102,7 @@ def response(lens: Camera, wander: np.ndarray) -> tuple[tuple[float, ...], np.nd
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """Normal noise of deviation 1, 320 x 320 x 3; pictures take a piece of it: new noise is slow."""
+    """Noise of deviation 1, 320 x 320 x 3; pictures take a piece of it, as new noise is slow."""
     return np.random.default_rng(20230307).standard_normal((320, 320, 3), dtype=np.float32)
 
 

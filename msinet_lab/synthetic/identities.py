@@ -8,11 +8,13 @@ large attribute shared, one small attribute different, so that no single scale i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from msinet_core.errors import ReidError
+from msinet_lab.synthetic.cameras import MOST_CAMERAS
 from msinet_lab.synthetic.colours import CLOTH, HAIR, PAINT, SKIN
 
 Attributes = dict[str, str]
@@ -20,6 +22,42 @@ Choices = Mapping[str, tuple[str, ...]]
 
 KINDS = ("people", "vehicles")
 DOMAINS = ("A", "B")
+VERSION = 1  # of the drawing: raised whenever the same recipe begins to give other pictures
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a generated data set depends on."""
+
+    kind: str  # people or vehicles
+    domain: str = "A"  # A or B: they differ in palette, background and cameras
+    train_identities: int = 120
+    test_identities: int = 60
+    images_per_identity: int = 12
+    cameras: int = 6
+    seed: int = 0
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ReidError(f"kind is {self.kind!r}; what can be generated is {' or '.join(KINDS)}")
+        if self.domain not in DOMAINS:
+            raise ReidError(f"domain is {self.domain!r}; the domains are {' and '.join(DOMAINS)}")
+        least = {"train_identities": 2, "test_identities": 2, "images_per_identity": 4}
+        for name, low in {**least, "cameras": 2, "seed": 0}.items():
+            if getattr(self, name) < low:
+                raise ReidError(f"{name} is {getattr(self, name)}; it must be {low} or more")
+        if self.cameras > MOST_CAMERAS:
+            raise ReidError(f"cameras is {self.cameras}; file names leave room for {MOST_CAMERAS}")
+        if self.train_identities + self.test_identities > 9999:
+            raise ReidError(
+                "more than 9999 identities do not fit the four digits of a file name; ask for fewer"
+            )
+
+    def random(self, *purpose: int) -> np.random.Generator:
+        """Random numbers of this data set alone, others for each purpose."""
+        place = KINDS.index(self.kind), DOMAINS.index(self.domain)
+        return np.random.default_rng([self.seed, *place, *purpose])
 
 
 def _words(words: str) -> tuple[str, ...]:
@@ -127,18 +165,19 @@ def _twin_of(
     return {**who, name: others[int(rng.integers(len(others)))]}, name
 
 
-def identity_table(kind: str, domain: str, train: int, test: int, seed: int) -> pd.DataFrame:
+def identity_table(recipe: Recipe) -> pd.DataFrame:
     """The identities of a data set, one row each, sorted by number (1, 2, ...; training first).
 
     Columns: `identity`, `split` (train or test), `twin` (the near-twin's number, 0 where there is
     none), `differs_in` (the one small attribute that tells the twins apart, or ""), then the large
     and the small attributes. In each split at least a third of the identities have a near-twin, in
-    the same split; otherwise no two identities share all their large attributes.
+    the same split; otherwise no two identities share all their large attributes (`LARGE`, `SMALL`).
     """
-    rng = np.random.default_rng([seed, KINDS.index(kind), DOMAINS.index(domain), 1])
+    rng, kind, domain = recipe.random(1), recipe.kind, recipe.domain
     strangers = _strangers(kind, domain, rng)
     rows: list[dict[str, object]] = []
-    for split, count in (("train", train), ("test", test)):
+    for split in ("train", "test"):
+        count = getattr(recipe, f"{split}_identities")
         found: list[tuple[Attributes, str]] = []  # attributes, what tells them from their twin
         pairs = -(-count // 6) if count > 1 else 0  # a pair is two identities with a twin
         for place in range(count - pairs):
@@ -160,7 +199,7 @@ def identity_table(kind: str, domain: str, train: int, test: int, seed: int) -> 
 
 
 def _strangers(kind: str, domain: str, rng: np.random.Generator) -> Iterator[Attributes]:
-    """Identities of which no two share all their large attributes; `ReidError` when they run out."""
+    """Identities of which no two share all large attributes; `ReidError` when they run out."""
     seen: set[tuple[str, ...]] = set()
     while True:
         for _ in range(1000):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from msinet_lab.synthetic.colours import shade
@@ -67,10 +65,4 @@ def _crates(pen: Pen, x: float, size: Size, rng: np.random.Generator) -> None:
             pen.rectangle(slat, (150, 106, 64))
 
 
-OCCLUDERS: dict[str, Callable[[Pen, float, Size, np.random.Generator], None]] = {
-    "pole": _pole,
-    "bush": _bush,
-    "rail": _rail,
-    "sign": _sign,
-    "crates": _crates,
-}
+OCCLUDERS = {"pole": _pole, "bush": _bush, "rail": _rail, "sign": _sign, "crates": _crates}

@@ -1,6 +1,4 @@
-"""How a person is drawn: limbs, clothes, and what is on them; heads and bags have files of their
-own.
-"""
+"""How a person is drawn: limbs, clothes, and what is on them; heads and bags have own files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""One photograph: an identity before a camera of its domain, or something that a detector took for
-one.
-"""
+"""One photograph: an identity before a camera, or something that a detector took for one."""
 
 from __future__ import annotations
 
@@ -38,70 +36,91 @@ class Photo:
         return ("front", "right", "back", "left")[int(((self.yaw + 45) % 360) // 90)]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a camera stands: camera `number` (from 1) of a domain, and what it is to see there."""
+
+    kind: str
+    domain: str
+    number: int
+
+    @property
+    def lens(self) -> Camera:
+        return camera(self.domain, self.number)
+
+    def canvas(self, rng: np.random.Generator) -> Image.Image:
+        """A piece of the scene, somewhere along it, as large as one box of a detector."""
+        if self.kind == "people":
+            width, height = int(rng.integers(*BOX_WIDTHS)), PERSON_SIZE[1]
+        else:
+            width, height = (int(value) for value in rng.integers(112, 145, 2))
+        width, height = width * FINER[self.kind], height * FINER[self.kind]
+        wide = scene_of(self)
+        left = int(rng.integers(0, wide.width - width + 1))
+        top = int(rng.integers(0, wide.height - height + 1))
+        return wide.crop((left, top, left + width, top + height))
+
+
 @lru_cache(maxsize=64)
-def scene_of(kind: str, domain: str, number: int) -> Image.Image:
-    """The wide scene before camera `number` (from 1); the same for every seed."""
+def scene_of(place: Place) -> Image.Image:
+    """The wide scene before a camera; the same for every seed."""
+    kind, domain, number = place.kind, place.domain, place.number
     scenes = (PEOPLE_SCENES if kind == "people" else ROAD_SCENES)[domain]
-    place = [KINDS.index(kind), ord(domain), number]
-    return panorama(scenes[(number - 1) % len(scenes)], PANORAMA[kind], place)
+    seed = [KINDS.index(kind), ord(domain), number]
+    return panorama(scenes[(number - 1) % len(scenes)], PANORAMA[kind], seed)
 
 
-def take(kind: str, who: Attributes, domain: str, number: int, rng: np.random.Generator) -> Photo:
-    """A photograph of one identity (its attributes) by camera `number`.
+def take(place: Place, who: Attributes, rng: np.random.Generator) -> Photo:
+    """A photograph of one identity (its attributes).
 
     People are 64 x 128 (width x height) pixels, vehicles 112 to 144 each way.
     """
-    lens = camera(domain, number)
-    yaw = _yaw(lens, rng)
-    canvas = _canvas(kind, domain, number, rng)
-    if kind == "people":
-        _stand(canvas, who, domain, yaw, rng)
+    lens = place.lens
+    yaw, canvas = _yaw(lens, rng), place.canvas(rng)
+    width, height = canvas.size
+    if place.kind == "people":
+        pose = body.Pose(
+            yaw=yaw,
+            stride=float(rng.uniform(-1, 1)),
+            centre=width * float(rng.normal(0.5, 0.03)),
+            ground=height * float(rng.uniform(0.95, 0.98)),
+            height=height * float(rng.uniform(0.86, 0.90)),
+        )
+        draw_person(Pen(canvas), who, place.domain, pose)
     else:
-        _park(canvas, who, domain, yaw, lens.pitch + float(rng.normal(0, 3)), rng)
-    return _finish(kind, canvas, lens, yaw, lens.occluded, rng)
+        pitch = lens.pitch + float(rng.normal(0, 3))
+        left, right = width * float(rng.uniform(0.03, 0.10)), width * float(rng.uniform(0.90, 0.97))
+        box = (left, height * 0.12, right, height * float(rng.uniform(0.88, 0.95)))
+        draw_vehicle(Pen(canvas), who, place.domain, solid.Pose(yaw, pitch, box))
+    return _finish(place.kind, canvas, lens, yaw, rng)
 
 
-def false_detection(domain: str, number: int, rng: np.random.Generator) -> Photo:
+def false_detection(place: Place, rng: np.random.Generator) -> Photo:
     """What a person detector takes for a person: an empty scene, or a stranger cut through."""
-    lens, canvas = camera(domain, number), _canvas("people", domain, number, rng)
+    canvas, lens = place.canvas(rng), replace(place.lens, occluded=0.5)
     yaw, (width, height) = _yaw(lens, rng), canvas.size
     if rng.random() < 0.6:
         side = 1 if rng.random() < 0.5 else -1
         pose = body.Pose(
-            yaw,
-            float(rng.uniform(-1, 1)),
-            width * (0.5 + side * float(rng.uniform(0.38, 0.62))),
-            height * float(rng.uniform(0.95, 1.3)),
-            height * float(rng.uniform(0.8, 1.2)),
+            yaw=yaw,
+            stride=float(rng.uniform(-1, 1)),
+            centre=width * (0.5 + side * float(rng.uniform(0.38, 0.62))),
+            ground=height * float(rng.uniform(0.95, 1.3)),
+            height=height * float(rng.uniform(0.8, 1.2)),
         )
-        draw_person(Pen(canvas), draw_one("people", domain, rng), domain, pose)
-    return _finish("people", canvas, lens, yaw, 0.5, rng)
+        draw_person(Pen(canvas), draw_one("people", place.domain, rng), place.domain, pose)
+    return _finish("people", canvas, lens, yaw, rng)
 
 
-def bad_box(who: Attributes, domain: str, number: int, rng: np.random.Generator) -> Photo:
+def bad_box(place: Place, who: Attributes, rng: np.random.Generator) -> Photo:
     """An identity badly cut: mostly legs, or mostly head; what Market-1501 calls junk."""
-    lens, canvas = camera(domain, number), _canvas("people", domain, number, rng)
+    canvas, lens = place.canvas(rng), place.lens
     yaw, (width, height) = _yaw(lens, rng), canvas.size
     tall = height * float(rng.uniform(1.7, 2.2))
     ground = height * 0.96 if rng.random() < 0.5 else height * 0.1 + tall
-    pose = body.Pose(
-        yaw, float(rng.uniform(-1, 1)), width * float(rng.uniform(0.3, 0.7)), ground, tall
-    )
-    draw_person(Pen(canvas), who, domain, pose)
-    return _finish("people", canvas, replace(lens, blur=lens.blur + 0.6), yaw, 0.0, rng)
-
-
-def _canvas(kind: str, domain: str, number: int, rng: np.random.Generator) -> Image.Image:
-    """A piece of the camera's scene, somewhere along it, as large as one box of a detector."""
-    if kind == "people":
-        width, height = int(rng.integers(*BOX_WIDTHS)), PERSON_SIZE[1]
-    else:
-        width, height = (int(value) for value in rng.integers(112, 145, 2))
-    width, height = width * FINER[kind], height * FINER[kind]
-    wide = scene_of(kind, domain, number)
-    left = int(rng.integers(0, wide.width - width + 1))
-    top = int(rng.integers(0, wide.height - height + 1))
-    return wide.crop((left, top, left + width, top + height))
+    stride, centre = float(rng.uniform(-1, 1)), width * float(rng.uniform(0.3, 0.7))
+    draw_person(Pen(canvas), who, place.domain, body.Pose(yaw, stride, centre, ground, tall))
+    return _finish("people", canvas, replace(lens, blur=lens.blur + 0.6, occluded=0), yaw, rng)
 
 
 def _yaw(lens: Camera, rng: np.random.Generator) -> float:
@@ -111,44 +130,11 @@ def _yaw(lens: Camera, rng: np.random.Generator) -> float:
     return float(rng.normal(lens.yaw, lens.spread)) % 360
 
 
-def _stand(
-    canvas: Image.Image, who: Attributes, domain: str, yaw: float, rng: np.random.Generator
-) -> None:
-    width, height = canvas.size
-    pose = body.Pose(
-        yaw=yaw,
-        stride=float(rng.uniform(-1, 1)),
-        centre=width * float(rng.normal(0.5, 0.03)),
-        ground=height * float(rng.uniform(0.95, 0.98)),
-        height=height * float(rng.uniform(0.86, 0.90)),
-    )
-    draw_person(Pen(canvas), who, domain, pose)
-
-
-def _park(
-    canvas: Image.Image,
-    who: Attributes,
-    domain: str,
-    yaw: float,
-    pitch: float,
-    rng: np.random.Generator,
-) -> None:
-    width, height = canvas.size
-    left, right = width * float(rng.uniform(0.03, 0.10)), width * float(rng.uniform(0.90, 0.97))
-    box = (left, height * 0.12, right, height * float(rng.uniform(0.88, 0.95)))
-    draw_vehicle(Pen(canvas), who, domain, solid.Pose(yaw, pitch, box))
-
-
 def _finish(
-    kind: str,
-    canvas: Image.Image,
-    lens: Camera,
-    yaw: float,
-    occluded: float,
-    rng: np.random.Generator,
+    kind: str, canvas: Image.Image, lens: Camera, yaw: float, rng: np.random.Generator
 ) -> Photo:
     """Put something before the subject, or not; then take the picture at its final size."""
-    occluder = lens.occluder if rng.random() < occluded else ""
+    occluder = lens.occluder if rng.random() < lens.occluded else ""
     if occluder:
         occlude(Pen(canvas), occluder, canvas.size, rng)
     if kind == "people":

@@ -32,13 +32,11 @@ STRETCH = {"compact": 0.9, "regular": 1.0, "long": 1.12}
 
 @dataclass(frozen=True)
 class Pose:
-    """Yaw and pitch of the view in degrees, and the box of the canvas that the vehicle fills (x0,
-    y0, x1, y1).
-    """
+    """How a vehicle is seen."""
 
-    yaw: float
+    yaw: float  # degrees, as `pitch`
     pitch: float
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float]  # of the canvas, which it fills: x0, y0, x1, y1
 
 
 class Vehicle:

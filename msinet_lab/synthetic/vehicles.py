@@ -1,6 +1,4 @@
-"""How a vehicle is drawn: the body's faces with glass, lights and plate, and the sides; parts have
-their own file.
-"""
+"""How a vehicle is drawn: the body's faces with glass, lights and plate, and the sides."""
 
 from __future__ import annotations
 

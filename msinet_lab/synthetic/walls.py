@@ -13,16 +13,14 @@ from msinet_lab.synthetic.pen import Pen
 
 @dataclass(frozen=True)
 class Scene:
-    """A wall above a ground: what each is made of, their colours, and where they meet (share of
-    the height).
-    """
+    """A wall above a ground: what draws each, and their colours."""
 
-    wall: str
+    wall: Callable[[View], None]
     wall_colour: Colour
-    ground: str
+    ground: Callable[[View], None]
     ground_colour: Colour
     accent: Colour
-    horizon: float
+    horizon: float  # where they meet, a share of the height
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class View:
         return np.arange(first, self.width / self.meet, step) * self.meet
 
 
-def _hedge(view: View) -> None:
+def hedge(view: View) -> None:
     pen, meet, rng = view.pen, view.meet, view.rng
     pen.rectangle((0, 0, view.width, meet * 0.45), (186, 216, 232))
     for tone in (0.62, 0.8, 1.0, 1.15):
@@ -71,7 +69,7 @@ def _hedge(view: View) -> None:
             pen.disc((x, y), meet * (0.06 + 0.08 * rng.random()), view.wall(tone))
 
 
-def _bricks(view: View) -> None:
+def bricks(view: View) -> None:
     pen, meet, rows = view.pen, view.meet, 11
     tall = meet / rows
     for row in range(rows):
@@ -84,7 +82,7 @@ def _bricks(view: View) -> None:
         pen.rectangle((x + meet * 0.04, meet * 0.14, x + meet * 0.36, meet * 0.56), (92, 124, 150))
 
 
-def _windows(view: View) -> None:
+def windows(view: View) -> None:
     step = view.meet / 3.2
     for row in range(3):
         for _, x in view.every(step):
@@ -94,7 +92,7 @@ def _windows(view: View) -> None:
             view.pen.rectangle((x, y, x + step * 0.72, y + step * 0.74), colour)
 
 
-def _panels(view: View) -> None:
+def panels(view: View) -> None:
     pen, meet = view.pen, view.meet
     for _, x in view.every(meet * 0.3):
         colour = view.wall(0.9 + 0.14 * view.rng.random())
@@ -104,7 +102,7 @@ def _panels(view: View) -> None:
         pen.rectangle((x, meet * 0.2, x + meet * 0.45, meet), view.accent)
 
 
-def _fence(view: View) -> None:
+def fence(view: View) -> None:
     pen, meet, rng = view.pen, view.meet, view.rng
     for place in range(int(view.width / meet * 3) + 1):
         x, half = rng.random() * view.width, meet * (0.2 + 0.3 * rng.random())
@@ -116,7 +114,7 @@ def _fence(view: View) -> None:
         pen.line([(0, y), (view.width, y)], view.wall(0.5), meet * 0.03)
 
 
-def _trees(view: View) -> None:
+def trees(view: View) -> None:
     pen, meet, rng = view.pen, view.meet, view.rng
     for place in range(int(view.width / meet * 2.2) + 1):
         x, size = (place + 0.6 * rng.random()) * meet * 0.48, meet * (0.2 + 0.14 * rng.random())
@@ -128,7 +126,7 @@ def _trees(view: View) -> None:
             pen.disc((x + dx, meet * 0.38 + dy), radius, colour)
 
 
-def _train(view: View) -> None:
+def train(view: View) -> None:
     pen, meet = view.pen, view.meet
     pen.rectangle((0, meet * 0.05, view.width, meet * 0.12), view.wall(1.35))
     pen.rectangle((0, meet * 0.66, view.width, meet * 0.74), view.accent)
@@ -140,7 +138,7 @@ def _train(view: View) -> None:
         pen.rectangle((x, meet * top, x + meet * 0.34, meet * bottom), colour)
 
 
-def _stalls(view: View) -> None:
+def stalls(view: View) -> None:
     pen, meet, rng = view.pen, view.meet, view.rng
     colours = (view.accent, (214, 182, 120), (84, 120, 120), (150, 98, 120))
     for _, x in view.every(meet * 0.8):
@@ -153,15 +151,3 @@ def _stalls(view: View) -> None:
         for _ in range(9):
             centre = (x + meet * (0.1 + 0.55 * rng.random()), meet * 0.68)
             pen.disc(centre, meet * 0.045, colours[int(rng.integers(len(colours)))])
-
-
-WALLS: dict[str, Callable[[View], None]] = {
-    "hedge": _hedge,
-    "bricks": _bricks,
-    "windows": _windows,
-    "panels": _panels,
-    "fence": _fence,
-    "trees": _trees,
-    "train": _train,
-    "stalls": _stalls,
-}
