@@ -61,9 +61,14 @@ class Lock:
             )
             return True
 
+    @property
+    def lies_there(self) -> bool:
+        """Whether the lock is held and is the one that lies at its path."""
+        return self._descriptor is not None and _lies_at(self.path, self._descriptor)
+
     def check(self) -> None:
         """`ReidError` unless the lock that is held is the one that lies there."""
-        if self._descriptor is not None and not _lies_at(self.path, self._descriptor):
+        if not self.lies_there:
             raise ReidError(
                 f"{str(self.path.parent)!r} was moved, deleted or begun anew while this process wrote into it; "
                 "nothing more was written. Let one process at a time use a folder"

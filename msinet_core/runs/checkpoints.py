@@ -16,11 +16,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
+from torch.optim import Optimizer
 
 from msinet_core.errors import ReidError
-from msinet_core.files import flush_folder, read_json, write_file
+from msinet_core.files import flush_folder, read_bytes, read_json, write_file
 
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
+LAST, PREVIOUS, FRESH = "last", "previous", "writing"
+LARGEST = 1 << 36  # bytes of a file
+UNREADABLE = (
+    *(pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError),
+    *(TypeError, AttributeError, LookupError),
+)
+
+
+class Damaged(ReidError):
+    """A file of a checkpoint is not what was saved."""
 
 
 @dataclass(frozen=True)
@@ -44,43 +55,39 @@ class Checkpoint:
         """
         try:
             state = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
-            return cls(safetensors.load(files[WEIGHTS]), state)
-        except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+            return cls(safetensors.load(files[WEIGHTS]), dict(state))
+        except UNREADABLE as error:
             raise ReidError(
-                f"the checkpoint in {source!r} holds more than tensors and plain values, or is no checkpoint; it "
-                "was not opened, because that could run foreign code. Start the run anew"
+                f"the checkpoint in {source!r} holds more than tensors and plain values, or is no "
+                "checkpoint; it was not opened, because that could run foreign code. Start the "
+                "run anew"
             ) from error
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint among those in `folder`, if there is one."""
-    # A kill between the two renames of `replace_checkpoint` leaves only `previous`.
-    for name in ("last", "previous"):
-        if (folder / name / ABOUT).is_file():
-            return folder / name
-    return None
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The last checkpoint in `folder` and the one before it, as far as there are such."""
+    # A kill between the two renames of `replace_checkpoint` leaves only the one before.
+    return [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_dir()]
 
 
 def read_checkpoint(place: Path) -> Checkpoint:
-    """The checkpoint at `place`; `ReidError` if a file of it was altered."""
+    """The checkpoint at `place`; `Damaged` if a file of it was altered."""
     about = read_json(place / ABOUT)
     sums = about.get("sha256") if isinstance(about, dict) else None
     if not isinstance(sums, dict) or sums.keys() != {WEIGHTS, STATE}:
-        raise ReidError(_altered(place / ABOUT))
+        raise _damaged(place / ABOUT)
     files = {}
     for name, expected in sums.items():
-        try:
-            files[name] = (place / name).read_bytes()
-        except FileNotFoundError as error:
-            raise ReidError(_altered(place / name)) from error
-        if hashlib.sha256(files[name]).hexdigest() != expected:
-            raise ReidError(_altered(place / name))
+        content = read_bytes(place / name, LARGEST)
+        if content is None or hashlib.sha256(content).hexdigest() != expected:
+            raise _damaged(place / name)
+        files[name] = content
     return Checkpoint.from_files(files, str(place))
 
 
 def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> None:
-    """Make `checkpoint` the last one in `folder`, whole or not at all."""
-    fresh, last, previous = (folder / name for name in ("writing", "last", "previous"))
+    """Make `checkpoint` the last one in `folder`, whole or not at all; the one before is kept."""
+    fresh, last, previous = (folder / name for name in (FRESH, LAST, PREVIOUS))
     files = checkpoint.files()
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[ABOUT] = json.dumps({"sha256": sums, "finished": finished}).encode()
@@ -98,11 +105,57 @@ def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> 
         last.rename(previous)
     fresh.rename(last)
     flush_folder(folder)
-    shutil.rmtree(previous, ignore_errors=True)
 
 
-def _altered(path: Path) -> str:
-    return (
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Take up what `optimizer.state_dict()` gave; `ReidError` where it is not of these parameters.
+
+    torch's fused optimisers read and write a state of another shape past its end.
+    """
+    mine, saved = optimizer.state_dict()["param_groups"], state["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    fits = (
+        len(mine) == len(saved)
+        and all(map(_same_settings, mine, saved))
+        and all(
+            number in range(len(parameters)) and _fits(name, value, parameters[number])
+            for number, values in state["state"].items()
+            for name, value in values.items()
+        )
+    )
+    if not fits:
+        raise ReidError(
+            "the optimiser's state in the checkpoint is of other weights than the network's; "
+            "restore the folder from a copy, or start the run anew"
+        )
+    # Settings that a newer torch has and the one that saved had not stay as they are.
+    groups = [{**own, **group} for own, group in zip(mine, saved, strict=True)]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+
+
+def _same_settings(mine: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+    def sort(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(map(sort, value))
+        return "number" if isinstance(value, int | float) else type(value)
+
+    return mine["params"] == saved["params"] and all(
+        sort(saved.get(name, value)) == sort(value)
+        for name, value in mine.items()
+        if isinstance(value, int | float | tuple)
+    )
+
+
+def _fits(name: str, value: object, parameter: Tensor) -> bool:
+    if not isinstance(value, Tensor):
+        return value is None or isinstance(value, int | float)
+    shape = torch.Size() if name == "step" else parameter.shape
+    plain = value.layout == torch.strided and value.device.type == "cpu"
+    return plain and value.is_floating_point() and value.shape == shape
+
+
+def _damaged(path: Path) -> Damaged:
+    return Damaged(
         f"{str(path)!r} is truncated or was altered since it was saved; "
         "restore the folder from a copy, or start the run anew"
     )

@@ -115,6 +115,8 @@ def _run_epoch(worker: Worker, stop: Stop, bar: Progress) -> None:
         bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
         if worker.step % every == 0:
             worker.run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
+        if worker.run.stop_asked():
+            stop.stop()
         asked = worker.processes.any(bool(stop))
         if asked and not (worker.epoch + 1 == worker.config.epochs and worker.step == worker.steps):
             save(worker)

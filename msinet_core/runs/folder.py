@@ -4,10 +4,13 @@
     history.jsonl    one JSON object a line: steps, epochs, evaluations; appended and flushed
     genotype.json    the architecture found or trained
     metrics.json     the last evaluation
-    checkpoints/     `last`: weights.safetensors, state.pt, and checkpoint.json with their hashes
+    checkpoints/     `last` and, of the time before, `previous`: weights.safetensors, state.pt, and
+                     checkpoint.json with their hashes
     log.txt          what the terminal said
     failure.json     what a run that broke down was doing: step, rates, batch, norms
-    pid              the process that writes; locked while it does
+    .lock            held by the process that writes
+    pid              that process
+    stop             asks it to save and stop
 
 Everything is written beside its place and renamed, so that a kill leaves what was there before.
 """
@@ -19,8 +22,9 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +33,25 @@ from torch import Tensor
 
 from msinet_core.config import RunConfig, config_from_dict
 from msinet_core.errors import ReidError
-from msinet_core.files import mount_point, read_json, write_all, write_file
+from msinet_core.files import named_errors, read_bytes, read_json, replace_file, write_all
+from msinet_core.locks import Lock
 from msinet_core.runs.checkpoints import (
+    ABOUT,
+    LAST,
     Checkpoint,
-    last_checkpoint,
+    Damaged,
+    checkpoints_in,
     read_checkpoint,
     replace_checkpoint,
 )
-from msinet_core.runs.locks import lock_for_writing, writer_of
+from msinet_core.runs.locks import claim, writer_of
 from msinet_core.space import Genotype
 
 FORMAT = 1  # of the folder; raised when an older one can no longer be read
+WRITTEN = ("config.json", "history.jsonl", "genotype.json", "metrics.json", "checkpoints")
+LARGEST_HISTORY = 1 << 34  # bytes
+STOP, LOOK_EVERY = "stop", 0.2  # seconds between two looks for a request to stop
+FULL_DISK = "What was saved before is whole: make room and continue with --resume"
 
 
 class RunFolder:
@@ -48,6 +60,9 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._history: io.FileIO | None = None
+        self._lock: Lock | None = None
+        self._damaged: Path | None = None  # a checkpoint that must not become the one before
+        self._looked = 0.0
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -57,10 +72,10 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """The configuration; `ReidError` where this is no run folder or one of another version."""
-        values = self._read_json("config.json")
+        values = read_json(self.path / "config.json")
         if values is None:
             raise ReidError(f"{str(self.path)!r} is not a run folder: it has no config.json")
-        if values.pop("format", None) != FORMAT:
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ReidError(
                 f"run folder {str(self.path)!r} was written by another version of msinet-core; "
                 "read it with that version, or start a new run"
@@ -73,19 +88,14 @@ class RunFolder:
 
     def lines(self) -> list[dict[str, Any]]:
         """The complete lines of the history; a half-written last one is left out."""
-        try:
-            content = (self.path / "history.jsonl").read_bytes()
-        except FileNotFoundError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
+        path = self.path / "history.jsonl"
+        content = read_bytes(path, LARGEST_HISTORY) or b""
         lines = []
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
             try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ReidError(
-                    f"line {number} of {str(self.path / 'history.jsonl')!r} is damaged"
-                ) from error
+                lines.append(dict(json.loads(line)))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise ReidError(f"line {number} of {str(path)!r} is damaged") from error
         return lines
 
     def epochs(self) -> pd.DataFrame:
@@ -94,39 +104,60 @@ class RunFolder:
 
     def genotype(self) -> Genotype | None:
         """The architecture so far, if there is one."""
-        try:
-            return Genotype.from_json((self.path / "genotype.json").read_text())
-        except FileNotFoundError:
-            return None
+        content = read_bytes(self.path / "genotype.json", 1 << 20)
+        return None if content is None else Genotype.from_json(content.decode(errors="replace"))
 
     def metrics(self) -> dict[str, Any] | None:
-        return self._read_json("metrics.json")
+        return read_json(self.path / "metrics.json")
 
     def writer_pid(self) -> int | None:
         """The process that writes into the folder now, or None."""
-        return writer_of(self.path / "pid")
+        return writer_of(self.path)
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done and saved."""
-        state = self._read_json("checkpoints/last/checkpoint.json")
-        return bool(state and state.get("finished"))
+        about = read_json(self.path / "checkpoints" / LAST / ABOUT)
+        return isinstance(about, dict) and bool(about.get("finished"))
 
     def has_checkpoint(self) -> bool:
-        return self._checkpoint_path() is not None
+        return bool(checkpoints_in(self.path / "checkpoints"))
 
     def checkpoint(self) -> Checkpoint:
-        """The last whole checkpoint; `ReidError` if there is none or a file of it was altered."""
-        folder = self._checkpoint_path()
-        if folder is None:
+        """The last whole checkpoint: the one before the last, with a warning, where that is
+        damaged; `ReidError` where there is none.
+        """
+        found = checkpoints_in(self.path / "checkpoints")
+        if not found:
             raise ReidError(f"run folder {str(self.path)!r} has no checkpoint yet")
-        return read_checkpoint(folder)
+        try:
+            return read_checkpoint(found[0])
+        except Damaged as error:
+            if len(found) == 1:
+                raise
+            before = read_checkpoint(found[1])
+            reason = str(error).partition(";")[0]
+            warnings.warn(f"{reason}; the checkpoint before it is taken", stacklevel=2)
+            self._damaged = found[0]
+            return before
 
-    def _checkpoint_path(self) -> Path | None:
-        return last_checkpoint(self.path / "checkpoints")
+    # -- stopping --------------------------------------------------------------------------------
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        return read_json(self.path / name)
+    def ask_to_stop(self) -> None:
+        """Ask the process that writes to save after its step and end, on any system; `ReidError`
+        where there is no such process.
+        """
+        if self.writer_pid() is None:
+            raise ReidError(f"no process writes into {str(self.path)!r}; there is nothing to stop")
+        replace_file(self.path / STOP, "")
+
+    def stop_asked(self) -> bool:
+        """Whether `ask_to_stop` was called; asks the disk a few times a second at most."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return False
+        self._looked = now
+        return (self.path / STOP).exists()
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -140,44 +171,38 @@ class RunFolder:
         self._check_claim(config, resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / "pid").open("a+")
         except OSError as error:
             raise ReidError(f"cannot write into {str(self.path)!r}: {error.strerror}") from error
-        with file:
-            if not lock_for_writing(file):
-                raise ReidError(
-                    f"run folder {str(self.path)!r} is in use by process {self.writer_pid()}; "
-                    "stop that process, or choose another folder with --run"
-                )
+        with ExitStack() as stack:
+            with named_errors(self.path):
+                lock = stack.enter_context(claim(self.path))
+            stack.callback(self._let_go)
+            self._lock = lock
             self._check_claim(config, resume)  # again, now that nobody else can
             self._clear_leftovers()
-            with self._guard("pid"):
-                file.truncate(0)
-                file.write(str(os.getpid()))
-                file.flush()
-            self.write_json("config.json", {"format": FORMAT, **config.remembering_modules().to_dict()})
-            try:
-                yield self
-            finally:
-                if self._history is not None:
-                    self._history.close()
-                    self._history = None
+            self.write_json(
+                "config.json", {"format": FORMAT, **config.remembering_modules().to_dict()}
+            )
+            yield self
+
+    def _let_go(self) -> None:
+        if self._history is not None:
+            self._history.close()
+        if self._lock is not None and self._lock.lies_there:
+            (self.path / STOP).unlink(missing_ok=True)
+        self._history = self._lock = None
 
     def _clear_leftovers(self) -> None:
-        """Remove what a killed process was just writing, and the report of a failure that is now
-        tried again.
+        """Remove what a killed process was just writing, a request to stop that it did not heed,
+        and the report of a failure that is now tried again.
         """
-        for path in (*self.path.glob(".*.json.[0-9]*"), self.path / "failure.json"):
+        unfinished = (*self.path.glob(".*.json.[0-9]*"), *self.path.glob(".*.msinet-*"))
+        for path in (*unfinished, self.path / STOP, self.path / "failure.json"):
             path.unlink(missing_ok=True)
 
     def _check_claim(self, config: RunConfig, resume: bool) -> None:
         if not resume:
-            # A folder whose run failed before its first step holds nothing worth keeping.
-            if self.exists and (self.has_checkpoint() or self.lines()):
-                raise ReidError(
-                    f"run folder {str(self.path)!r} already holds a run; continue it with --resume, "
-                    "or choose another folder with --run"
-                )
+            self._check_free()
             return
         differing = self.config().differences(config)
         if differing:
@@ -187,6 +212,23 @@ class RunFolder:
             raise ReidError(
                 f"cannot resume {str(self.path)!r} with another configuration: {listed}; "
                 "give the same options, or begin a new run in another folder"
+            )
+
+    def _check_free(self) -> None:
+        if not self.exists:
+            foreign = [name for name in WRITTEN if os.path.lexists(self.path / name)]
+            if foreign:
+                raise ReidError(
+                    f"{str(self.path)!r} holds {', '.join(foreign)} and is no run folder; nothing of "
+                    "it is replaced. Choose another folder with --run"
+                )
+            return
+        self.config()  # of a run, not of something else
+        # A folder whose run failed before its first step holds nothing worth keeping.
+        if self.has_checkpoint() or self.lines():
+            raise ReidError(
+                f"run folder {str(self.path)!r} already holds a run; continue it with --resume, "
+                "or choose another folder with --run"
             )
 
     def append(self, kind: str, **values: Any) -> None:
@@ -203,8 +245,9 @@ class RunFolder:
                 raise
 
     def log(self, text: str) -> None:
-        with self._guard("log.txt"), (self.path / "log.txt").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        with self._guard("log.txt"), (self.path / "log.txt").open("ab") as file:
+            file.write(line.encode(errors="backslashreplace"))
 
     def write_genotype(self, genotype: Genotype) -> None:
         self._write("genotype.json", genotype.to_json())
@@ -224,6 +267,9 @@ class RunFolder:
             # else a power cut could leave it shorter than the checkpoint says
             if self._history is not None:
                 os.fsync(self._history.fileno())
+            if self._damaged is not None:
+                shutil.rmtree(self._damaged, ignore_errors=True)
+                self._damaged = None
             checkpoint = Checkpoint(
                 dict(weights), {**state, "history_bytes": self._history_bytes()}
             )
@@ -245,32 +291,22 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         with self._guard(name):
-            beside = self.path / f".{name}.{os.getpid()}"
-            try:
-                write_file(beside, text.encode())
-                beside.replace(self.path / name)
-            finally:
-                beside.unlink(missing_ok=True)
+            replace_file(self.path / name, text)
 
-    @contextmanager
-    def _guard(self, name: str) -> Iterator[None]:
-        """Turn a full or read-only disk into an error that names it; what was saved stays."""
-        try:
-            yield
-        except OSError as error:
-            free = shutil.disk_usage(self.path).free / 1e6
-            raise ReidError(
-                f"cannot write {str(self.path / name)!r} ({error.strerror}); {free:.1f} MB are free on the disk "
-                f"mounted at {str(mount_point(self.path))!r}. What was saved before is whole: make room and continue "
-                "with --resume"
-            ) from error
+    def _guard(self, name: str) -> AbstractContextManager[None]:
+        """For writing `name`: into our own folder, and with an error that names a full disk."""
+        if self._lock is not None:
+            self._lock.check()
+        return named_errors(self.path / name, FULL_DISK)
 
     def __repr__(self) -> str:
         if not self.exists:
             return f"RunFolder {str(self.path)!r} (empty)"
-        done = sum(line.get("kind") == "epoch" for line in self.lines())
-        config = self.config()
-        state = "running" if self.writer_pid() else "finished" if self.finished else "stopped"
+        try:
+            config, done = self.config(), len(self.epochs())
+            state = "running" if self.writer_pid() else "finished" if self.finished else "stopped"
+        except ReidError as error:
+            return f"RunFolder {str(self.path)!r}: {error}"
         return f"RunFolder {str(self.path)!r}: {config.KIND}, {done} of {config.epochs} epochs, {state}"
 
 

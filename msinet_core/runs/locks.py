@@ -1,36 +1,48 @@
-"""Who writes into a run folder: a lock on its file `pid`, held as long as the process lives."""
+"""Who writes into a run folder: a lock on its file `.lock`, and the process's number in `pid`."""
 
 from __future__ import annotations
 
-import fcntl
-import time
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
+from msinet_core.errors import ReidError
+from msinet_core.files import read_bytes, replace_file
+from msinet_core.locks import FREE, TAKEN, Lock, look
+
+LOCK, PID = ".lock", "pid"
 PATIENCE = 0.2  # seconds; a reader that asks who writes holds the lock for less
 
 
-def writer_of(path: Path) -> int | None:
-    """The process that has the `pid` file at `path` locked for writing, or None."""
-    try:
-        with path.open("r") as file:
-            try:  # shared, so that readers do not meet each other here
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip() or 0) or None
-            return None
-    except (FileNotFoundError, PermissionError):
+def writer_of(folder: Path) -> int | None:
+    """The process that writes into `folder`, or None.
+
+    Where the file system has no locks: the process that last began to, unless it ended in order.
+    """
+    # Older versions locked the file `pid` itself.
+    if look(folder / LOCK) == FREE and look(folder / PID) == FREE:
         return None
+    with suppress(ReidError, ValueError):
+        return int(read_bytes(folder / PID, 32) or 0) or None
+    return None
 
 
-def lock_for_writing(file: IO[str]) -> bool:
-    """Lock the open `pid` file; False where another process has it for longer than a look."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-        time.sleep(0.01)
+@contextmanager
+def claim(folder: Path) -> Iterator[Lock]:
+    """Lock the folder and leave our number in it, for the time inside; `ReidError` where another
+    process has it.
+    """
+    lock = Lock(folder / LOCK)
+    if look(folder / PID) == TAKEN or not lock.acquire(PATIENCE):
+        raise ReidError(
+            f"run folder {str(folder)!r} is in use by process {writer_of(folder)}; "
+            "stop that process, or choose another folder with --run"
+        )
+    try:
+        replace_file(folder / PID, str(os.getpid()))
+        yield lock
+    finally:
+        if lock.lies_there:
+            (folder / PID).unlink(missing_ok=True)
+        lock.release()

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# SIGTERM is sent by schedulers, SIGBREAK is what Windows has in its place.
+NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 SAME_REQUEST = 1.0  # seconds; a launcher hands on a Ctrl-C that its processes already had
 
 
@@ -43,9 +46,7 @@ class Stop:
                 raise KeyboardInterrupt
             self.stop(signal.Signals(number).name)
 
-        before = {
-            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        before = {number: signal.signal(number, handle) for number in SIGNALS}
         try:
             yield self
         finally:

@@ -1,11 +1,14 @@
 """Run folders that were tampered with, and two that write into one."""
 
-import fcntl
+import errno
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
+import warnings
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -13,6 +16,8 @@ from common import Attack, save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import TrainConfig
+from msinet_core.locks import Lock
+from msinet_core.runs import folder
 from msinet_core.runs.folder import Onlooker, RunFolder
 
 CONFIG = TrainConfig(epochs=3)
@@ -69,7 +74,7 @@ def test_what_a_killed_process_was_just_writing_is_cleared(run):
         (run.path / name).write_text("{")
     with run.writing(CONFIG):
         pass
-    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "pid"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
 def test_of_two_that_start_together_one_writes(run):
@@ -98,25 +103,129 @@ def test_of_two_that_start_together_one_writes(run):
 def test_a_reader_that_asks_who_writes_is_not_taken_for_a_writer(run):
     with run.writing(CONFIG):
         pass
-    held = []
+    lock = Lock(run.path / ".lock")
+    assert lock.acquire(0)  # as a reader does, for a moment
+    threading.Timer(0.05, lock.release).start()
+    with run.writing(CONFIG, resume=True):
+        assert run.writer_pid() == os.getpid()
+        with (
+            pytest.raises(ReidError, match=f"in use by process {os.getpid()}"),
+            RunFolder(run.path).writing(CONFIG),
+        ):
+            pass
+    assert run.writer_pid() is None
 
-    class Reader(RunFolder):
-        def writer_pid(self):
-            held.append(1)
-            return super().writer_pid()
 
-    reader = Reader(run.path)
-    assert reader.writer_pid() is None
-    with (run.path / "pid").open() as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # as a reader does, for a moment
-        threading.Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
-        with run.writing(CONFIG, resume=True):
-            assert reader.writer_pid() == os.getpid()
-            with (
-                pytest.raises(ReidError, match=f"in use by process {os.getpid()}"),
-                Reader(run.path).writing(CONFIG),
-            ):
-                pass
+def test_a_run_of_an_older_version_that_goes_on_keeps_its_folder(run):
+    """Those locked the file `pid`."""
+    with run.writing(CONFIG):
+        pass
+    (run.path / "pid").write_text("4711")
+    old = Lock(run.path / "pid")
+    assert old.acquire(0)
+    assert run.writer_pid() == 4711
+    with (
+        pytest.raises(ReidError, match="in use by process 4711"),
+        run.writing(CONFIG, resume=True),
+    ):
+        pass
+    old.release()
+    with run.writing(CONFIG, resume=True):
+        save(run, 1)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_warned_of_once(run, number, monkeypatch):
+    def flock(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        with run.writing(CONFIG):
+            save(run, 1)
+            run.append("step", loss=1.0)
+            assert run.writer_pid() == os.getpid()
+            assert "running" in repr(run)
+        assert run.writer_pid() is None
+        assert "stopped" in repr(run)
+    said = [str(w.message) for w in caught if "no locks" in str(w.message)]
+    assert len(said) == 1
+    assert str(run.path) in said[0]
+    assert "second process" in said[0]
+
+
+@pytest.mark.parametrize("what", ["moved", "deleted", "begun anew"])
+def test_who_lost_the_folder_writes_no_more(run, tmp_path, what):
+    def lose():
+        if what == "deleted":
+            shutil.rmtree(run.path)
+        else:
+            run.path.rename(tmp_path / "elsewhere")
+
+    other = RunFolder(run.path)
+    with ExitStack() as stack:
+        stack.enter_context(run.writing(CONFIG))
+        save(run, 1)
+        lose()
+        if what == "begun anew":
+            stack.enter_context(other.writing(CONFIG))
+            save(other, 7)
+        for write in (
+            lambda: save(run, 2),
+            lambda: run.append("step", loss=1.0),
+            lambda: run.log("x"),
+            lambda: run.write_json("metrics.json", {}),
+        ):
+            with pytest.raises(ReidError, match="moved, deleted or begun anew"):
+                write()
+        if what == "begun anew":
+            assert other.checkpoint().state["epoch"] == 7
+            assert other.writer_pid() == os.getpid()
+            save(other, 8)
+    if what == "moved":
+        assert RunFolder(tmp_path / "elsewhere").checkpoint().state["epoch"] == 1
+    assert run.path.exists() == (what == "begun anew")
+
+
+def test_a_folder_with_other_things_is_no_place_for_a_run(run):
+    run.path.mkdir()
+    for name in ("config.json", "metrics.json"):
+        (run.path / name).write_text('{"theirs": 1}')
+        with pytest.raises(ReidError, match=r"another version|holds metrics\.json and is no run"):
+            run.writing(CONFIG).__enter__()
+        assert json.loads((run.path / name).read_text()) == {"theirs": 1}
+        (run.path / name).unlink()
+    (run.path / "notes.txt").write_text("theirs")
+    with run.writing(CONFIG):
+        pass
+    assert (run.path / "notes.txt").read_text() == "theirs"
+
+
+def test_a_request_to_stop_reaches_who_writes(run, monkeypatch):
+    with pytest.raises(ReidError, match="no process writes"):
+        run.ask_to_stop()
+    monkeypatch.setattr(folder, "LOOK_EVERY", 0.0)
+    with run.writing(CONFIG):
+        assert not run.stop_asked()
+        RunFolder(run.path).ask_to_stop()
+        assert run.stop_asked()
+    assert not (run.path / "stop").exists()
+    (run.path / "stop").write_text("")  # to a process that was killed
+    with run.writing(CONFIG):
+        assert not run.stop_asked()
+
+
+def test_what_is_no_file_stops_no_reader(run):
+    with run.writing(CONFIG):
+        save(run, 1)
+    for name in ("history.jsonl", "genotype.json", "metrics.json", "pid"):
+        os.mkfifo(run.path / name)
+    assert run.writer_pid() is None
+    for read in (run.lines, run.genotype, run.metrics):
+        with pytest.raises(ReidError, match="named pipe"):
+            read()
+    assert "named pipe" in repr(run)
 
 
 def test_onlookers_write_nothing(tmp_path):

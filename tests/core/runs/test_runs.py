@@ -1,15 +1,18 @@
 """The run folder: atomic, complete, guarded."""
 
+import copy
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 from common import save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import SearchConfig, TrainConfig, config_from_dict, read_genotype
+from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.folder import RunFolder
 
 CONFIG = TrainConfig(epochs=3)
@@ -72,7 +75,8 @@ def test_checkpoint_round_trip(run):
     assert checkpoint.state["epoch"] == 2
     assert checkpoint.state["history_bytes"] == (run.path / "history.jsonl").stat().st_size
     assert run.finished
-    assert not (run.path / "checkpoints/previous").exists()
+    names = sorted(path.name for path in (run.path / "checkpoints").iterdir())
+    assert names == ["last", "previous"]
 
 
 @pytest.mark.parametrize("moment", ["after writing", "between the renames"])
@@ -106,6 +110,53 @@ def test_damaged_checkpoints_are_named(run, name, damage):
         )
     with pytest.raises(ReidError, match=f"{name}.*truncated or was altered"):
         run.checkpoint()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "checkpoint.json"])
+def test_where_the_last_checkpoint_is_damaged_the_one_before_is_taken(run, name):
+    with run.writing(CONFIG):
+        for value in (1, 2):
+            save(run, value)
+    (run.path / "checkpoints" / "last" / name).unlink()
+    with pytest.warns(UserWarning, match=f"{name}.*the checkpoint before it is taken"):
+        assert run.checkpoint().state["epoch"] == 1
+    with run.writing(CONFIG, resume=True):
+        with pytest.warns(UserWarning, match="damaged|altered"):
+            run.checkpoint()
+        save(run, 3)  # the damaged one has not become the one before
+    (run.path / "checkpoints" / "last" / name).unlink()
+    with pytest.warns(UserWarning, match=name):
+        assert run.checkpoint().state["epoch"] == 1
+
+
+def sgd(*shapes):
+    weights = [torch.nn.Parameter(torch.ones(shape)) for shape in shapes]
+    return torch.optim.SGD(weights, 0.1, momentum=0.9, fused=True)
+
+
+def test_an_optimisers_state_is_of_its_weights():
+    one = sgd((3, 4), (5,))
+    for group in one.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.ones_like(weight)
+    one.step()
+    good = one.state_dict()
+    load_optimizer(sgd((3, 4), (5,)), good)
+    for damage in (
+        lambda state: state["state"][0].update(momentum_buffer=torch.ones(3)),
+        lambda state: state["state"][0].update(momentum_buffer=torch.ones(3, 4).to_sparse()),
+        lambda state: state["state"][0].update(momentum_buffer=torch.ones(3, 4).long()),
+        lambda state: state["state"][0].update(momentum_buffer="x"),
+        lambda state: state["state"].update({7: state["state"].pop(0)}),
+        lambda state: state["param_groups"][0].update(params=[0]),
+        lambda state: state["param_groups"][0].update(momentum=None),
+        lambda state: state["param_groups"][0].update(lr="fast"),
+        lambda state: state.update(param_groups=[]),
+    ):
+        state = copy.deepcopy(good)
+        damage(state)
+        with pytest.raises(ReidError, match=r"optimiser's state .* is of other weights"):
+            load_optimizer(sgd((3, 4), (5,)), state)
 
 
 def test_half_written_last_line_is_left_out(run):
