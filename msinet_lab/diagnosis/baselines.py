@@ -4,7 +4,6 @@ re-estimated for each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -40,22 +39,26 @@ class Baselines:
         return table.sort_values("mAP", ascending=False, kind="stable").reset_index(drop=True)
 
     def __repr__(self) -> str:
-        return (
-            f"Baselines(found {self.place.score:.3f} mAP: better than {self.place.percentile:.0f} % of {len(self.random)} "
-            f"random genotypes, p = {self.place.p:.2f})"
-        )
+        place, others = self.place, f"{len(self.random)} random genotypes"
+        better = f"better than {place.percentile:.0f} % of {others}, p = {place.p:.2f}"
+        return f"Baselines(found {place.score:.3f} mAP: {better})"
 
 
-def baselines(scorer: MixScorer, found: Genotype, *, count: int = 30, seed: int = 0) -> Baselines:
+def score_baselines(
+    scorer: MixScorer, found: Genotype, *, count: int = 30, seed: int = 0
+) -> Baselines:
     """Scores `found`, `count` random genotypes (distinct, canonical, none of them `found`) and the
     named ones.
     """
-    chosen = random_genotypes(count, seed, found)
+
+    def score(genotype: Genotype) -> float:
+        return scorer.score(one_hot(genotype)).ranking.mean_average_precision
+
     result = scorer.score(one_hot(found))
-    scores = {genotype: _map(scorer, genotype) for genotype in chosen}
-    named = {name: _map(scorer, genotype) for name, genotype in _named().items()}
-    score = result.ranking.mean_average_precision
-    return Baselines(found, place_among(score, list(scores.values())), scores, named, result)
+    random = {genotype: score(genotype) for genotype in random_genotypes(count, seed, found)}
+    named = {name: score(genotype) for name, genotype in _named().items()}
+    place = place_among(result.ranking.mean_average_precision, list(random.values()))
+    return Baselines(found, place, random, named, result)
 
 
 def random_genotypes(count: int, seed: int, *excluded: Genotype) -> list[Genotype]:
@@ -64,24 +67,14 @@ def random_genotypes(count: int, seed: int, *excluded: Genotype) -> list[Genotyp
     """
     if count < 1:
         raise ReidError(f"at least one random genotype is needed; got {count}")
-    taken = {genotype.canonical() for genotype in excluded}
-    drawn: list[Genotype] = []
-    number = 1_000_003 * seed
-    while len(drawn) < count:
-        genotype = Genotype.sample(number)
+    taken = dict.fromkeys(genotype.canonical() for genotype in excluded)
+    few, number = len(taken), 1_000_003 * seed
+    while len(taken) < few + count:
+        taken.setdefault(Genotype.sample(number))
         number += 1
-        if genotype not in taken:
-            taken.add(genotype)
-            drawn.append(genotype)
-    return drawn
+    return list(taken)[few:]
 
 
-def _map(scorer: MixScorer, genotype: Genotype) -> float:
-    return scorer.score(one_hot(genotype)).ranking.mean_average_precision
-
-
-def _named() -> Mapping[str, Genotype]:
-    return {
-        **{f"all {name}": Genotype.uniform(name) for name in OPERATIONS},
-        "paper": PAPER_GENOTYPE,
-    }
+def _named() -> dict[str, Genotype]:
+    uniform = {f"all {name}": Genotype.uniform(name) for name in OPERATIONS}
+    return {**uniform, "paper": PAPER_GENOTYPE}

@@ -1,14 +1,14 @@
-"""What the numbers say, in one sentence each, with a remedy where they say that something is wrong."""
+"""What the numbers say, in one sentence each, with a remedy where something is wrong."""
 
 from __future__ import annotations
 
 from msinet_core.data.report import Finding
 from msinet_core.space import NUM_SLOTS, OPERATIONS
 from msinet_lab.diagnosis.baselines import Baselines
+from msinet_lab.diagnosis.effects import NEAR_NO_OP, OperationEffect
 from msinet_lab.diagnosis.gap import DiscretisationGap, OperationStrength
-from msinet_lab.diagnosis.probe import DISGUISED, OperationEffect
 from msinet_lab.diagnosis.seeds import Agreement
-from msinet_lab.diagnosis.short import RankCorrelation
+from msinet_lab.diagnosis.trainings import RankCorrelation
 from msinet_lab.diagnosis.trajectory import GAMMA_NEAR_ZERO, LAST_EPOCHS, Trajectory
 
 UNDECIDED = 0.95  # mean entropy above this: the largest weight is hardly larger than the others
@@ -18,11 +18,14 @@ WEAK = 0.4  # kappa below this is commonly called fair at best
 CHANCE = 0.05  # p of a found architecture among random ones
 
 
-def history_findings(told: Trajectory) -> list[Finding]:
+def _judge(check: str, good: bool, found: str, remedy: str, severity: str = "warning") -> Finding:
+    return Finding(check, "ok" if good else severity, found, "" if good else remedy)
+
+
+def history_findings(trajectory: Trajectory) -> list[Finding]:
     """Decided, settled, collapsed?"""
-    entropy, changed = told.entropy[-1].mean(), int((told.flips() > 0).sum())
-    idle = idle_slots(told)
-    mass = told.identity_mass[-1].mean()
+    entropy, changed = trajectory.entropy[-1].mean(), int((trajectory.flips() > 0).sum())
+    idle, weight = len(trajectory.idle_slots), trajectory.idle_weight[-1].mean()
     return [
         _judge(
             "decided",
@@ -38,115 +41,72 @@ def history_findings(told: Trajectory) -> list[Finding]:
         ),
         _judge(
             "not collapsed",
-            len(idle) < COLLAPSED,
-            f"{len(idle)} of {NUM_SLOTS} slots are won by none, or by cross attention with |gamma| under {GAMMA_NEAR_ZERO}; "
-            f"mean identity mass {mass:.2f}",
+            idle < COLLAPSED,
+            f"{idle} of {NUM_SLOTS} slots are won by none, or by cross attention with |gamma| "
+            f"under {GAMMA_NEAR_ZERO}; mean weight on what does nothing {weight:.2f}",
             "try --initial-gamma, --alpha-warmup-epochs or --drop-milestones",
             "error",
         ),
     ]
 
 
-def idle_slots(told: Trajectory) -> tuple[int, ...]:
-    """Slots (from 0) whose winner in the last epoch passes the branches on unchanged."""
-    names = [told.operations[column] for column in told.winners[-1]]
-    small = abs(told.gammas[-1]) < GAMMA_NEAR_ZERO
-    return tuple(
-        slot
-        for slot, name in enumerate(names)
-        if name == "none" or (name == "cross_attention" and small[slot])
-    )
-
-
-def effect_findings(effect: OperationEffect) -> list[Finding]:
-    slots = effect.disguised
+def effect_finding(effect: OperationEffect) -> Finding:
+    slots = effect.near_no_ops
     listed = ", ".join(f"{slot + 1} ({OPERATIONS[effect.winners[slot]]})" for slot in slots)
-    found = (
-        f"identity in disguise in slot {listed}: it moves the branches by less than {DISGUISED:.0%}"
-        if slots
-        else (f"every winner but none moves the branches by {DISGUISED:.0%} or more")
-    )
-    return [
-        _judge(
-            "no disguise",
-            not slots,
-            found,
-            "read those slots as none, or search with --initial-gamma",
-        )
-    ]
+    found = f"every winner but none moves the branches by {NEAR_NO_OP:.0%} or more"
+    if slots:
+        found = f"next to nothing is done in slot {listed}: under {NEAR_NO_OP:.0%} of the branches"
+    remedy = "read those slots as none, or search with --initial-gamma"
+    return _judge("no near-no-op", not slots, found, remedy)
 
 
-def gap_findings(gap: DiscretisationGap) -> list[Finding]:
+def gap_finding(gap: DiscretisationGap) -> Finding:
     change = gap.reestimated
     low, high = (100 * end for end in change.interval)
     found = (
-        f"taking one operation a slot changes mAP by {100 * change.difference:+.1f} points ({low:+.1f} to {high:+.1f}), "
-        "norms re-estimated"
+        f"taking one operation a slot changes mAP by {100 * change.difference:+.1f} points "
+        f"({low:+.1f} to {high:+.1f}), norms re-estimated"
     )
-    return [
-        _judge(
-            "small gap",
-            high >= 0,
-            found,
-            "the weights rely on the mix: anneal --alpha-temperature, or train the derived network anew before judging",
-        )
-    ]
+    remedy = (
+        "the weights rely on the mix: anneal --alpha-temperature, or train the derived network "
+        "anew before judging"
+    )
+    return _judge("small gap", high >= 0, found, remedy)
 
 
-def strength_findings(strength: OperationStrength) -> list[Finding]:
+def strength_finding(strength: OperationStrength) -> Finding:
     tau = strength.mean_agreement
-    found = f"alpha and what operations are worth agree with tau {tau:+.2f} (1: alpha ranks them rightly, 0: by chance)"
-    return [
-        _judge(
-            "alpha means something",
-            tau > 0.2,
-            found,
-            "do not read alpha as importance; compare seeds and random genotypes",
-        )
-    ]
-
-
-def baseline_findings(against: Baselines) -> list[Finding]:
     found = (
-        f"better than {against.place.percentile:.0f} % of {len(against.random)} random genotypes in the supernet "
-        f"(p = {against.place.p:.2f})"
+        f"alpha and what operations are worth agree with tau {tau:+.2f} (1: alpha ranks them "
+        "rightly, 0: by chance)"
     )
-    return [
-        _judge(
-            "better than random",
-            against.place.p <= CHANCE,
-            found,
-            "search longer, or take the best random genotype: it costs nothing more",
-        )
-    ]
+    remedy = "do not read alpha as importance; compare seeds and random genotypes"
+    return _judge("alpha means something", tau > 0.2, found, remedy)
 
 
-def seed_findings(agreed: Agreement) -> list[Finding]:
+def baseline_finding(baselines: Baselines) -> Finding:
+    place = baselines.place
     found = (
-        f"{agreed.searches} searches agree with kappa {agreed.kappa:.2f}; two of them differ in {agreed.distance:.0%} of the "
-        f"slots, random ones in {agreed.chance:.0%}"
+        f"better than {place.percentile:.0f} % of {len(baselines.random)} random genotypes in the "
+        f"supernet (p = {place.p:.2f})"
     )
-    return [
-        _judge(
-            "seeds agree",
-            agreed.kappa >= WEAK,
-            found,
-            "search longer or with more data; until then no single genotype is the finding",
-        )
-    ]
+    remedy = "search longer, or take the best random genotype: it costs nothing more"
+    return _judge("better than random", place.p <= CHANCE, found, remedy)
 
 
-def correlation_findings(correlation: RankCorrelation) -> list[Finding]:
-    found = f"supernet and short trainings rank {len(correlation.table)} genotypes with tau {correlation.tau:+.2f}"
-    return [
-        _judge(
-            "supernet ranks rightly",
-            correlation.tau > 0.3,
-            found,
-            "do not choose by supernet scores; train the candidates",
-        )
-    ]
+def seed_finding(agreement: Agreement) -> Finding:
+    found = (
+        f"{agreement.searches} searches agree with kappa {agreement.kappa:.2f}; two of them differ "
+        f"in {agreement.distance:.0%} of the slots, random ones in {agreement.chance:.0%}"
+    )
+    remedy = "search longer or with more data; until then no single genotype is the finding"
+    return _judge("seeds agree", agreement.kappa >= WEAK, found, remedy)
 
 
-def _judge(check: str, good: bool, found: str, remedy: str, severity: str = "warning") -> Finding:
-    return Finding(check, "ok" if good else severity, found, "" if good else remedy)
+def correlation_finding(correlation: RankCorrelation) -> Finding:
+    found = (
+        f"supernet and short trainings rank {len(correlation.table)} genotypes with tau "
+        f"{correlation.tau:+.2f}"
+    )
+    remedy = "do not choose by supernet scores; train the candidates"
+    return _judge("supernet ranks rightly", correlation.tau > 0.3, found, remedy)

@@ -13,7 +13,7 @@ import pandas as pd
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import Comparison, RetrievalResult, compare
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype, slot_label
-from msinet_lab.diagnosis.scorer import MixScorer, one_hot
+from msinet_lab.diagnosis.scorer import MixScorer, Prefix, one_hot
 from msinet_lab.diagnosis.statistics import kendall_tau_b
 
 DRAWS = 2000  # of the bootstrap
@@ -38,47 +38,38 @@ class DiscretisationGap:
     @property
     def table(self) -> pd.DataFrame:
         """Four rows: soft and one-hot, norms as stored and re-estimated; mAP and rank-1."""
-        names = {
+        results = {
             "soft, stored norms": self.soft_stored,
             "one-hot, stored norms": self.hard_stored,
             "soft, norms re-estimated": self.soft,
             "one-hot, norms re-estimated": self.hard,
         }
-        rows = {
-            name: {"mAP": m["mAP"], "rank1": m["rank1"]}
-            for name, m in ((n, r.metrics()) for n, r in names.items())
-        }
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
+        metrics = pd.DataFrame({name: result.metrics() for name, result in results.items()})
+        return metrics.loc[["mAP", "rank1"]].T.rename_axis("network")
 
 
 @dataclass(frozen=True)
 class OperationStrength:
     """mAP lost when one operation's weight is set to zero and the slot's others are scaled up.
 
-    loss: 12 x K, positive where the operation was of use; weights: 12 x K of the mix; low, high: 12
-        x K,
-    the paired bootstrap interval of the loss. NaN where an operation has no weight to lose.
+    All 12 x K; NaN where an operation has no weight to lose.
     """
 
-    loss: np.ndarray
-    weights: np.ndarray
-    low: np.ndarray
+    loss: np.ndarray  # positive where the operation was of use
+    weights: np.ndarray  # of the mix
+    low: np.ndarray  # ends of the paired bootstrap interval of the loss
     high: np.ndarray
 
     @property
     def agreement(self) -> np.ndarray:
-        """12, Kendall's tau-b between each slot's weights and its operations' strengths; 1: alpha
-        ranks them rightly.
-        """
+        """12, Kendall's tau-b between a slot's weights and losses; 1: alpha ranks them rightly."""
         return np.array([_tau(*rows) for rows in zip(self.weights, self.loss, strict=True)])
 
     @property
     def mean_agreement(self) -> float:
         """Mean over the slots that have one."""
-        values = self.agreement
-        return (
-            float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
-        )
+        known = self.agreement[np.isfinite(self.agreement)]
+        return float(known.mean()) if len(known) else float("nan")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -106,28 +97,24 @@ def gap_and_strength(
     hard = one_hot(genotype)
     soft_stored, hard_stored = (scorer.score(rows, reestimate=False) for rows in (mix, hard))
     soft, found = scorer.score(mix), scorer.score(hard)
-    slots: list[dict[str, object]] = []
-    tables = [np.full(mix.shape, np.nan) for _ in range(3)]
+    slots, losses = [], np.full((3, *mix.shape), np.nan)  # loss, low, high
     for slot, prefix in enumerate(scorer.along(mix)):
-        changed = compare(soft, scorer.score(_replaced(mix, slot, hard[slot]), prefix), draws=DRAWS)
-        mean = soft.ranking.mean_average_precision + changed.difference
-        slots.append(
-            {
-                "slot": slot + 1,
-                "place": slot_label(slot),
-                "operation": genotype.slots[slot],
-                "mAP": mean,
-                "difference": changed.difference,
-                "low": changed.interval[0],
-                "high": changed.interval[1],
-            }
-        )
+
+        def variant(row: np.ndarray, slot: int = slot, prefix: Prefix = prefix) -> RetrievalResult:
+            changed = mix.copy()
+            changed[slot] = row
+            return scorer.score(changed, prefix)
+
+        change = compare(soft, variant(hard[slot]), draws=DRAWS)
+        score = soft.ranking.mean_average_precision + change.difference
+        what = slot + 1, slot_label(slot), genotype.slots[slot]
+        slots.append((*what, score, change.difference, *change.interval))
         for column in range(mix.shape[1]) if strength else ():
             row = without(mix[slot], column)
             if row is not None:
-                lost = compare(scorer.score(_replaced(mix, slot, row), prefix), soft, draws=DRAWS)
-                for table, value in zip(tables, (lost.difference, *lost.interval), strict=True):
-                    table[slot, column] = value
+                lost = compare(variant(row), soft, draws=DRAWS)
+                losses[:, slot, column] = lost.difference, *lost.interval
+    columns = ["slot", "place", "operation", "mAP", "difference", "low", "high"]
     gap = DiscretisationGap(
         soft_stored,
         hard_stored,
@@ -135,14 +122,14 @@ def gap_and_strength(
         found,
         compare(soft_stored, hard_stored, draws=DRAWS),
         compare(soft, found, draws=DRAWS),
-        pd.DataFrame(slots),
+        pd.DataFrame(slots, columns=columns),
     )
-    return gap, OperationStrength(tables[0], mix, tables[1], tables[2]) if strength else None
+    return gap, OperationStrength(losses[0], mix, *losses[1:]) if strength else None
 
 
 def without(weights: np.ndarray, column: int) -> np.ndarray | None:
-    """A slot's weights with one operation at zero and the rest scaled to sum 1; None if it has none
-    or all of it.
+    """A slot's weights with one operation at zero and the rest scaled to sum 1; None if it has
+    nothing or everything.
 
     >>> without(np.array([0.5, 0.25, 0.25]), 0).tolist()
     [0.0, 0.5, 0.5]
@@ -152,12 +139,6 @@ def without(weights: np.ndarray, column: int) -> np.ndarray | None:
     if weights[column] == 0 or rest.sum() <= 0:
         return None
     return rest / rest.sum()
-
-
-def _replaced(mix: np.ndarray, slot: int, row: np.ndarray) -> np.ndarray:
-    mix = mix.copy()
-    mix[slot] = row
-    return mix
 
 
 def _tau(weights: np.ndarray, loss: np.ndarray) -> float:

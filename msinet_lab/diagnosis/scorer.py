@@ -11,9 +11,9 @@ Shapes: B images in a batch, D feature length, K operations; a mix is 12 x K, ro
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -27,15 +27,10 @@ from msinet_core.models.blocks import Cell, Trunk
 from msinet_core.models.supernet import Supernet
 from msinet_core.retrieval import RetrievalResult
 from msinet_core.runs.devices import choose_device, memory_format
-from msinet_core.space import (
-    CELLS_PER_STAGE,
-    NUM_CELLS,
-    NUM_SLOTS,
-    OPERATIONS,
-    SLOTS_PER_CELL,
-    Genotype,
-)
-from msinet_lab.diagnosis.unseen import unseen_protocol, unseen_split
+from msinet_core.space import CELLS_PER_STAGE, NUM_SLOTS, OPERATIONS, Genotype
+from msinet_lab.diagnosis.held_out import held_out_protocol, held_out_split
+
+CALIBRATION_IMAGES, BATCH_SIZE = 256, 64
 
 
 class AtSlot(NamedTuple):
@@ -48,12 +43,22 @@ class AtSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class Prefix:
-    """Calibration and retrieval images run up to the entrance of `slot` (0..11)."""
+    """Calibration and retrieval images run up to the entrance of `slot` (0..11); before it, at -1,
+    they are images, and behind all slots, at 12, features (B x D).
+    """
 
     slot: int
-    calibration: list[AtSlot]
-    images: list[AtSlot]
+    calibration: list[Any]  # an AtSlot for each batch
+    images: list[Any]
     reestimate: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What lies between a slot's exit and the next one's entrance, or an end of the network."""
+
+    run: Callable[[Any], Any]
+    modules: list[nn.Module]  # all that it uses
 
 
 def one_hot(genotype: Genotype) -> np.ndarray:
@@ -68,11 +73,10 @@ def soft_mix(supernet: Supernet) -> np.ndarray:
 
 
 class MixScorer:
-    """Scores mixes of operations on retrieval images, with the weights of one supernet.
+    """Scores mixes of operations on retrieval images, with the weights of one supernet (copied).
 
-    calibration: batches of images (normalised, B x 3 x H x W) that norms are estimated on; images:
-        those
-    of `table`, in order, whose column `split` says query or gallery. The supernet is copied.
+    calibration: batches of images (normalised, B x 3 x H x W) that norms are estimated on.
+    images: those of `table`, in order, whose column `split` says query or gallery.
     """
 
     def __init__(
@@ -83,141 +87,124 @@ class MixScorer:
         table: pd.DataFrame,
         protocol: Protocol | None = None,
     ) -> None:
-        self.supernet = cast(
-            Supernet, memory_format(copy.deepcopy(supernet)).eval().requires_grad_(False)
-        )
-        self.trunk: Trunk = self.supernet.trunk
-        self.stored = {name: value.clone() for name, value in self.supernet.named_buffers()}
+        supernet = cast(Supernet, memory_format(copy.deepcopy(supernet)))
+        self.supernet = supernet.eval().requires_grad_(False)
+        self.slots, self.segments = supernet.slots(), segments_of(supernet.trunk)
+        self.stored = {name: value.clone() for name, value in supernet.named_buffers()}
         self.calibration, self.images = list(calibration), list(images)
         self.table, self.protocol = table.reset_index(drop=True), protocol
         self.query = (self.table["split"] == "query").to_numpy()
         self._starts: dict[bool, Prefix] = {}
 
-    # -- running ---------------------------------------------------------------------------------
-
     def start(self, reestimate: bool = True) -> Prefix:
         """All images at the entrance of the first slot; computed once."""
         if reestimate not in self._starts:
-            modules = [self.trunk.stem, *_entrance(self._cell(0))]
-            runs = self._through(
-                self.calibration, self.images, modules, reestimate, self._enter_network
-            )
-            self._starts[reestimate] = Prefix(0, *runs, reestimate)
+            images = Prefix(-1, self.calibration, self.images, reestimate)
+            self._starts[reestimate] = self._through(images, self.segments[0])
         return self._starts[reestimate]
 
     def advance(self, prefix: Prefix, weights: np.ndarray) -> Prefix:
         """Through the prefix's slot with these K weights, to the entrance of the next one."""
-        return Prefix(prefix.slot + 1, *self._through_slot(prefix, weights), prefix.reestimate)
+        operations, segment = self.slots[prefix.slot].operations, self.segments[prefix.slot + 1]
+        chosen = [(float(w), op) for w, op in zip(weights, operations, strict=True) if w]
+
+        def run(at: AtSlot) -> Any:
+            return segment.run(AtSlot(at.x, *_interact(chosen, at.a, at.b)))
+
+        return self._through(prefix, Segment(run, [op for _, op in chosen] + segment.modules))
 
     def features(
         self, mix: np.ndarray, prefix: Prefix | None = None, reestimate: bool = True
     ) -> np.ndarray:
         """N x D features; of `mix` only the rows from the prefix's slot on are used."""
         prefix = prefix or self.start(reestimate)
-        for slot in range(prefix.slot, NUM_SLOTS - 1):
-            prefix = self.advance(prefix, mix[slot])
-        _, features = self._through_slot(prefix, mix[NUM_SLOTS - 1])
-        return torch.cat(cast("list[Tensor]", features)).float().cpu().numpy()
+        while prefix.slot < NUM_SLOTS:
+            prefix = self.advance(prefix, mix[prefix.slot])
+        return torch.cat(prefix.images).float().cpu().numpy()
 
     def score(
         self, mix: np.ndarray, prefix: Prefix | None = None, reestimate: bool = True
     ) -> RetrievalResult:
         """mAP and the rest of a mix, from a prefix on if given."""
         features = self.features(mix, prefix, reestimate)
-        query, gallery = features[self.query], features[~self.query]
-        return RetrievalResult.score(
-            query, gallery, self.table[self.query], self.table[~self.query], self.protocol
-        )
+        query, table = self.query, self.table
+        sides = features[query], features[~query], table[query], table[~query]
+        return RetrievalResult.score(*sides, self.protocol)
 
     def along(self, mix: np.ndarray, reestimate: bool = True) -> Iterator[Prefix]:
         """The entrance of every slot under `mix`, one after the other, so that only one is held."""
         prefix = self.start(reestimate)
-        for slot in range(NUM_SLOTS):
+        yield prefix
+        while prefix.slot < NUM_SLOTS - 1:
+            prefix = self.advance(prefix, mix[prefix.slot])
             yield prefix
-            if slot < NUM_SLOTS - 1:
-                prefix = self.advance(prefix, mix[slot])
-
-    # -- one segment -----------------------------------------------------------------------------
-
-    def _through_slot(self, prefix: Prefix, weights: np.ndarray) -> tuple[list, list]:
-        slot = self.supernet.slots()[prefix.slot]
-        chosen = [
-            (float(weight), slot.operations[place])
-            for place, weight in enumerate(weights)
-            if weight
-        ]
-
-        def run(at: AtSlot) -> AtSlot | Tensor:
-            return self._onward(prefix.slot, at.x, *_interact(chosen, at.a, at.b))
-
-        modules = [operation for _, operation in chosen] + self._segment(prefix.slot)
-        return self._through(prefix.calibration, prefix.images, modules, prefix.reestimate, run)
 
     @torch.inference_mode()
-    def _through(self, calibration, images, modules, reestimate, run) -> tuple[list, list]:  # type: ignore[no-untyped-def]
-        """Both sets of batches through `run`, the norms of `modules` estimated or as stored."""
-        norms = [
-            norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm)
-        ]
-        if not reestimate:
+    def _through(self, before: Prefix, segment: Segment) -> Prefix:
+        """Both sets of batches through a segment, its norms estimated anew or as stored."""
+        modules = (module for part in segment.modules for module in part.modules())
+        norms = [module for module in modules if isinstance(module, _BatchNorm)]
+        calibration = []
+        if before.reestimate:
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the plain mean over the batches
+                norm.train()
+            calibration = [segment.run(batch) for batch in before.calibration]
+            for norm in norms:
+                norm.eval()
+        else:
             self.supernet.load_state_dict(self.stored, strict=False)
-            return [], [run(batch) for batch in images]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over the batches
-            norm.train()
-        seen = [run(batch) for batch in calibration]
-        for norm in norms:
-            norm.eval()
-        return seen, [run(batch) for batch in images]
-
-    def _cell(self, number: int) -> Cell:
-        return cast(Cell, self.trunk.cells[number])
-
-    def _enter_network(self, images: Tensor) -> AtSlot:
-        images = images.contiguous(memory_format=torch.channels_last)
-        return _enter(self._cell(0), self.trunk.pool(self.trunk.stem(images)))
-
-    def _segment(self, slot: int) -> list[nn.Module]:
-        """The modules between a slot's exit and the next one's entrance."""
-        number, place = divmod(slot, SLOTS_PER_CELL)
-        cell = self._cell(number)
-        if place == 0:
-            return [cell.second_a, cell.second_b]
-        modules: list[nn.Module] = [
-            cell.expand_a,
-            cell.expand_b,
-            *([] if cell.shortcut is None else [cell.shortcut]),
-        ]
-        if number + 1 < NUM_CELLS:
-            modules += _entrance(self._cell(number + 1))
-        down = self._down(number)
-        return modules if down is None else [*modules, down]
-
-    def _down(self, number: int) -> nn.Module | None:
-        """The down-sampler behind a cell, if there is one."""
-        stage, place = divmod(number, CELLS_PER_STAGE)
-        last = place == CELLS_PER_STAGE - 1
-        return self.trunk.downs[stage] if last and stage < len(self.trunk.downs) else None
-
-    def _onward(self, slot: int, x: Tensor, a: Tensor, b: Tensor) -> AtSlot | Tensor:
-        """From a slot's exit to the entrance of the next, or to the features."""
-        number, place = divmod(slot, SLOTS_PER_CELL)
-        cell = self._cell(number)
-        if place == 0:
-            return AtSlot(x, *cell.between(a, b))
-        x = cell.leave(x, a, b)
-        down = self._down(number)
-        x = x if down is None else down(x)
-        return _enter(self._cell(number + 1), x) if number + 1 < NUM_CELLS else x.mean(dim=(2, 3))
+        images = [segment.run(batch) for batch in before.images]
+        return Prefix(before.slot + 1, calibration, images, before.reestimate)
 
 
-def _entrance(cell: Cell) -> list[nn.Module]:
-    return [cell.reduce_a, cell.reduce_b, cell.first_a, cell.first_b]
+def segments_of(trunk: Trunk) -> list[Segment]:
+    """The 13 segments of a trunk: before the first slot, between any two, and after the last."""
+    cells = [cast(Cell, cell) for cell in trunk.cells]
+    ends = [_leave(trunk, number) for number in range(len(cells))]
+    enters = [_enter(cell) for cell in cells]
+
+    def start(images: Tensor) -> Tensor:
+        return trunk.pool(trunk.stem(images.contiguous(memory_format=torch.channels_last)))
+
+    def pooled(x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+    outer = [Segment(start, [trunk.stem]), *ends]
+    segments = []
+    for before, enter, cell in zip(outer, enters, cells, strict=False):
+        segments += [_chain(before, enter), _between(cell)]
+    return [*segments, _chain(ends[-1], Segment(pooled, []))]
 
 
-def _enter(cell: Cell, x: Tensor) -> AtSlot:
-    return AtSlot(x, *cell.enter(x))
+def _enter(cell: Cell) -> Segment:
+    modules = [cell.reduce_a, cell.reduce_b, cell.first_a, cell.first_b]
+    return Segment(lambda x: AtSlot(x, *cell.enter(x)), modules)
+
+
+def _between(cell: Cell) -> Segment:
+    def run(at: AtSlot) -> AtSlot:
+        return AtSlot(at.x, *cell.between(at.a, at.b))
+
+    return Segment(run, [cell.second_a, cell.second_b])
+
+
+def _leave(trunk: Trunk, number: int) -> Segment:
+    """Out of a cell, and through the down-sampler behind it, if there is one."""
+    cell, (stage, place) = cast(Cell, trunk.cells[number]), divmod(number, CELLS_PER_STAGE)
+    behind = list(trunk.downs[stage : stage + 1]) if place == CELLS_PER_STAGE - 1 else []
+    down = nn.Sequential(*behind)
+
+    def run(at: AtSlot) -> Tensor:
+        return down(cell.leave(at.x, at.a, at.b))
+
+    shortcut = [] if cell.shortcut is None else [cell.shortcut]
+    return Segment(run, [cell.expand_a, cell.expand_b, *shortcut, *behind])
+
+
+def _chain(first: Segment, second: Segment) -> Segment:
+    return Segment(lambda x: second.run(first.run(x)), first.modules + second.modules)
 
 
 def _interact(chosen: list[tuple[float, nn.Module]], a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,37 +218,23 @@ def _interact(chosen: list[tuple[float, nn.Module]], a: Tensor, b: Tensor) -> tu
 
 
 def scorer_for(
-    config: SearchConfig,
-    supernet: Supernet,
-    dataset: ReidDataset,
-    *,
-    max_identities: int = 60,
-    calibration_images: int = 256,
-    batch_size: int = 64,
+    config: SearchConfig, supernet: Supernet, dataset: ReidDataset, *, max_identities: int = 60
 ) -> tuple[MixScorer, ReidDataset]:
-    """The scorer of a search on its own unseen split (given as well), norms calibrated on its train
-    side.
+    """The scorer of a search on its own held-out split (given as well), norms calibrated on its
+    train side.
     """
-    unseen = unseen_split(config, dataset, max_identities=max_identities, seed=config.seed)
-    probe = unseen.table[unseen.table["split"] != "train"]
-    rows = np.random.default_rng(config.seed).permutation(len(unseen.train))[:calibration_images]
+    held_out = held_out_split(config, dataset, max_identities=max_identities)
+    probe = held_out.table[held_out.table["split"] != "train"]
+    order = np.random.default_rng(config.seed).permutation(len(held_out.train))
     device = choose_device(config.device)
-    sides = [unseen.train.iloc[rows], probe]
-    calibration, images = (
-        list(
-            iterate_images(
-                open_images(
-                    side.reset_index(drop=True),
-                    dataset.root,
-                    config.height,
-                    config.width,
-                    cache="memory",
-                ),
-                batch_size,
-                device,
-            )
-        )
-        for side in sides
-    )
-    whole = [batch for batch in calibration if len(batch) == batch_size] or calibration
-    return MixScorer(supernet.to(device), whole, images, probe, unseen_protocol(unseen)), unseen
+
+    def batches(table: pd.DataFrame) -> list[Tensor]:
+        size = config.height, config.width
+        table = table.reset_index(drop=True)
+        reader = open_images(table, dataset.root, *size, cache="memory")
+        return list(iterate_images(reader, BATCH_SIZE, device))
+
+    calibration = batches(held_out.train.iloc[order[:CALIBRATION_IMAGES]])
+    whole = [batch for batch in calibration if len(batch) == BATCH_SIZE] or calibration
+    protocol = held_out_protocol(held_out)
+    return MixScorer(supernet.to(device), whole, batches(probe), probe, protocol), held_out

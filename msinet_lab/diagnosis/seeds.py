@@ -11,24 +11,18 @@ import pandas as pd
 
 from msinet_core.errors import ReidError
 from msinet_core.space import NUM_SLOTS, OPERATIONS, SLOTS_PER_CELL, Genotype, slot_label
+from msinet_lab.diagnosis.scorer import one_hot
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far S searches agree over the twelve slots; genotypes are compared in canonical form.
+    """How far S searches agree over the twelve slots; genotypes are compared in canonical form."""
 
-    kappa: Fleiss' kappa, 1 full agreement, 0 as by chance, below 0 worse than that. distance: mean
-        share
-    of slots in which two of them differ; chance: what two genotypes drawn at random would give
-    (17/24 with the four operations). consensus: each slot's most frequent operation. votes: 12 x K
-    counts.
-    """
-
-    kappa: float
-    distance: float
-    chance: float
-    consensus: Genotype
-    votes: np.ndarray = field(repr=False)
+    kappa: float  # Fleiss': 1 full agreement, 0 as by chance, below 0 worse than that
+    distance: float  # mean share of slots in which two of them differ
+    chance: float  # the same of genotypes drawn at random; 17/24 with the four operations
+    consensus: Genotype  # each slot's most frequent operation
+    votes: np.ndarray = field(repr=False)  # 12 x K counts
     tied: tuple[int, ...] = ()  # slots (from 0) where two operations have as many votes
 
     @property
@@ -44,8 +38,9 @@ class Agreement:
 
     def __repr__(self) -> str:
         return (
-            f"Agreement({self.searches} searches: kappa {self.kappa:.2f}, distance {self.distance:.2f} of the slots "
-            f"against {self.chance:.2f} by chance; consensus {self.consensus})"
+            f"Agreement({self.searches} searches: kappa {self.kappa:.2f}, distance "
+            f"{self.distance:.2f} of the slots against {self.chance:.2f} by chance; "
+            f"consensus {self.consensus})"
         )
 
 
@@ -56,28 +51,20 @@ def agreement(genotypes: Sequence[Genotype]) -> Agreement:
             f"agreement needs the genotypes of at least two searches; {len(genotypes)} given"
         )
     found = [genotype.canonical() for genotype in genotypes]
-    names = list(OPERATIONS)
-    votes = np.zeros((NUM_SLOTS, len(names)), int)
-    for genotype in found:
-        for slot, name in enumerate(genotype.slots):
-            votes[slot, names.index(name)] += 1
-    distances = [one.distance(other) / NUM_SLOTS for one, other in combinations(found, 2)]
-    most = votes.max(1)
-    tied = np.flatnonzero((votes == most[:, None]).sum(1) > 1)
-    consensus = Genotype(tuple(names[column] for column in votes.argmax(1)))
+    votes = np.sum([one_hot(genotype) for genotype in found], axis=0).astype(int)
+    tied = np.flatnonzero((votes == votes.max(1, keepdims=True)).sum(1) > 1)
     return Agreement(
         fleiss_kappa(votes),
-        float(np.mean(distances)),
-        chance_distance(len(names)),
-        consensus,
+        float(np.mean([a.distance(b) / NUM_SLOTS for a, b in combinations(found, 2)])),
+        chance_distance(len(OPERATIONS)),
+        Genotype(tuple(OPERATIONS[column] for column in votes.argmax(1))),
         votes,
         tuple(tied.tolist()),
     )
 
 
 def fleiss_kappa(votes: np.ndarray) -> float:
-    """Agreement beyond chance; `votes` is subjects x categories, every row with the same sum (the
-    raters).
+    """Agreement beyond chance; `votes`: subjects x categories, every row's sum the raters.
 
     Where every rater gives every subject the same category there is no chance to go beyond: 1.
 

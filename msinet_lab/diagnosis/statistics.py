@@ -1,6 +1,4 @@
-"""The few statistics that the diagnostics need: rank correlation, a place among others, a mean's
-interval.
-"""
+"""Statistics that the diagnostics share: a place among others, rank correlation, an interval."""
 
 from __future__ import annotations
 
@@ -9,42 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from msinet_core.errors import ReidError
-
-# 97.5 % quantiles of Student's t with 1, 2, ... 30 degrees of freedom.
-T_QUANTILES = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-    2.120,
-    2.110,
-    2.101,
-    2.093,
-    2.086,
-    2.080,
-    2.074,
-    2.069,
-    2.064,
-    2.060,
-    2.056,
-    2.052,
-    2.048,
-    2.045,
-    2.042,
-)
 
 
 def kendall_tau_b(x: Any, y: Any) -> float:
@@ -53,16 +18,12 @@ def kendall_tau_b(x: Any, y: Any) -> float:
     >>> kendall_tau_b([1, 2, 3], [1, 2, 3]), kendall_tau_b([1, 2, 3], [3, 2, 1])
     (1.0, -1.0)
     """
-    first, second = (np.asarray(values, dtype=np.float64) for values in (x, y))
-    if first.shape != second.shape or first.ndim != 1:
+    shapes = np.shape(x), np.shape(y)
+    if shapes[0] != shapes[1] or np.ndim(x) != 1:
         raise ReidError(
-            f"two rankings of the same things are needed; got shapes {first.shape} and {second.shape}"
+            f"two rankings of the same things are needed; got shapes {shapes[0]} and {shapes[1]}"
         )
-    upper = np.triu_indices(len(first), 1)
-    one = np.sign(first[:, None] - first)[upper]
-    two = np.sign(second[:, None] - second)[upper]
-    scale = np.sqrt((one**2).sum() * (two**2).sum())
-    return float((one * two).sum() / scale) if scale else float("nan")
+    return float(stats.kendalltau(x, y).statistic)
 
 
 @dataclass(frozen=True)
@@ -89,14 +50,9 @@ def place_among(score: float, others: Sequence[float]) -> Place:
     if not len(others):
         raise ReidError("there is nothing to compare with; evaluate at least one random genotype")
     values = np.asarray(others, dtype=np.float64)
-    below, equal = float((values < score).sum()), float((values == score).sum())
-    at_least = float((values >= score).sum())
-    return Place(
-        float(score),
-        tuple(values.tolist()),
-        100 * (below + equal / 2) / len(values),
-        (1 + at_least) / (len(values) + 1),
-    )
+    percentile = float(stats.percentileofscore(values, score, kind="mean"))
+    p = (1 + int((values >= score).sum())) / (len(values) + 1)
+    return Place(float(score), tuple(values.tolist()), percentile, p)
 
 
 def mean_interval(values: Any) -> tuple[float, float, float]:
@@ -108,9 +64,8 @@ def mean_interval(values: Any) -> tuple[float, float, float]:
     array = np.asarray(values, dtype=np.float64)
     if not len(array):
         raise ReidError("a mean needs at least one value")
-    mean = float(array.mean())
-    if len(array) == 1:
+    mean, freedom = float(array.mean()), len(array) - 1
+    if not freedom:
         return mean, -float("inf"), float("inf")
-    quantile = T_QUANTILES[min(len(array) - 1, len(T_QUANTILES)) - 1]
-    half = quantile * float(array.std(ddof=1)) / np.sqrt(len(array))
-    return mean, float(mean - half), float(mean + half)
+    half = float(stats.t.ppf(0.975, freedom) * stats.sem(array))
+    return mean, mean - half, mean + half

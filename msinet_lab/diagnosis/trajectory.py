@@ -1,11 +1,10 @@
-"""What each slot did over the epochs of a search, as numbers, out of the history alone.
+"""What each slot did over the epochs of a search, as numbers, out of its history alone.
 
 Shapes: E epochs, 12 slots, K operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from msinet_core.errors import ReidError
+from msinet_core.search.history import SearchHistory
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype, slot_label
 
 GAMMA_NEAR_ZERO = 0.05  # |gamma| below this: cross attention still gives about what it was given
@@ -21,22 +21,55 @@ LAST_EPOCHS = 5  # in which a change of winner counts as not settled
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Softmax weights and gammas after every recorded epoch.
+    """The mixing weights of a search after each of its epochs, and what follows from them."""
 
-    epochs: E. weights: E x 12 x K, rows sum to 1. gammas: E x 12, NaN where they were not recorded.
-    operations: the K columns' names.
-    """
+    history: SearchHistory = field(repr=False)
 
-    epochs: np.ndarray
-    weights: np.ndarray = field(repr=False)
-    gammas: np.ndarray = field(repr=False)
-    operations: tuple[str, ...] = tuple(OPERATIONS)
+    def __post_init__(self) -> None:
+        if not len(self.history):
+            raise ReidError(
+                "this history has no alpha in it; give that of a search with at least one finished "
+                "epoch"
+            )
+        slots, operations = self.history.alphas.shape[1:]
+        if (slots, operations) != (NUM_SLOTS, len(OPERATIONS)):
+            raise ReidError(
+                f"the history's alpha is {slots} x {operations}, but here it is {NUM_SLOTS} x "
+                f"{len(OPERATIONS)}; register the operations that the run was searched with"
+            )
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """K, names of the weights' columns."""
+        return tuple(OPERATIONS)
+
+    @property
+    def epochs(self) -> np.ndarray:
+        """E, counted from 1."""
+        return self.history.epochs
+
+    @property
+    def weights(self) -> np.ndarray:
+        """E x 12 x K; a slot's sum to 1."""
+        return self.history.weights
+
+    @property
+    def genotypes(self) -> list[Genotype]:
+        """E, what each epoch would give."""
+        return self.history.genotypes
+
+    @property
+    def gammas(self) -> np.ndarray:
+        """E x 12, the scale of each slot's cross attention, NaN where it was not recorded."""
+        lines = self.history.table.to_dict("records")
+        rows = [line.get("gammas") for line in lines]
+        none = [float("nan")] * NUM_SLOTS
+        return np.array([row if isinstance(row, list) else none for row in rows], np.float64)
 
     @property
     def entropy(self) -> np.ndarray:
         """E x 12, entropy of the weights over ln K: 1 undecided, 0 decided."""
-        logs = np.log(np.where(self.weights > 0, self.weights, 1.0))
-        return -(self.weights * logs).sum(-1) / np.log(len(self.operations))
+        return self.history.entropy / np.log(len(OPERATIONS))
 
     @property
     def margin(self) -> np.ndarray:
@@ -51,37 +84,38 @@ class Trajectory:
 
     @property
     def flipped(self) -> np.ndarray:
-        """E x 12, whether the winner differs from the one an epoch before (never in the first
-        epoch).
-        """
-        changed = np.zeros(self.winners.shape, bool)
-        changed[1:] = self.winners[1:] != self.winners[:-1]
-        return changed
+        """E x 12, whether the winner differs from an epoch before (never in the first one)."""
+        winners = self.winners
+        return winners != np.concatenate([winners[:1], winners[:-1]])
 
     def flips(self, last: int = LAST_EPOCHS) -> np.ndarray:
         """12, how often each slot's winner changed in the last epochs."""
         return self.flipped[-last:].sum(0)
 
     @property
-    def identity_mass(self) -> np.ndarray:
-        """E x 12, weight on operations that pass the branches on unchanged.
-
-        That is `none`, and `cross_attention` while |gamma| is under `GAMMA_NEAR_ZERO`.
+    def idle_weight(self) -> np.ndarray:
+        """E x 12, weight on operations that pass the branches on unchanged: `none`, and
+        `cross_attention` while |gamma| is under `GAMMA_NEAR_ZERO`.
         """
-        mass = self.weights[..., self.operations.index("none")].copy()
-        idle = np.abs(self.gammas) < GAMMA_NEAR_ZERO  # False for NaN
-        return mass + np.where(
-            idle, self.weights[..., self.operations.index("cross_attention")], 0.0
-        )
+        names, weights = self.operations, self.weights
+        asleep = np.abs(self.gammas) < GAMMA_NEAR_ZERO  # False for NaN
+        attention = weights[..., names.index("cross_attention")]
+        return weights[..., names.index("none")] + np.where(asleep, attention, 0.0)
 
     @property
-    def genotypes(self) -> list[Genotype]:
-        """The genotype that each epoch would give."""
-        return [Genotype(tuple(self.operations[column] for column in row)) for row in self.winners]
+    def idle_slots(self) -> tuple[int, ...]:
+        """Slots (from 0) whose winner in the last epoch passes the branches on unchanged."""
+        winners = [self.operations[column] for column in self.winners[-1]]
+        asleep = np.abs(self.gammas[-1]) < GAMMA_NEAR_ZERO
+        idle = [
+            name == "none" or (name == "cross_attention" and bool(asleep[slot]))
+            for slot, name in enumerate(winners)
+        ]
+        return tuple(np.flatnonzero(idle).tolist())
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each epoch and slot: weights, winner, entropy, margin, flipped, identity_mass,
+        """A row for each epoch and slot: weights, winner, entropy, margin, flipped, idle_weight,
         gamma.
         """
         epoch, slot = (index.ravel() for index in np.indices(self.entropy.shape))
@@ -91,46 +125,18 @@ class Trajectory:
             "place": [slot_label(int(number)) for number in slot],
             "winner": [self.operations[column] for column in self.winners.ravel()],
         }
-        columns |= {
-            name: self.weights[..., place].ravel() for place, name in enumerate(self.operations)
-        }
-        for name in ("entropy", "margin", "flipped", "identity_mass"):
+        columns |= dict(zip(self.operations, self.weights.reshape(len(slot), -1).T, strict=True))
+        for name in ("entropy", "margin", "flipped", "idle_weight"):
             columns[name] = getattr(self, name).ravel()
         return pd.DataFrame(columns | {"gamma": self.gammas.ravel()})
 
     def __repr__(self) -> str:
+        means = [
+            f"mean {name.replace('_', ' ')} {getattr(self, name)[-1].mean():.3f}"
+            for name in ("entropy", "margin", "idle_weight")
+        ]
+        changed = int((self.flips() > 0).sum())
         return (
-            f"Trajectory({len(self.epochs)} epochs; at the end mean entropy {self.entropy[-1].mean():.3f}, mean margin "
-            f"{self.margin[-1].mean():.3f}, mean identity mass {self.identity_mass[-1].mean():.3f}, "
-            f"{int((self.flips() > 0).sum())} slots changed in the last {LAST_EPOCHS} epochs)"
+            f"Trajectory({len(self.epochs)} epochs; at the end {', '.join(means)}, "
+            f"{changed} slots changed in the last {LAST_EPOCHS} epochs)"
         )
-
-
-def trajectory(history: Iterable[Mapping[str, Any]]) -> Trajectory:
-    """From the lines of a search's history (`RunFolder.lines()`); lines other than epochs are
-    passed over.
-    """
-    lines = [line for line in history if line.get("alphas") is not None]
-    if not lines:
-        raise ReidError(
-            "this history has no alpha in it; give that of a search with at least one finished epoch"
-        )
-    alphas = np.array(
-        [np.array(line["alphas"]) / line.get("temperature", 1.0) for line in lines],
-        dtype=np.float64,
-    )
-    if alphas.shape[1:] != (NUM_SLOTS, len(OPERATIONS)):
-        raise ReidError(
-            f"the history's alpha is {alphas.shape[1]} x {alphas.shape[2]}, but here it is {NUM_SLOTS} x "
-            f"{len(OPERATIONS)}; register the operations that the run was searched with"
-        )
-    empty = [float("nan")] * NUM_SLOTS
-    gammas = np.array([line.get("gammas") or empty for line in lines], dtype=np.float64)
-    epochs = np.array([int(line.get("epoch", place + 1)) for place, line in enumerate(lines)])
-    return Trajectory(epochs, softmax(alphas), gammas, tuple(OPERATIONS))
-
-
-def softmax(alphas: np.ndarray) -> np.ndarray:
-    """Over the last axis; an entry of minus infinity (a dropped operation) gets weight 0."""
-    shifted = np.exp(alphas - alphas.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -1,6 +1,4 @@
-"""What if a slot held another operation? One architecture after the other, each from its first
-change on.
-"""
+"""What if a slot held another operation? Each architecture is computed from its first change on."""
 
 from __future__ import annotations
 
@@ -12,12 +10,10 @@ KEEP_BYTES = 1_500_000_000  # of activations at slots' entrances
 
 
 class WhatIf:
-    """Scores genotypes with a supernet's weights (norms re-estimated); what the last one computed
-    is kept.
+    """Scores genotypes with a supernet's weights, norms re-estimated; keeps what it computed last.
 
     A genotype that differs from the last one from slot s on is computed from the entrance of s.
-    Where the activations of all slots would take more than `keep_bytes`, the later ones are not
-    kept.
+    Where the activations of all slots would take over `keep_bytes`, the later ones are not kept.
     """
 
     def __init__(self, scorer: MixScorer, keep_bytes: int = KEEP_BYTES) -> None:

@@ -89,7 +89,7 @@ def trajectory_figure(told: Any) -> Figure:
     )
     _winners(axes[2], told)
     _grid(
-        figure, axes[3], told.identity_mass.T, epochs, "weight that does nothing", WEIGHTS_MAP, 0, 1
+        figure, axes[3], told.idle_weight.T, epochs, "weight that does nothing", WEIGHTS_MAP, 0, 1
     )
     axes[0].set_yticks(range(NUM_SLOTS), [short_slot(slot) for slot in range(NUM_SLOTS)])
     _legend(figure, told.operations)
@@ -167,7 +167,7 @@ def effect_figure(effect: Any) -> Figure:
         axes.vlines(x, 0, effect.distance[:, column], color=operation_colour(name), linewidth=5)
     for slot, winner in enumerate(effect.winners):
         x, y = slot + 0.14 * (winner - (len(names) - 1) / 2), effect.distance[slot, winner]
-        colour = "#B3261E" if slot in effect.disguised else INK
+        colour = "#B3261E" if slot in effect.near_no_ops else INK
         axes.plot(
             x,
             y,
@@ -175,7 +175,7 @@ def effect_figure(effect: Any) -> Figure:
             markersize=9,
             markerfacecolor="none",
             markeredgecolor=colour,
-            markeredgewidth=2.4 if slot in effect.disguised else 1.6,
+            markeredgewidth=2.4 if slot in effect.near_no_ops else 1.6,
         )
     axes.axhline(0.05, color="#B3261E", linewidth=1, linestyle=":")
     axes.set_xticks(range(NUM_SLOTS), [short_slot(slot) for slot in range(NUM_SLOTS)])

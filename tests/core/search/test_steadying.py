@@ -13,6 +13,7 @@ from msinet_core.models import MSINet, Supernet
 from msinet_core.models.interactions import CrossAttention, scale_attention
 from msinet_core.retrieval import embed
 from msinet_core.search import load_supernet, search
+from msinet_core.search.history import SearchHistory
 from msinet_core.search.regularizer import (
     DROPPED,
     drop_weakest,
@@ -22,7 +23,7 @@ from msinet_core.search.regularizer import (
 )
 from msinet_core.search.twin_search import TwinSearch
 from msinet_core.training import load_network, train
-from msinet_lab.diagnosis import soft_mix, trajectory
+from msinet_lab.diagnosis import Trajectory, soft_mix
 
 CHANNELS = (16, 64, 64, 64)
 
@@ -116,7 +117,7 @@ class TestTemperature:
         run = run_search(
             "run", alpha_temperature=1.0, alpha_temperature_end=0.01, alpha_learning_rate=0.02
         )
-        told = trajectory(run.lines())
+        told = Trajectory(SearchHistory.read(run))
         assert told.entropy[1].mean() < told.entropy[0].mean()
         supernet = load_supernet(run)
         assert supernet.temperature == pytest.approx(0.01)
@@ -140,7 +141,9 @@ class TestEntropyPenalty:
     def test_positive_decides_and_negative_keeps_open(self, run_search):
         fields = {"epochs": 3, "alpha_learning_rate": 0.1}
         entropy = {
-            weight: trajectory(run_search(str(weight), entropy_penalty=weight, **fields).lines())
+            weight: Trajectory(
+                SearchHistory.read(run_search(str(weight), entropy_penalty=weight, **fields))
+            )
             .entropy[-1]
             .mean()
             for weight in (-100.0, 0.0, 100.0)

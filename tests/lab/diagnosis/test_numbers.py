@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from msinet_core import PAPER_GENOTYPE, Genotype, ReidError
+from msinet_core.search.history import SearchHistory
 from msinet_lab.diagnosis import (
+    Trajectory,
     agreement,
     chance_distance,
     fleiss_kappa,
     kendall_tau_b,
     mean_interval,
     place_among,
-    trajectory,
 )
-from msinet_lab.diagnosis.findings import history_findings, idle_slots, seed_findings
+from msinet_lab.diagnosis.findings import history_findings, seed_finding
 
 NONE, GATE, ATTENTION, EXCHANGE = range(4)
 
@@ -30,6 +31,10 @@ def history(rows, gammas=None):
         line = {"kind": "epoch", "epoch": epoch, "alphas": np.log(np.asarray(weights)).tolist()}
         lines.append(line | ({} if gammas is None else {"gammas": [float(gammas)] * 12}))
     return lines
+
+
+def trajectory(lines):
+    return Trajectory(SearchHistory.from_lines(lines))
 
 
 def decided(*winners, share=0.97):
@@ -52,7 +57,7 @@ class TestTrajectory:
         np.testing.assert_allclose(told.entropy, expected)
         np.testing.assert_allclose(told.margin, 0.1)
         np.testing.assert_allclose(
-            told.identity_mass[0], 0.4 + 0.2
+            told.idle_weight[0], 0.4 + 0.2
         )  # none, and cross attention at rest
         assert (told.winners[0] == NONE).all()
         assert (told.winners[1] == EXCHANGE).all()
@@ -61,9 +66,9 @@ class TestTrajectory:
 
     def test_a_working_cross_attention_is_no_identity(self):
         row = [[0.4, 0.3, 0.2, 0.1]] * 12
-        np.testing.assert_allclose(trajectory(history([row], gammas=-0.5)).identity_mass, 0.4)
+        np.testing.assert_allclose(trajectory(history([row], gammas=-0.5)).idle_weight, 0.4)
         np.testing.assert_allclose(
-            trajectory(history([row])).identity_mass, 0.4
+            trajectory(history([row])).idle_weight, 0.4
         )  # gammas not recorded
 
     def test_flips_count_the_last_epochs_only(self):
@@ -109,9 +114,9 @@ class TestFlags:
         collapsed = decided(*[NONE, ATTENTION] * 6)
         told = trajectory(history([collapsed] * 6, gammas=0.001))
         assert verdicts(history_findings(told))["not collapsed"] == "error"
-        assert len(idle_slots(told)) == 12
+        assert len(told.idle_slots) == 12
         awake = trajectory(history([collapsed] * 6, gammas=0.3))  # the same, but attention works
-        assert len(idle_slots(awake)) == 6
+        assert len(awake.idle_slots) == 6
         assert verdicts(history_findings(awake))["not collapsed"] == "ok"
 
     def test_an_undecided_and_an_unsettled_run(self):
@@ -157,10 +162,10 @@ class TestSeeds:
         same = agreement([PAPER_GENOTYPE] * 3)
         assert (same.kappa, same.distance, same.tied) == (1.0, 0.0, ())
         assert same.consensus == PAPER_GENOTYPE.canonical()
-        assert verdicts(seed_findings(same))["seeds agree"] == "ok"
+        assert verdicts([seed_finding(same)])["seeds agree"] == "ok"
         apart = agreement([Genotype.sample(seed) for seed in range(6)])
         assert abs(apart.kappa) < 0.2
-        assert verdicts(seed_findings(apart))["seeds agree"] == "warning"
+        assert verdicts([seed_finding(apart)])["seeds agree"] == "warning"
 
     def test_consensus_is_the_majority_in_canonical_form(self):
         a, b = Genotype.uniform("exchange"), Genotype.uniform("channel_gate")
@@ -199,6 +204,17 @@ class TestStatistics:
             assert kendall_tau_b(x, y) == pytest.approx(expected)
         assert math.isnan(kendall_tau_b([1, 1, 1], [1, 2, 3]))
 
+    @pytest.mark.parametrize(
+        "freedom, quantile", [(1, 12.7062), (2, 4.3027), (30, 2.0423), (60, 2.0003), (120, 1.9799)]
+    )
+    def test_the_interval_is_students_at_any_number_of_values(self, freedom, quantile):
+        """97.5 % quantiles as every table of t prints them."""
+        values = np.random.default_rng(freedom).normal(size=freedom + 1)
+        mean, low, high = mean_interval(values)
+        scale = values.std(ddof=1) / math.sqrt(len(values))
+        assert (high - mean) / scale == pytest.approx(quantile, abs=5e-5)
+        assert (mean - low) / scale == pytest.approx(quantile, abs=5e-5)
+
     def test_place(self):
         place = place_among(2.0, [1.0, 2.0, 3.0, 0.0])
         assert (place.percentile, place.p) == (62.5, 3 / 5)
@@ -208,6 +224,6 @@ class TestStatistics:
 
     def test_interval_of_a_mean(self):
         mean, low, high = mean_interval([1.0, 2.0, 3.0])
-        half = 4.303 * 1.0 / math.sqrt(3)
+        half = 4.302653 * 1.0 / math.sqrt(3)
         assert (mean, low, high) == pytest.approx((2.0, 2 - half, 2 + half))
         assert mean_interval([0.4])[1:] == (-math.inf, math.inf)

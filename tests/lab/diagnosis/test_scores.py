@@ -17,17 +17,17 @@ from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
 from msinet_core.search.twin_search import split_for
 from msinet_lab.diagnosis import (
-    baselines,
     diagnose,
     functional_distance,
     gap_and_strength,
+    held_out_split,
     one_hot,
     operation_effect,
     random_genotypes,
+    score_baselines,
     soft_mix,
-    unseen_split,
 )
-from msinet_lab.diagnosis.findings import effect_findings
+from msinet_lab.diagnosis.findings import effect_finding
 from msinet_lab.diagnosis.gap import without
 from msinet_lab.diagnosis.scorer import AtSlot
 
@@ -131,7 +131,7 @@ class TestEffect:
         nn.init.zeros_(gate.excite.bias)
         assert functional_distance(gate, at) == pytest.approx(0.5)  # sigmoid(0) halves everything
 
-    def test_a_disguised_identity_is_flagged_and_a_real_winner_is_not(self, supernet, scorer):
+    def test_a_winner_that_does_nothing_is_flagged_and_a_real_one_is_not(self, supernet, scorer):
         with torch.no_grad():
             scorer.supernet.alphas.copy_(
                 5 * torch.tensor(one_hot(Genotype.uniform("cross_attention")))
@@ -140,23 +140,23 @@ class TestEffect:
                 slot.operations[2].gamma.fill_(5.0)
             scorer.supernet.slots()[0].operations[2].gamma.fill_(1e-4)
         effect = operation_effect(scorer)
-        assert effect.disguised == (0,)
-        assert effect_findings(effect)[0].severity == "warning"
-        assert "slot 1 (cross_attention)" in effect_findings(effect)[0].found
+        assert effect.near_no_ops == (0,)
+        assert effect_finding(effect).severity == "warning"
+        assert "slot 1 (cross_attention)" in effect_finding(effect).found
         assert (effect.distance[:, 0] == 0).all()
-        assert effect.table["disguised"].tolist() == [True] + [False] * 11
+        assert effect.table["near_no_op"].tolist() == [True] + [False] * 11
 
-    def test_none_is_no_disguise(self, scorer):
+    def test_none_is_not_flagged(self, scorer):
         with torch.no_grad():
             scorer.supernet.alphas.copy_(torch.tensor(one_hot(Genotype.uniform("none"))))
-        assert operation_effect(scorer).disguised == ()
-        assert effect_findings(operation_effect(scorer))[0].severity == "ok"
+        assert operation_effect(scorer).near_no_ops == ()
+        assert effect_finding(operation_effect(scorer)).severity == "ok"
 
 
 class TestBaselines:
     def test_place_and_names(self, supernet, scorer):
         found = supernet.genotype()
-        against = baselines(scorer, found, count=5)
+        against = score_baselines(scorer, found, count=5)
         assert len(against.random) == 5
         assert set(against.named) == {*(f"all {name}" for name in OPERATIONS), "paper"}
         score = scorer.score(one_hot(found)).ranking.mean_average_precision
@@ -173,48 +173,48 @@ class TestBaselines:
         assert random_genotypes(3, 1) != random_genotypes(3, 2)
 
 
-class TestUnseen:
+class TestHeldOut:
     def test_no_seen_identity_and_no_test_image(self, tiny_settings, tiny_dataset):
         config = SearchConfig(**tiny_settings)
-        unseen = unseen_split(config, tiny_dataset)
+        held_out = held_out_split(config, tiny_dataset)
         split = split_for(config, tiny_dataset)
-        judged = unseen.table[unseen.table["split"] != "train"]
+        judged = held_out.table[held_out.table["split"] != "train"]
         assert len(judged)
         assert not set(judged["identity"]) & set(split.train["identity"])
         assert set(judged["identity"]) <= set(split.validation["identity"])
-        assert set(unseen.table["path"]) <= set(tiny_dataset.train["path"])
-        assert set(unseen.query["identity"]) == set(unseen.gallery["identity"])
-        assert not set(unseen.query["path"]) & set(unseen.gallery["path"])
-        assert set(unseen.train["identity"]) == set(split.train["identity"])
+        assert set(held_out.table["path"]) <= set(tiny_dataset.train["path"])
+        assert set(held_out.query["identity"]) == set(held_out.gallery["identity"])
+        assert not set(held_out.query["path"]) & set(held_out.gallery["path"])
+        assert set(held_out.train["identity"]) == set(split.train["identity"])
 
     def test_limits(self, tiny_settings, tiny_dataset):
-        unseen = unseen_split(
+        held_out = held_out_split(
             SearchConfig(**tiny_settings), tiny_dataset, max_identities=2, max_images=5
         )
-        judged = unseen.table[unseen.table["split"] != "train"]
+        judged = held_out.table[held_out.table["split"] != "train"]
         assert judged["identity"].value_counts().tolist() == [5, 5]
         assert judged["camera"].nunique() == 2
 
     def test_nothing_left_at_full_overlap(self, tiny_settings, tiny_dataset):
         with pytest.raises(ReidError, match="overlap below 1"):
-            unseen_split(SearchConfig(**tiny_settings, overlap=1.0), tiny_dataset)
+            held_out_split(SearchConfig(**tiny_settings, overlap=1.0), tiny_dataset)
 
     def test_without_cameras(self, tiny_settings, tiny_dataset):
         bare = tiny_dataset.with_table(tiny_dataset.table.drop(columns="camera"))
-        assert len(unseen_split(SearchConfig(**tiny_settings), bare).query)
+        assert len(held_out_split(SearchConfig(**tiny_settings), bare).query)
 
 
 def test_everything_from_a_run_folder(tiny_settings, tiny_dataset, tmp_path):
     run = search(SearchConfig(**tiny_settings), tmp_path / "run", progress=False)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    trust = diagnose(
+    found = diagnose(
         run, others=(run,), random=8, trainings=8, training_epochs=1, folder=tmp_path / "short"
     )
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before  # only read
-    assert len(trust.findings) == 9
-    assert trust.seeds.kappa == 1
-    assert len(trust.correlation.table) == 8
+    assert len(found.findings) == 9
+    assert found.seeds.kappa == 1
+    assert len(found.correlation.table) == 8
     assert RunFolder(tmp_path / "short" / "08").finished
-    saved = trust.save(tmp_path / "saved")
+    saved = found.save(tmp_path / "saved")
     assert len(pd.read_csv(saved / "slots_by_epoch.csv")) == 24
-    assert "decided" in repr(trust)
+    assert "decided" in repr(found)

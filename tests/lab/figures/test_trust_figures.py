@@ -10,10 +10,11 @@ from msinet_core import OPERATIONS, Genotype
 from msinet_core.cli import main
 from msinet_core.config import SearchConfig
 from msinet_core.search import search
-from msinet_lab.diagnosis import agreement, place_among, trajectory
+from msinet_core.search.history import SearchHistory
+from msinet_lab.diagnosis import Trajectory, agreement, place_among
+from msinet_lab.diagnosis.effects import OperationEffect
 from msinet_lab.diagnosis.gap import OperationStrength
-from msinet_lab.diagnosis.probe import OperationEffect
-from msinet_lab.diagnosis.short import rank_correlation
+from msinet_lab.diagnosis.trainings import rank_correlation
 from msinet_lab.figures import trust as figures
 from msinet_lab.figures.style import as_array, operation_colour, rgb
 
@@ -38,8 +39,14 @@ def made(search_lines):
         {"mAP": [0.1, 0.2, 0.3, 0.0]}, index=["soft, a", "one-hot, a", "soft, b", "one-hot, b"]
     )
     return {
-        "trajectory": (figures.trajectory_figure, trajectory(search_lines)),
-        "one epoch": (figures.trajectory_figure, trajectory(search_lines[:4])),
+        "trajectory": (
+            figures.trajectory_figure,
+            Trajectory(SearchHistory.from_lines(search_lines)),
+        ),
+        "one epoch": (
+            figures.trajectory_figure,
+            Trajectory(SearchHistory.from_lines(search_lines[:4])),
+        ),
         "effect": (
             figures.effect_figure,
             OperationEffect(rng.random((12, 4)), rng.integers(0, 4, 12)),

@@ -19,39 +19,31 @@ from msinet_lab.diagnosis.statistics import kendall_tau_b
 FEWEST = 8  # genotypes that a rank correlation takes to say anything
 
 
+# of a search's configuration, for a training at the same size with the same batches
+SHARED = (
+    *("data", "root", "options", "height", "width", "pad", "channels"),
+    *("identities_per_batch", "images_per_identity", "min_images", "device", "workers"),
+)
+
+
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Kendall's tau-b between supernet mAP and mAP after a short training; `table` has both for
-    each genotype.
-    """
+    """How alike supernet mAP and mAP after a short training rank genotypes."""
 
-    tau: float
-    table: pd.DataFrame = field(repr=False)
+    tau: float  # Kendall's tau-b
+    table: pd.DataFrame = field(repr=False)  # genotype, supernet, trained
 
 
 def short_config(
     config: SearchConfig, genotype: Genotype, epochs: int, seed: int = 0
 ) -> TrainConfig:
-    """A few epochs of training at the size and with the batches of a search, without erasing or
-    schedule.
-    """
+    """A few epochs at the size and with the batches of a search, without erasing or schedule."""
     return TrainConfig(
-        data=config.data,
-        root=config.root,
-        options=config.options,
-        height=config.height,
-        width=config.width,
-        channels=config.channels,
+        **{name: getattr(config, name) for name in SHARED},
         epochs=epochs,
-        identities_per_batch=config.identities_per_batch,
-        images_per_identity=config.images_per_identity,
-        min_images=config.min_images,
         milestones=(10 * epochs,),
         warmup_epochs=1,
         augmentation="none",
-        pad=config.pad,
-        device=config.device,
-        workers=config.workers,
         learning_rate=0.02,
         max_gradient_norm=None,
         genotype=str(genotype),
@@ -63,23 +55,23 @@ def short_config(
 
 def short_trainings(
     config: SearchConfig,
-    unseen: ReidDataset,
+    held_out: ReidDataset,
     genotypes: Sequence[Genotype],
-    folder: str | Path,
+    folder: Path,
     *,
     epochs: int = 4,
 ) -> dict[Genotype, float]:
     """mAP of each genotype trained from scratch on the search's train identities and judged on the
-    unseen ones.
+    held-out ones.
 
     A run folder for each below `folder`; those that are finished are taken as they are.
     """
     scores = {}
     for number, genotype in enumerate(genotypes, 1):
         wanted = short_config(config, genotype, epochs)
-        run = RunFolder(Path(folder) / f"{number:02d}")
+        run = RunFolder(folder / f"{number:02d}")
         if not (run.finished and not run.config().differences(wanted)):
-            run = train(wanted, run, dataset=unseen, resume=run.exists, progress=False)
+            run = train(wanted, run, dataset=held_out, resume=run.exists, progress=False)
         scores[genotype] = float((run.metrics() or {})["mAP"])
     return scores
 
@@ -88,16 +80,11 @@ def rank_correlation(
     supernet: Mapping[Genotype, float], trained: Mapping[Genotype, float]
 ) -> RankCorrelation:
     """How alike the two orders are, over the genotypes that both have."""
-    both = [genotype for genotype in trained if genotype in supernet]
-    if len(both) < FEWEST:
+    rows = [(str(one), supernet[one], trained[one]) for one in trained if one in supernet]
+    if len(rows) < FEWEST:
         raise ReidError(
-            f"a rank correlation takes at least {FEWEST} genotypes with both scores; there are {len(both)}"
+            f"a rank correlation takes at least {FEWEST} genotypes with both scores; there are "
+            f"{len(rows)}"
         )
-    table = pd.DataFrame(
-        {
-            "genotype": [str(genotype) for genotype in both],
-            "supernet": [supernet[genotype] for genotype in both],
-            "trained": [trained[genotype] for genotype in both],
-        }
-    )
+    table = pd.DataFrame(rows, columns=["genotype", "supernet", "trained"])
     return RankCorrelation(kendall_tau_b(table["supernet"], table["trained"]), table)

@@ -16,51 +16,38 @@ from msinet_core.errors import ReidError
 from msinet_core.search.twin_search import split_for
 
 
-def unseen_split(
-    config: SearchConfig,
-    dataset: ReidDataset,
-    *,
-    max_identities: int = 60,
-    max_images: int = 12,
-    seed: int = 0,
+def held_out_split(
+    config: SearchConfig, dataset: ReidDataset, *, max_identities: int = 60, max_images: int = 12
 ) -> ReidDataset:
-    """The data set that the diagnostics use: other rows of the same photographs.
+    """The data set that the diagnostics use: other rows of the same photographs, no test image.
 
     `train`: all images of the identities that the search's train side saw (whole or half). `query`
-    and
-    `gallery`: at most `max_identities` identities that only its validation side saw, at most
-    `max_images` of each, divided by the rule for test images (`queries_and_gallery`). No test image
-    occurs.
+    and `gallery`: at most `max_identities` identities that only its validation side saw, at most
+    `max_images` of each, divided by the rule for test images (`queries_and_gallery`).
     """
-    split = split_for(config, dataset)
-    seen = set(split.train["identity"])
-    table = dataset.train
-    unseen = split.validation[~split.validation["identity"].isin(seen)]
+    split, table = split_for(config, dataset), dataset.train
+    trained = set(split.train["identity"])
+    unseen = split.validation[~split.validation["identity"].isin(trained)]
     if unseen.empty:
         raise ReidError(
-            f"with overlap {config.overlap} every identity of the search trained its weights, so none is left to judge "
-            "an architecture by; search with an overlap below 1"
+            f"with overlap {config.overlap} every identity of the search trained its weights, so "
+            "none is left to judge an architecture by; search with an overlap below 1"
         )
     kept = sorted(unseen["identity"].unique())[:max_identities]
-    probe = unseen[unseen["identity"].isin(kept)].reset_index(drop=True)
-    probe = _thinned(probe, max_images)
+    probe = _thinned(unseen[unseen["identity"].isin(kept)], max_images).drop(columns="label")
     cameras = probe["camera"] if probe["camera"].notna().all() else None
-    query = queries_and_gallery(probe["identity"], cameras, seed)
+    query = queries_and_gallery(probe["identity"], cameras, config.seed)
     if not query.any():
         raise ReidError(
-            "no identity that only the validation side saw has images by two cameras, so there is no query to judge by"
+            "no identity that only the validation side saw has images by two cameras, so there is "
+            "no query to judge by"
         )
-    probe = probe.drop(columns="label").assign(
-        split=["query" if own else "gallery" for own in query]
-    )
-    training = table[table["identity"].isin(seen)]
-    rows = pd.concat(
-        [training, probe[probe["split"] == "query"], probe[probe["split"] == "gallery"]]
-    )
+    parts = [probe[query].assign(split="query"), probe[~query].assign(split="gallery")]
+    rows = pd.concat([table[table["identity"].isin(trained)], *parts])
     return dataset.with_table(rows.reset_index(drop=True))
 
 
-def unseen_protocol(dataset: ReidDataset) -> Protocol:
+def held_out_protocol(dataset: ReidDataset) -> Protocol:
     """The rules for such a split: the same camera is left out where there are cameras; no drawn
     galleries.
     """
