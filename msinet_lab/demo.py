@@ -12,7 +12,7 @@ import torch
 from msinet_core.config import Device, SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.models import MSINet
-from msinet_core.retrieval import RetrievalResult, evaluate
+from msinet_core.retrieval import Embedder, RetrievalResult, evaluate
 from msinet_core.runs.devices import choose_device
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
@@ -182,7 +182,7 @@ def _before_and_after(
     untrained = MSINet(trained.genotype, 1).eval()
     device = choose_device(run.config().device)
     before, after = (
-        evaluate(model, dataset, size.height, size.width, device=device)
+        evaluate(Embedder(model, size.height, size.width, device=device), dataset)
         for model in (untrained, trained)
     )
     return before, after

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from msinet_core.cli.parsing import Run
 from msinet_core.config import Device, parse_options, read_genotype
@@ -36,22 +36,15 @@ def evaluate(
             data set.
     """
     from msinet_core.data import load_dataset
-    from msinet_core.retrieval import evaluate_across
+    from msinet_core.retrieval import evaluate_across, load_model
     from msinet_core.runs.devices import choose_device
     from msinet_core.runs.feeding import open_dataset
     from msinet_core.runs.folder import RunFolder
     from msinet_core.runs.processes import join
-    from msinet_core.training import load_network
 
-    folder, processes = RunFolder(run), join(device == "cpu")
-    config, model = folder.config(), load_network(folder)
-    places = [_named_folder(text) for text in on]
-    datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
-    scored = evaluate_across(
-        model,
-        datasets or [open_dataset(config)],
-        config.height,
-        config.width,
+    processes = join(device == "cpu")
+    embedder = load_model(
+        run,
         after_necks=after_necks,
         flip=flip,
         batch_size=batch_size,
@@ -60,6 +53,9 @@ def evaluate(
         progress=True,
         processes=processes,
     )
+    places = [_named_folder(text) for text in on]
+    datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
+    scored = evaluate_across(embedder, datasets or [open_dataset(RunFolder(run).config())])
     if not processes.is_main_process:
         return
     for name, result in scored.results.items():
@@ -97,35 +93,24 @@ def embed(
         workers: Threads that decode images.
     """
     from msinet_core.data import load_dataset
-    from msinet_core.retrieval import OnnxModel, embed_dataset
+    from msinet_core.retrieval import OnnxModel, embed_dataset, load_model
     from msinet_core.runs.devices import choose_device
-    from msinet_core.runs.folder import RunFolder
     from msinet_core.runs.processes import join
-    from msinet_core.training import load_network
 
     dataset, processes = load_dataset(data, root, **parse_options(options)), join(device == "cpu")
-    network: Any
-    if model.suffix == ".onnx":
-        network, target = OnnxModel(model), None
-        height, width = network.size
-    else:
-        config = RunFolder(model).config()
-        network, target = load_network(model), choose_device(device, processes)
-        height, width = config.height, config.width
-    store = embed_dataset(
-        network,
-        dataset,
-        to,
-        height,
-        width,
-        after_necks=after_necks,
+    embedder = load_model(
+        model,
         flip=flip,
         batch_size=batch_size,
-        device=target,
         workers=workers,
         progress=True,
         processes=processes,
     )
+    if after_necks:
+        embedder = replace(embedder, after_necks=True)
+    if not isinstance(embedder.model, OnnxModel):
+        embedder = replace(embedder, device=choose_device(device, processes))
+    store = embed_dataset(embedder, dataset, to)
     if processes.is_main_process:
         print(store)
 
@@ -137,16 +122,13 @@ def export(*, run: Run, to: Path, after_necks: bool = False) -> None:
         to: The file, ending in .onnx; or .pth for the authors' form of checkpoint.
         after_necks: Features behind the necks.
     """
-    from msinet_core.models import reference
-    from msinet_core.retrieval import export_onnx
-    from msinet_core.runs.folder import RunFolder
-    from msinet_core.training import load_network
+    from msinet_core.retrieval import export_onnx, export_weights, load_model
 
-    config, model = RunFolder(run).config(), load_network(run)
+    embedder = load_model(run, after_necks=after_necks)
     if to.suffix == ".onnx":
-        print(export_onnx(model, to, config.height, config.width, after_necks=after_necks))
+        print(export_onnx(embedder, to))
     elif to.suffix in (".pth", ".pt", ".safetensors"):
-        print(reference.save_msinet(model, to))
+        print(export_weights(embedder, to))
     else:
         raise ReidError(f"exports end in .onnx, or in .pth for the authors' form; got {str(to)!r}")
 

@@ -1,5 +1,7 @@
 """The supernet, MSINet, their interactions and the alignment module."""
 
+from typing import Any
+
 from msinet_core.models import alignment, reference
 from msinet_core.models.blocks import CHANNELS
 from msinet_core.models.interactions import make_interaction
@@ -12,6 +14,15 @@ __all__ = [
     "MSINetOutput",
     "Supernet",
     "alignment",
+    "load_model",
     "make_interaction",
     "reference",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_model":  # needs the rooms above this one
+        from msinet_core.retrieval.sources import load_model
+
+        return load_model
+    raise AttributeError(f"module 'msinet_core.models' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import io
 import pickle
 import re
 import warnings
@@ -18,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from msinet_core.errors import ReidError
+from msinet_core.files import replace_file
 from msinet_core.models.blocks import Channels
 from msinet_core.models.msinet import MSINet
 from msinet_core.models.supernet import Supernet
@@ -220,11 +222,13 @@ def save_supernet(model: Supernet, path: str | Path) -> Path:
 
 
 def _save(state: dict[str, Tensor], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".safetensors":
-        save_file({name: value.contiguous() for name, value in state.items()}, path)
+        content = save({name: value.contiguous() for name, value in state.items()})
     else:
-        torch.save({"state_dict": state}, path)
+        buffer = io.BytesIO()
+        torch.save({"state_dict": state}, buffer)
+        content = buffer.getvalue()
+    replace_file(path, content)
     return path
 
 

@@ -1,24 +1,28 @@
-"""Ranking, re-ranking, embedding and the result that everything shown starts from."""
+"""Embedding, ranking, re-ranking and the result that everything shown starts from."""
 
-from msinet_core.retrieval.comparison import Comparison, compare
-from msinet_core.retrieval.domains import DomainResults, evaluate_across
-from msinet_core.retrieval.embedding import embed
-from msinet_core.retrieval.evaluate import evaluate, score_table
-from msinet_core.retrieval.export import export_onnx
+from msinet_core.retrieval.comparison import Comparison, compare, require_same_queries
+from msinet_core.retrieval.embedder import Embedder
+from msinet_core.retrieval.evaluation import DomainResults, evaluate, evaluate_across
+from msinet_core.retrieval.export import export_onnx, export_weights
 from msinet_core.retrieval.index import Found, GalleryIndex, search_store
+from msinet_core.retrieval.matches import Matches
+from msinet_core.retrieval.metrics import Ranking, RankList
 from msinet_core.retrieval.onnx_model import OnnxModel
-from msinet_core.retrieval.ranking import Ranking, RankList, rank, rank_distance
-from msinet_core.retrieval.rerank import rank_reranked, rerank, reranking
-from msinet_core.retrieval.result import RetrievalResult
+from msinet_core.retrieval.ranking import rank, rank_distance, rank_features
+from msinet_core.retrieval.reranking import rank_reranked, rerank, reranking
+from msinet_core.retrieval.result import RetrievalResult, score_table
+from msinet_core.retrieval.sources import load_model
 from msinet_core.retrieval.store import EmbeddingStore, embed_dataset, open_store, write_store
 from msinet_core.retrieval.verification import Pairs, Roc, count_pairs, count_pairs_within
 
 __all__ = [
     "Comparison",
     "DomainResults",
+    "Embedder",
     "EmbeddingStore",
     "Found",
     "GalleryIndex",
+    "Matches",
     "OnnxModel",
     "Pairs",
     "RankList",
@@ -28,15 +32,18 @@ __all__ = [
     "compare",
     "count_pairs",
     "count_pairs_within",
-    "embed",
     "embed_dataset",
     "evaluate",
     "evaluate_across",
     "export_onnx",
+    "export_weights",
+    "load_model",
     "open_store",
     "rank",
     "rank_distance",
+    "rank_features",
     "rank_reranked",
+    "require_same_queries",
     "rerank",
     "reranking",
     "score_table",

@@ -36,8 +36,9 @@ class Comparison:
     def __repr__(self) -> str:
         low, high = (100 * value for value in self.interval)
         return (
-            f"Comparison(mAP {100 * self.difference:+.2f} points, {100 * self.confidence:g} % interval "
-            f"{low:+.2f} to {high:+.2f}; {self.better} queries better, {self.worse} worse of {len(self.table)})"
+            f"Comparison(mAP {100 * self.difference:+.2f} points, {100 * self.confidence:g} % "
+            f"interval {low:+.2f} to {high:+.2f}; {self.better} queries better, {self.worse} worse "
+            f"of {len(self.table)})"
         )
 
 
@@ -60,15 +61,9 @@ def compare(
         raise ReidError(f"unit is 'query' or 'identity', not {unit!r}")
     if draws < 1 or not 0 < confidence < 1:
         raise ReidError(
-            f"draws must be at least 1 and confidence between 0 and 1; got {draws} and {confidence}"
+            f"draws must be at least 1 and confidence between 0 and 1; got {draws}, {confidence}"
         )
-    same = ["path"] if "path" in a.query_table and "path" in b.query_table else ["identity"]
-    if len(a.query_table) != len(b.query_table) or not a.query_table[same].equals(
-        b.query_table[same]
-    ):
-        raise ReidError(
-            "the two results are not over the same queries in the same order, so they cannot be paired"
-        )
+    require_same_queries(a, b)
     counted = a.ranking.counted & b.ranking.counted
     if not counted.any():
         raise ReidError("no query counts in both results, so there is nothing to compare")
@@ -91,6 +86,27 @@ def compare(
         int((difference < 0).sum()),
         table,
     )
+
+
+def require_same_queries(a: RetrievalResult, b: RetrievalResult) -> None:
+    """`ReidError` unless the two results are over the same query images in the same order: by path,
+    identity and camera, or whatever of these both tables have.
+    """
+    one, two = (
+        result.query_table.reindex(columns=["path", "identity", "camera"]).astype(object)
+        for result in (a, b)
+    )
+    if len(one) != len(two) or not one.equals(two):
+        place = "" if len(one) != len(two) else f", the first at query {_first_other(one, two)}"
+        raise ReidError(
+            "the two results are not over the same queries in the same order, so they cannot be "
+            f"paired: {len(one):,} and {len(two):,} queries{place}"
+        )
+
+
+def _first_other(one: pd.DataFrame, two: pd.DataFrame) -> int:
+    differs = (one != two) & ~(one.isna() & two.isna())
+    return int(np.argmax(differs.any(axis=1).to_numpy(bool)))
 
 
 def _bootstrap(values: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -189,33 +189,29 @@ def count_closer_given(distance, rows, matches, starts, kept, kept_columns, clos
 
 
 @njit(nogil=True, cache=True)
-def count_pairs(  # type: ignore[no-untyped-def]
-    cosine,
-    first_query,
-    first_gallery,
-    first,
-    last,
-    query_code,
-    gallery_code,
-    query_place,
-    gallery_place,
-    removing,
-    once,
-    counts,
-):
-    """Adds pairs to counts[same identity, bin], bins being equal steps of cosine from -1 to 1.
+def count_pairs(cosine, place, rows, matches, starts, kept, once, counts):  # type: ignore[no-untyped-def]
+    """Adds pairs to counts[matching, bin], bins being equal steps of cosine from -1 to 1.
 
-    Rows first..last of a block that begins at (first_query, first_gallery). `removing` leaves pairs
-    of the same identity and place out; `once` all pairs of a row with itself and with earlier ones.
+    Rows rows[0]..rows[1] of a block that begins at query place[0] and gallery row place[1]. A match
+    that is not kept is no pair of either kind. `once` passes over all pairs of a row with itself
+    and with earlier ones.
     """
-    bins = counts.shape[1]
-    for r in range(first, last):
-        q = first_query + r
+    bins, width = counts.shape[1], cosine.shape[1]
+    for r in range(rows[0], rows[1]):
+        q = place[0] + r
         row = cosine[r]
-        for c in range(row.shape[0]):
-            g = first_gallery + c
-            same = query_code[q] == gallery_code[g]
-            if (once and g <= q) or (removing and same and query_place[q] == gallery_place[g]):
-                continue
-            place = int((np.float64(row[c]) + 1.0) * (bins * 0.5))
-            counts[int(same), min(max(place, 0), bins - 1)] += 1
+        first = min(max(q + 1 - place[1], 0), width) if once else 0
+        for c in range(first, width):
+            counts[0, _bin(row[c], bins)] += 1
+        for k in range(starts[q], starts[q + 1]):
+            c = matches[k] - place[1]
+            if first <= c < width:
+                counts[0, _bin(row[c], bins)] -= 1
+                if kept[k]:
+                    counts[1, _bin(row[c], bins)] += 1
+
+
+@njit(nogil=True, cache=True)
+def _bin(cosine, bins):  # type: ignore[no-untyped-def]
+    place = int((np.float64(cosine) + 1.0) * (bins * 0.5))
+    return min(max(place, 0), bins - 1)

@@ -12,24 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msinet_core.models.rounding import rounded_products
+from msinet_core.data.matches import Matches
+from msinet_core.retrieval.features import product_error
 
 
-@rounded_products(False)  # `margin` is that of float32
-def count_closer(
+def count_on_device(
     query: np.ndarray,
     gallery: np.ndarray,
-    rows: np.ndarray,
-    starts: np.ndarray,
-    kept: np.ndarray,
-    margin: float,
+    matches: Matches,
     blocks: tuple[int, int],
     device: torch.device | str,
 ) -> np.ndarray:
     """closer[k] = gallery rows before match k, entries that the camera rule removes not counted.
 
-    query Q x D and gallery G x D are rows of `normalise`; matches as in `ranking.Matches`.
+    query Q x D and gallery G x D are rows of `unit_rows`. Products must be in full precision.
     """
+    rows, starts, margin = matches.rows, matches.starts, product_error(query.shape[1])
     everyone = torch.from_numpy(gallery).to(device)
     closer = np.zeros(len(rows), np.int64)
     for first in range(0, len(query), blocks[0]):
@@ -38,13 +36,11 @@ def count_closer(
         if part.start == part.stop:
             continue
         probes = torch.from_numpy(query[first:last]).to(device)
-        own = torch.from_numpy(rows[part]).to(device)
-        owner = torch.from_numpy(
-            np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
-        ).to(device)
-        counts = _count_block(
-            probes, everyone, own, owner, torch.from_numpy(kept[part]).to(device), margin, blocks[1]
+        own, owner, kept = (
+            torch.from_numpy(values).to(device)
+            for values in (rows[part], matches.owner[part] - first, matches.kept[part])
         )
+        counts = _count_block(probes, everyone, own, owner, kept, margin, blocks[1])
         closer[part] = counts.cpu().numpy()
     return closer
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tempfile
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD
 from msinet_core.errors import ReidError
-from msinet_core.models import MSINet
+from msinet_core.files import replace_file
+from msinet_core.models import MSINet, reference
+from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.onnx_model import EXTRA, METADATA, OnnxModel
 
 TOLERANCE = 1e-4  # of the largest feature
@@ -29,51 +33,60 @@ class _Embedding(nn.Module):
         return self.model.embed(images, after_necks=self.after_necks)
 
 
-def export_onnx(
-    model: MSINet, path: str | Path, height: int, width: int, *, after_necks: bool = False
-) -> OnnxModel:
-    """Writes the network's embedding as ONNX: `images` B x 3 x H x W -> `features` B x D, B
+def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
+    """Writes the network of an embedder as ONNX: `images` B x 3 x H x W -> `features` B x D, B
     variable.
 
     The metadata entry `msinet` holds JSON: genotype, height, width, mean and std of the
     preprocessing ((pixel / 255 - mean) / std, RGB), after_necks, feature_length. The file is run
-    and compared with the network before it is kept: `ReidError` where features differ by more than
-    1e-4 of the largest. Needs the extra `export`.
+    and compared with the network before it takes the place of an old one: `ReidError` where
+    features differ by more than 1e-4 of the largest. Needs the extra `export`.
     """
-    if not isinstance(model, MSINet):
-        raise ReidError(f"only an MSINet can be exported, not a {type(model).__name__}")
+    model = _msinet(embedder)
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError as error:
         raise ReidError(f"export needs onnx and onnxscript: {EXTRA}") from error
-    place = model.part_conv.weight.device
-    was_training = model.training
+    place, was_training = model.part_conv.weight.device, model.training
     try:
-        network = _Embedding(model, after_necks).cpu().eval()
-        proto = _export(network, torch.zeros(3, 3, height, width))
+        network = _Embedding(model, embedder.after_necks).cpu().eval()
+        proto = _export(network, torch.zeros(3, 3, embedder.height, embedder.width))
         about = {
             "genotype": str(model.genotype),
-            "height": height,
-            "width": width,
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
-            "after_necks": after_necks,
+            "height": embedder.height,
+            "width": embedder.width,
+            "mean": list(embedder.mean),
+            "std": list(embedder.std),
+            "after_necks": embedder.after_necks,
             "feature_length": model.feature_length,
         }
         onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.writing")
-        try:
-            onnx.save(proto, str(beside))
-            _compare(OnnxModel(beside), network)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            onnx.save(proto, str(Path(scratch, "network.onnx")))
+            _compare(OnnxModel(Path(scratch, "network.onnx")), network)
+            replace_file(Path(path), Path(scratch, "network.onnx").read_bytes())
     finally:
         model.train(was_training).to(place)
     return OnnxModel(path)
+
+
+def export_weights(embedder: Embedder, path: str | Path) -> Path:
+    """Writes the network's weights under the authors' names: .pth, or .safetensors."""
+    return reference.save_msinet(_msinet(embedder), path)
+
+
+def _msinet(embedder: Embedder) -> MSINet:
+    if not isinstance(embedder.model, MSINet):
+        raise ReidError(f"only an MSINet can be exported, not a {type(embedder.model).__name__}")
+    return embedder.model
+
+
+def _without_origins(parts: Iterable[Any]) -> None:
+    """Takes away what the exporter tells of itself, paths of source files among it."""
+    for part in parts:
+        for name in ("doc_string", "metadata_props"):
+            part.ClearField(name)
 
 
 def _export(network: nn.Module, example: Tensor):  # type: ignore[no-untyped-def]
@@ -95,6 +108,10 @@ def _export(network: nn.Module, example: Tensor):  # type: ignore[no-untyped-def
         raise ReidError(
             "torch's exporter fixed the batch size; please report this with your torch version"
         )
+    graphs = [proto.graph, *proto.functions]
+    _without_origins([proto, *graphs, *(node for graph in graphs for node in graph.node)])
+    values = proto.graph.input, proto.graph.output, proto.graph.value_info, proto.graph.initializer
+    _without_origins(part for group in values for part in group)
     return proto
 
 
@@ -108,5 +125,6 @@ def _compare(exported: OnnxModel, network: nn.Module) -> None:
         difference = np.abs(exported.run(images.numpy()) - expected).max()
         if not difference <= TOLERANCE * np.abs(expected).max():
             raise ReidError(
-                f"the exported file's features differ from the network's by {difference:.2g}; it was not kept"
+                f"the exported file's features differ from the network's by {difference:.2g}; it "
+                "was not kept"
             )

@@ -16,10 +16,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from msinet_core.data import Protocol
+from msinet_core.data.matches import Matches, shared_codes
 from msinet_core.errors import ReidError
-from msinet_core.retrieval.checks import all_missing, feature_array, shared_codes, unit_rows
+from msinet_core.files import read_json, replacing_folder, whole_folder
+from msinet_core.retrieval.features import feature_array, unit_rows
+from msinet_core.retrieval.ranking import label_table
 from msinet_core.retrieval.store import EmbeddingStore
-from msinet_core.retrieval.tables import read_table, whole_folder, write_table
+from msinet_core.retrieval.tables import read_table, write_table
 
 BLOCK = 65_536  # rows normalised and added at once
 LABELS = ["identity", "camera"]
@@ -101,12 +105,7 @@ class GalleryIndex:
                 f"the index holds features of length {self.length}; these have length {length}"
             )
         if len(self.labels):  # identities of another kind would never match
-            shared_codes(
-                self.labels["identity"],
-                labels["identity"],
-                (len(self.labels), len(labels)),
-                "identity",
-            )
+            shared_codes(self.labels["identity"], labels["identity"], "identity")
         self._extend(source, labels)
 
     def _extend(self, source: EmbeddingStore | np.ndarray, labels: pd.DataFrame) -> None:
@@ -153,25 +152,25 @@ class GalleryIndex:
         return hits / max(int((exact.gallery_index >= 0).sum()), 1)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes the index and its labels into a folder, whole or not at all."""
-        with whole_folder(Path(folder)) as place:
+        """Writes the index and its labels into a folder, whole or not at all; `ReidError` for a
+        folder that holds anything but an index.
+        """
+        with replacing_folder(Path(folder), "index") as place:
             _faiss().write_index(self._index, str(place / "index.faiss"))
             write_table(self.labels, place / "labels.jsonl")
-            (place / "index.json").write_text(
-                json.dumps({"kind": self.kind, "length": self.length})
-            )
+            about = {"kind": self.kind, "length": self.length}
+            (place / "index.json").write_text(json.dumps(about))
         return Path(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> GalleryIndex:
-        folder = Path(folder)
-        if not (folder / "index.json").is_file():
+        folder = whole_folder(Path(folder))
+        about = read_json(folder / "index.json")
+        if about is None:
             raise ReidError(f"{str(folder)!r} holds no gallery index (no index.json)")
-        about = json.loads((folder / "index.json").read_text())
         labels = read_table(folder / "labels.jsonl", LABELS)
-        return cls(
-            about["kind"], labels, about["length"], _faiss().read_index(str(folder / "index.faiss"))
-        )
+        index = _faiss().read_index(str(folder / "index.faiss"))
+        return cls(about["kind"], labels, about["length"], index)
 
 
 def search_store(
@@ -219,7 +218,8 @@ def _source(
         )
     if len(table) != len(array):
         raise ReidError(
-            f"there are {len(array)} features for {len(table)} rows of the table; one each is needed"
+            f"there are {len(array)} features for {len(table)} rows of the table; one each is "
+            "needed"
         )
     return array, _labels(table), array.shape[1]
 
@@ -244,7 +244,8 @@ def _trained(faiss: Any, source: Any, count: int, length: int, cells: int | None
     cells = cells or max(1, min(int(count**0.5), count // 39))
     if count < cells:
         raise ReidError(
-            f"{cells} cells need as many gallery rows, but there are {count}; use fewer cells, or kind='exact'"
+            f"{cells} cells need as many gallery rows, but there are {count}; use fewer cells, or "
+            "kind='exact'"
         )
     rows = np.sort(np.random.default_rng(seed).permutation(count)[: 40 * cells])
     sample = source.read(rows) if isinstance(source, EmbeddingStore) else source[rows]
@@ -265,7 +266,8 @@ def _probes(query: Any, length: int, k: int) -> np.ndarray:
     query = feature_array(query, "query features")
     if query.shape[1] != length:
         raise ReidError(
-            f"query features have length {query.shape[1]} and the gallery's {length}; both must come from one model"
+            f"query features have length {query.shape[1]} and the gallery's {length}; both must "
+            "come from one model"
         )
     if k < 1:
         raise ReidError(f"k must be at least 1, not {k}")
@@ -274,22 +276,19 @@ def _probes(query: Any, length: int, k: int) -> np.ndarray:
 
 def _removed(labels: pd.DataFrame, count: int, identity: Any, camera: Any) -> dict[int, np.ndarray]:
     """For each query the gallery rows of its identity and camera; only queries that have any."""
-    if identity is None or camera is None:
-        if (identity is None) != (camera is None):
-            raise ReidError(
-                "leaving the same camera out needs identities and cameras of the queries; one is missing"
-            )
+    if (identity is None) != (camera is None):
+        raise ReidError(
+            "leaving the same camera out needs identities and cameras of the queries; one is "
+            "missing"
+        )
+    if identity is None:
         return {}
-    if all_missing(camera) and all_missing(labels["camera"]):
-        return {}
-    counts = count, len(labels)
-    query_code, gallery_code, _ = shared_codes(identity, labels["identity"], counts, "identity")
-    query_place, gallery_place, _ = shared_codes(camera, labels["camera"], counts, "camera")
-    base = int(max(query_place.max(initial=0), gallery_place.max(initial=0))) + 1
-    gallery, query = gallery_code * base + gallery_place, query_code * base + query_place
-    order = np.argsort(gallery, kind="stable")
-    low, high = (np.searchsorted(gallery, query, side, sorter=order) for side in ("left", "right"))
-    return {q: order[a:b] for q, (a, b) in enumerate(zip(low, high, strict=True)) if b > a}
+    matches = Matches.find(label_table(identity, camera, count, "query"), labels, Protocol())
+    out = ~matches.kept
+    owner, rows = matches.owner[out], matches.rows[out]
+    ends = np.cumsum(np.bincount(owner, minlength=count))
+    parts = np.split(rows, ends[:-1])
+    return {q: part for q, part in enumerate(parts) if len(part)}
 
 
 def _kept(score: np.ndarray, place: np.ndarray, removed: dict[int, np.ndarray], k: int) -> Found:

@@ -1,4 +1,4 @@
-"""Compiled loops of re-ranking: nearest neighbours, reciprocal neighbours, sparse sums."""
+"""Compiled loops of re-ranking: nearest neighbours and Jaccard distances."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ from numba import njit, types
 from msinet_core.retrieval.counting import before, dot
 
 PIECE = 64  # similarities looked at in one go: most hold nothing near, and those are left at once
-
-
-@njit(nogil=True, cache=True)
-def half_squares(unit, first, last, half):  # type: ignore[no-untyped-def]
-    """half[n] = |unit[n]|^2 / 2: a half but for the rounding of the unit vectors."""
-    for n in range(first, last):
-        half[n] = 0.5 * dot(unit[n], unit[n])
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nnan", "nsz"})
@@ -130,129 +123,13 @@ def _insert(value, j, key, index):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def reciprocal(index, k, first, last, members, counts):  # type: ignore[no-untyped-def]
-    """members[i, :counts[i]] = those of the k nearest of i that have i among their k nearest."""
-    for i in range(first, last):
-        count = 0
-        for place in range(k):
-            j = index[i, place]
-            for other in range(k):
-                if index[j, other] == i:
-                    members[i, count] = j
-                    count += 1
-                    break
-        counts[i] = count
-
-
-@njit(nogil=True, cache=True)
-def _holds(values, count, wanted):  # type: ignore[no-untyped-def]
-    for place in range(count):  # noqa: SIM110 - compiled
-        if values[place] == wanted:
-            return True
-    return False
-
-
-@njit(nogil=True, cache=True)
-def expand(wide, wide_counts, close, close_counts, first, last, members, counts):  # type: ignore[no-untyped-def]
-    """Adds the close reciprocal neighbours of each wide one that shares more than 2/3 of them
-    (Zhong, eq. 5).
-    """
-    for i in range(first, last):
-        count = wide_counts[i]
-        members[i, :count] = wide[i, :count]
-        for place in range(wide_counts[i]):
-            j = wide[i, place]
-            shared = 0
-            for other in range(close_counts[j]):
-                shared += _holds(wide[i], wide_counts[i], close[j, other])
-            if 3 * shared > 2 * close_counts[j]:
-                for other in range(close_counts[j]):
-                    if not _holds(members[i], count, close[j, other]):
-                        members[i, count] = close[j, other]
-                        count += 1
-        counts[i] = count
-
-
-@njit(nogil=True, cache=True)
-def encode(unit, half, farthest, members, counts, starts, first, last, columns, weights):  # type: ignore[no-untyped-def]
-    """Row i of the sparse encoding: exp(-distance) over its members, divided by their sum."""
-    for i in range(first, last):
-        total = 0.0
-        for place in range(counts[i]):
-            j = members[i, place]
-            distance = 2.0 * (half[i] + half[j] - dot(unit[i], unit[j])) / farthest[i]
-            columns[starts[i] + place] = j
-            weights[starts[i] + place] = np.exp(-distance)
-            total += weights[starts[i] + place]
-        for place in range(starts[i], starts[i + 1]):
-            weights[place] /= total
-
-
-@njit(nogil=True, cache=True)
-def average(
-    index, k, starts, columns, weights, first, last, into_starts, into_columns, into_weights
-):  # type: ignore[no-untyped-def]
-    """Mean of the encodings of the k nearest (local query expansion, eq. 11).
-
-    With empty `into_columns` it only counts: into_starts[i + 1] = entries of row i.
-    """
-    size = starts.shape[0] - 1
-    total = np.zeros(size)
-    touched = np.empty(size, np.int64)
-    for i in range(first, last):
-        count = 0
-        for place in range(k):
-            j = index[i, place]
-            for entry in range(starts[j], starts[j + 1]):
-                if total[columns[entry]] == 0:
-                    touched[count] = columns[entry]
-                    count += 1
-                total[columns[entry]] += weights[entry] / k
-        if into_columns.shape[0] == 0:
-            into_starts[i + 1] = count
-        for place in range(count):
-            if into_columns.shape[0]:
-                into_columns[into_starts[i] + place] = touched[place]
-                into_weights[into_starts[i] + place] = total[touched[place]]
-            total[touched[place]] = 0.0
-
-
-@njit(nogil=True, cache=True)
-def invert(starts, columns, weights, first_row, by_column, rows, values):  # type: ignore[no-untyped-def]
-    """Entries of rows first_row.. by column: rows[by_column[c]:by_column[c + 1]], numbered from
-    first_row.
-    """
-    place = by_column[:-1].copy()
-    for i in range(first_row, starts.shape[0] - 1):
-        for entry in range(starts[i], starts[i + 1]):
-            c = columns[entry]
-            rows[place[c]] = i - first_row
-            values[place[c]] = weights[entry]
-            place[c] += 1
-
-
-@njit(nogil=True, cache=True)
-def mix(
-    similarity,
-    half,
-    starts,
-    columns,
-    weights,
-    by_column,
-    rows,
-    values,
-    farthest,
-    share,
-    first_query,
-    first,
-    last,
-):  # type: ignore[no-untyped-def]
+def mix(similarity, half, mine, theirs, farthest, share, first_query, first, last):  # type: ignore[no-untyped-def]
     """Turns rows of similarities (queries by gallery) into (1 - share) * Jaccard + share *
-    distance, in place.
-
-    The Jaccard distance of two encodings that each sum to 1 is 1 - m / (2 - m), m the sum of their
-    minima.
+    distance, in place. `mine` holds encodings by row, `theirs` the gallery's by column, both as
+    (starts, indices, weights) of a sparse matrix.
     """
+    starts, columns, weights = mine
+    by_column, rows, values = theirs
     queries = half.shape[0] - similarity.shape[1]
     overlap = np.zeros(similarity.shape[1])
     for r in range(first, last):

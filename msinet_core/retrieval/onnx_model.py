@@ -63,7 +63,8 @@ class OnnxModel:
         found = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
         if found is None:
             raise ReidError(
-                f"{str(path)!r} was not written by `msinet export`: it says nothing of its preprocessing"
+                f"{str(path)!r} was not written by `msinet export`: it says nothing of its "
+                "preprocessing"
             )
         self.about: dict[str, Any] = json.loads(found)
 
@@ -76,8 +77,9 @@ class OnnxModel:
         """Features B x D of normalised images B x 3 x H x W, float32; any B from 1."""
         images = np.asarray(images, np.float32)
         if images.ndim != 4 or images.shape[1:] != (3, *self.size):
+            height, width = self.size
             raise ReidError(
-                f"{str(self.path)!r} takes images of B x 3 x {self.size[0]} x {self.size[1]}, not {images.shape}"
+                f"{str(self.path)!r} takes images of B x 3 x {height} x {width}, not {images.shape}"
             )
         return self._session.run(None, {"images": images})[0]
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from msinet_core.data.protocol import Protocol
+from msinet_core.data.matches import Matches
+from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
-from msinet_core.retrieval.checks import feature_array
-from msinet_core.retrieval.matches import Matches, find_matches
-from msinet_core.retrieval.ranking import Ranking, RankList, list_from_features, rank
-from msinet_core.retrieval.rerank import Reranking, rank_reranked, reranking
-from msinet_core.retrieval.tables import read_table, whole_folder, write_table
+from msinet_core.files import read_json, replacing_folder, whole_folder
+from msinet_core.retrieval.features import feature_array, feature_pair
+from msinet_core.retrieval.metrics import Ranking, RankList, in_percent
+from msinet_core.retrieval.ranking import JUNK, list_from_features, rank_features
+from msinet_core.retrieval.reranking import Reranking, rank_reranked, reranking
+from msinet_core.retrieval.tables import checksum, read_table, write_table
 
 FORMAT = 1
 SCORES = ("average_precision", "first_match_rank", "inverse_negative_penalty", "num_matches")
@@ -45,6 +48,37 @@ class RetrievalResult:
     reranked_by: tuple[int, int, float] | None = None
 
     @classmethod
+    def from_features(
+        cls, features: Any, table: pd.DataFrame, protocol: Protocol | None = None
+    ) -> RetrievalResult:
+        """Scores the features (N x D) of one table's rows: its query rows against its gallery rows
+        by their `split`, or drawn galleries where the protocol draws them.
+
+        Without a protocol, junk is what `rank` takes for it (identity -1), and the same camera is
+        left out where there are cameras; pass `protocol_for(dataset)` for a data set's own rules.
+        """
+        features = feature_array(features, "features")
+        if len(features) != len(table):
+            raise ReidError(
+                f"there are {len(features)} features for {len(table)} rows of the table; one each "
+                "is needed"
+            )
+
+        def score(query: np.ndarray, gallery: np.ndarray) -> RetrievalResult:
+            sides = features[query], features[gallery], table[query], table[gallery]
+            return cls.score(*sides, protocol)
+
+        if protocol is None or not protocol.gallery_draws:
+            split = table["split"].to_numpy()
+            return score(split == "query", split == "gallery")
+        results = []
+        for draw in range(protocol.gallery_draws):
+            in_gallery = draw_gallery(table["identity"], protocol.draw_seed, draw)
+            results.append(score(~in_gallery, in_gallery))
+        draws = pd.DataFrame([result.ranking.metrics() for result in results])
+        return replace(results[0], draws=draws.rename_axis("draw"))
+
+    @classmethod
     def score(
         cls,
         query_features: Any,
@@ -53,35 +87,24 @@ class RetrievalResult:
         gallery_table: pd.DataFrame,
         protocol: Protocol | None = None,
     ) -> RetrievalResult:
-        """Ranks features by a protocol (by default: same camera left out where there are cameras)."""
-        query_table, gallery_table = (
-            query_table.reset_index(drop=True),
-            gallery_table.reset_index(drop=True),
-        )
-        protocol = protocol or Protocol()
-        query, gallery = (
-            feature_array(query_features, "query features"),
-            feature_array(gallery_features, "gallery features"),
-        )
-        ranking = rank(query, gallery, *labels_of(query_table, gallery_table), **rules_of(protocol))
-        return cls(query, gallery, query_table, gallery_table, protocol, ranking)
+        """Scores features of queries and of a gallery; the protocol is as in `from_features`."""
+        protocol = protocol or Protocol(junk_identities=JUNK)
+        query, gallery = feature_pair(query_features, gallery_features)
+        tables = query_table.reset_index(drop=True), gallery_table.reset_index(drop=True)
+        for array, table, side in zip((query, gallery), tables, ("query", "gallery"), strict=True):
+            if len(array) != len(table):
+                raise ReidError(
+                    f"there are {len(array)} {side} features for {len(table)} rows of the table; "
+                    "one each is needed"
+                )
+        ranking = rank_features(query, gallery, Matches.find(*tables, protocol))
+        return cls(query, gallery, *tables, protocol, ranking)
 
     def reranked(self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> RetrievalResult:
         """The same features ranked by k-reciprocal re-ranking; see `rerank`."""
         prepared = reranking(self.query_features, self.gallery_features, k1, k2, lambda_value)
-        ranking = rank_reranked(
-            prepared, *labels_of(self.query_table, self.gallery_table), **rules_of(self.protocol)
-        )
-        return RetrievalResult(
-            self.query_features,
-            self.gallery_features,
-            self.query_table,
-            self.gallery_table,
-            self.protocol,
-            ranking,
-            None,
-            (k1, k2, lambda_value),
-        )
+        ranking = rank_reranked(prepared, self.matches)
+        return replace(self, ranking=ranking, draws=None, reranked_by=(k1, k2, lambda_value))
 
     def rank_list(self, query_index: int, k: int = 10) -> RankList:
         """The k nearest ranked gallery rows of one query, nearest first; see `Ranking.rank_list`."""
@@ -90,10 +113,7 @@ class RetrievalResult:
     @cached_property
     def matches(self) -> Matches:
         """Which gallery rows match each query, and which are left out."""
-        counts = len(self.query_table), len(self.gallery_table)
-        return find_matches(
-            *labels_of(self.query_table, self.gallery_table), counts, **rules_of(self.protocol)
-        )
+        return Matches.find(self.query_table, self.gallery_table, self.protocol)
 
     def metrics(self) -> dict[str, float]:
         """mAP, rank-1, 5, 10, mINP; over draws the means, with deviations as `mAP_deviation` and so
@@ -133,9 +153,8 @@ class RetrievalResult:
         further one.
         """
         if column not in self.query_table:
-            raise ReidError(
-                f"the query table has no column {column!r}; it has {', '.join(map(str, self.query_table.columns))}"
-            )
+            columns = ", ".join(map(str, self.query_table.columns))
+            raise ReidError(f"the query table has no column {column!r}; it has {columns}")
         table = self.by_query().assign(
             rank1=self.ranking.first_match_rank == 1, counted=self.ranking.counted
         )
@@ -154,9 +173,13 @@ class RetrievalResult:
     # -- on disk ---------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
-        """Writes everything into a folder, whole or not at all; `load` reads it."""
-        scores = {name: np.ascontiguousarray(getattr(self.ranking, name)) for name in SCORES}
-        features = {"query": self.query_features, "gallery": self.gallery_features}
+        """Writes everything into a folder, whole or not at all; `load` reads it. `ReidError` for a
+        folder that holds anything but a result.
+        """
+        arrays = {
+            "features": {"query": self.query_features, "gallery": self.gallery_features},
+            "scores": {name: getattr(self.ranking, name) for name in SCORES},
+        }
         tables = {"query": self.query_table, "gallery": self.gallery_table}
         about = {
             "format": FORMAT,
@@ -165,13 +188,12 @@ class RetrievalResult:
             "reranked_by": self.reranked_by,
             "columns": {name: list(table.columns) for name, table in tables.items()},
             "draws": None if self.draws is None else self.draws.to_dict("list"),
+            "checksums": {name: _checksums(parts) for name, parts in arrays.items()},
         }
-        with whole_folder(Path(folder)) as place:
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in features.items()},
-                place / "features.safetensors",
-            )
-            save_file(scores, place / "scores.safetensors")
+        with replacing_folder(Path(folder), "result") as place:
+            for name, parts in arrays.items():
+                whole = {key: np.ascontiguousarray(array) for key, array in parts.items()}
+                save_file(whole, place / f"{name}.safetensors")
             for name, table in tables.items():
                 write_table(table, place / f"{name}.jsonl")
             (place / "result.json").write_text(json.dumps(about, indent=1, default=_plain))
@@ -180,10 +202,10 @@ class RetrievalResult:
     @classmethod
     def load(cls, folder: str | Path) -> RetrievalResult:
         """What `save` wrote: the same scores, not computed again; rank lists on demand."""
-        folder = Path(folder)
-        if not (folder / "result.json").is_file():
+        folder = whole_folder(Path(folder))
+        about = read_json(folder / "result.json")
+        if about is None:
             raise ReidError(f"{str(folder)!r} holds no retrieval result (no result.json)")
-        about = json.loads((folder / "result.json").read_text())
         if about.get("format") != FORMAT:
             raise ReidError(
                 f"{str(folder)!r} was written by another version of msinet-core; evaluate again"
@@ -191,27 +213,33 @@ class RetrievalResult:
         rules: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in about["protocol"].items()
         }
-        protocol = Protocol(**rules)
-        features = load_file(folder / "features.safetensors")
-        scores: dict[str, Any] = load_file(folder / "scores.safetensors")
+        features, scores = (
+            _load_arrays(folder / f"{name}.safetensors", about.get("checksums", {}).get(name))
+            for name in ("features", "scores")
+        )
         tables = {
             name: read_table(folder / f"{name}.jsonl", columns)
             for name, columns in about["columns"].items()
         }
-        by = tuple(about["reranked_by"]) if about["reranked_by"] else None
-        draws = pd.DataFrame(about["draws"]).rename_axis("draw") if about["draws"] else None
         result = cls(
             features["query"],
             features["gallery"],
             tables["query"],
             tables["gallery"],
-            protocol,
-            Ranking(**scores, max_rank=about["max_rank"]),
-            draws,
-            by,
+            Protocol(**rules),
+            Ranking(**{"max_rank": about["max_rank"], **scores}),
+            pd.DataFrame(about["draws"]).rename_axis("draw") if about["draws"] else None,
+            tuple(about["reranked_by"]) if about["reranked_by"] else None,
         )
-        object.__setattr__(result.ranking, "lister", partial(_list_loaded, result))
+        object.__setattr__(result.ranking, "lister", result._list)
         return result
+
+    def _list(self, index: int, k: int) -> RankList:
+        if self.reranked_by is not None:
+            return self._reranking.rank_list(self.matches, index, k)
+        return list_from_features(
+            self.query_features, self.gallery_features, self.matches, index, k
+        )
 
     @cached_property
     def _reranking(self) -> Reranking:
@@ -219,42 +247,33 @@ class RetrievalResult:
         return reranking(self.query_features, self.gallery_features, *self.reranked_by)
 
     def __repr__(self) -> str:
-        values = self.metrics()
-        shown = ", ".join(
-            f"{name} {100 * values[name]:.2f} %"
-            for name in ("mAP", "rank1", "rank5", "rank10", "mINP")
-        )
-        by = (
-            ""
-            if self.reranked_by is None
-            else ", re-ranked with k1 {}, k2 {}, lambda {}".format(*self.reranked_by)
-        )
+        by = ", re-ranked with k1 {}, k2 {}, lambda {}".format(*self.reranked_by or [""] * 3)
         return (
-            f"RetrievalResult({shown}; {self.ranking.num_counted:,} of {self.ranking.num_queries:,} queries count, "
-            f"gallery {len(self.gallery_table):,}; {self.protocol}{by})"
+            f"RetrievalResult({in_percent(self.metrics())}; {self.ranking.num_counted:,} of "
+            f"{self.ranking.num_queries:,} queries count, gallery {len(self.gallery_table):,}; "
+            f"{self.protocol}{by if self.reranked_by else ''})"
         )
 
 
-def labels_of(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
-    """Identities and cameras as `rank` takes them."""
-    return query["identity"], gallery["identity"], query.get("camera"), gallery.get("camera")
+def score_table(
+    features: Any, table: pd.DataFrame, protocol: Protocol | None = None
+) -> RetrievalResult:
+    """`RetrievalResult.from_features`, as a function."""
+    return RetrievalResult.from_features(features, table, protocol)
 
 
-def rules_of(protocol: Protocol) -> dict[str, Any]:
-    """A protocol as the keywords of `rank`."""
-    return {
-        "same_camera": "exclude" if protocol.exclude_same_camera else "keep",
-        "junk_identities": protocol.junk_identities,
-        "distractor_identities": protocol.distractor_identities,
-    }
+def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: checksum(array) for name, array in arrays.items()}
 
 
-def _list_loaded(result: RetrievalResult, index: int, k: int) -> RankList:
-    if result.reranked_by is not None:
-        return result._reranking.rank_list(result.matches, index, k)
-    return list_from_features(
-        result.query_features, result.gallery_features, result.matches, index, k
-    )
+def _load_arrays(path: Path, checksums: dict[str, int] | None) -> dict[str, np.ndarray]:
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ReidError(f"{str(path)!r} is missing or damaged ({error})") from error
+    if checksums is not None and _checksums(arrays) != checksums:
+        raise ReidError(f"{str(path)!r} is not what was written there; evaluate again")
+    return arrays
 
 
 def _plain(value: Any) -> Any:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
-from msinet_core.data import ReidDataset, open_images
+from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.retrieval.checks import usable_threads
-from msinet_core.retrieval.embedding import Model, embed, embed_batches
-from msinet_core.retrieval.tables import read_table, whole_folder, write_table
-from msinet_core.runs.processes import ALONE, Processes
+from msinet_core.files import read_json, replacing_folder, whole_folder
+from msinet_core.retrieval.embedder import Embedder, require_finite
+from msinet_core.retrieval.tables import checksum, read_table, write_table
 
 FORMAT = 1
 FILE_COLUMNS = ["size", "time", "hash"]
@@ -45,6 +44,8 @@ class EmbeddingStore:
     shard_rows: tuple[int, ...]
     length: int
     made_from: dict[str, Any]  # what the features depend on besides the images
+    checksums: tuple[int, ...] = field(default=(), repr=False)  # of each shard
+    _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
         return sum(self.shard_rows)
@@ -56,11 +57,40 @@ class EmbeddingStore:
         return read_table(self.folder / "table.jsonl", columns)
 
     def shards(self) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and features (memory-mapped, read-only) of each shard, in order."""
+        """First row and features (memory-mapped, read-only) of each shard, in order. `ReidError`
+        for a shard that is not what was written.
+        """
         first = 0
         for number, rows in enumerate(self.shard_rows):
-            yield first, _map(self.folder / _shard_name(number), (rows, self.length))
+            shard = self._map(number)
+            if number not in self._checked:
+                self._check(number, shard)
+                self._checked.add(number)
+            yield first, shard
             first += rows
+
+    def _map(self, number: int) -> np.ndarray:
+        path, shape = self.folder / _shard_name(number), (self.shard_rows[number], self.length)
+        try:
+            array = np.load(path, mmap_mode="r" if shape[0] else None)
+        except (OSError, ValueError) as error:
+            raise ReidError(
+                f"{str(path)!r} is missing or damaged; embed again ({error})"
+            ) from error
+        if array.shape != shape or array.dtype != np.float32:
+            raise ReidError(
+                f"{str(path)!r} holds {array.shape} {array.dtype}, expected {shape} float32; embed "
+                "again"
+            )
+        return array
+
+    def _check(self, number: int, shard: np.ndarray) -> None:
+        """Against its checksum, or for values alone where an older version wrote none."""
+        path = self.folder / _shard_name(number)
+        if not self.checksums:
+            require_finite(shard, what=f"features in {str(path)!r}")
+        elif checksum(shard) != self.checksums[number]:
+            raise ReidError(f"{str(path)!r} is not what was written there; embed again")
 
     @property
     def features(self) -> np.ndarray:
@@ -81,50 +111,56 @@ class EmbeddingStore:
 
     def __repr__(self) -> str:
         size = len(self) * self.length * 4 / 1e6
-        return f"EmbeddingStore {str(self.folder)!r}: {len(self):,} x {self.length}, {len(self.shard_rows)} shards, {size:,.0f} MB"
+        return (
+            f"EmbeddingStore {str(self.folder)!r}: {len(self):,} x {self.length}, "
+            f"{len(self.shard_rows)} shards, {size:,.0f} MB"
+        )
 
 
 def open_store(folder: str | Path) -> EmbeddingStore:
     """The store in a folder; `ReidError` if there is none, or if it is damaged or of another
-    version.
+    version. Features are checked when they are first read.
     """
-    folder = Path(folder)
+    folder = whole_folder(Path(folder))
     try:
-        about = json.loads((folder / "store.json").read_text())
-    except FileNotFoundError as error:
-        raise ReidError(f"{str(folder)!r} holds no embedding store (no store.json)") from error
-    except json.JSONDecodeError as error:
+        about = read_json(folder / "store.json")
+    except ReidError as error:
         raise ReidError(f"{str(folder / 'store.json')!r} is damaged; embed again") from error
+    if about is None:
+        raise ReidError(f"{str(folder)!r} holds no embedding store (no store.json)")
     if about.get("format") != FORMAT:
         raise ReidError(
             f"{str(folder)!r} was written by another version of msinet-core; embed again"
         )
-    store = EmbeddingStore(folder, tuple(about["shard_rows"]), about["length"], about["made_from"])
-    for _ in store.shards():  # maps every file: missing or short ones are found now
-        pass
+    rows, checksums = tuple(about["shard_rows"]), tuple(about.get("checksums", ()))
+    store = EmbeddingStore(folder, rows, about["length"], about["made_from"], checksums)
+    for number in range(len(rows)):  # missing or short files are found now
+        store._map(number)
     return store
 
 
 def write_store(
     folder: str | Path,
     table: pd.DataFrame,
-    blocks: Iterator[np.ndarray],
+    blocks: Iterable[np.ndarray],
     made_from: dict[str, Any],
     files: pd.DataFrame | None = None,
     shard_rows: int = SHARD_ROWS,
 ) -> EmbeddingStore:
     """Writes features that come block by block (B x D each, N rows in all), whole or not at all.
 
-    Never more than one shard is in memory. `table` has N rows.
+    Never more than one shard is in memory. `table` has N rows. `ReidError` for features that are
+    not finite, and for a folder that holds anything but a store.
     """
     if shard_rows < 1:
         raise ReidError(f"shard_rows must be at least 1, not {shard_rows}")
     table = table.reset_index(drop=True)
-    with whole_folder(Path(folder)) as place:
-        counts, length = _write_shards(place, blocks, shard_rows)
+    with replacing_folder(Path(folder), "store") as place:
+        counts, checksums, length = _write_shards(place, blocks, shard_rows, table)
         if sum(counts) != len(table):
             raise ReidError(
-                f"there are {sum(counts)} features for {len(table)} rows of the table; one each is needed"
+                f"there are {sum(counts)} features for {len(table)} rows of the table; one each is "
+                "needed"
             )
         write_table(table, place / "table.jsonl")
         if files is not None:
@@ -133,6 +169,7 @@ def write_store(
             "format": FORMAT,
             "length": length,
             "shard_rows": counts,
+            "checksums": checksums,
             "columns": list(table.columns),
             "made_from": made_from,
         }
@@ -141,23 +178,28 @@ def write_store(
 
 
 def _write_shards(
-    place: Path, blocks: Iterator[np.ndarray], shard_rows: int
-) -> tuple[list[int], int]:
+    place: Path, blocks: Iterable[np.ndarray], shard_rows: int, table: pd.DataFrame
+) -> tuple[list[int], list[int], int]:
+    """Rows and checksum of each shard, and the length of the features."""
     counts: list[int] = []
+    checksums: list[int] = []
     waiting: list[np.ndarray] = []
-    length = -1
+    seen, length = 0, -1
 
     def write(rows: np.ndarray) -> None:
         np.save(place / _shard_name(len(counts)), rows)
         counts.append(len(rows))
+        checksums.append(checksum(rows))
 
     for block in blocks:
         block = np.asarray(block, np.float32)
-        length = block.shape[1] if length < 0 else length
+        length = block.shape[-1] if length < 0 else length
         if block.ndim != 2 or block.shape[1] != length:
             raise ReidError(
                 f"blocks of features must all be B x {length}, but one is of shape {block.shape}"
             )
+        require_finite(block, table.get("path"), seen)
+        seen += len(block)
         waiting.append(block)
         while sum(map(len, waiting)) >= shard_rows:
             rows = np.concatenate(waiting)
@@ -165,118 +207,68 @@ def _write_shards(
             waiting = [rows[shard_rows:]]
     if sum(map(len, waiting)) or not counts:
         write(np.concatenate(waiting) if waiting else np.zeros((0, 0), np.float32))
-    return counts, max(length, 0)
+    return counts, checksums, max(length, 0)
 
 
 def _shard_name(number: int) -> str:
     return f"features-{number:04d}.npy"
 
 
-def _map(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r" if shape[0] else None)
-    except (OSError, ValueError) as error:
-        raise ReidError(f"{str(path)!r} is missing or damaged; embed again ({error})") from error
-    if array.shape != shape or array.dtype != np.float32:
-        raise ReidError(
-            f"{str(path)!r} holds {array.shape} {array.dtype}, expected {shape} float32; embed again"
-        )
-    return array
-
-
 # -- embedding into a store ----------------------------------------------------------------------
 
 
 def embed_dataset(
-    model: Model,
+    embedder: Embedder,
     dataset: ReidDataset,
     folder: str | Path,
-    height: int,
-    width: int,
     *,
-    after_necks: bool = False,
-    flip: bool = False,
-    precision: str = "float32",
-    batch_size: int = 64,
-    device: torch.device | str | None = None,
-    on_bad_image: str = "error",
-    workers: int = 0,
     shard_rows: int = SHARD_ROWS,
-    progress: bool = False,
     rebuild: bool = False,
-    processes: Processes = ALONE,
 ) -> EmbeddingStore:
     """Features of all images of a data set, in a store; an up-to-date one in `folder` is reused.
 
-    `model` is a module or an `OnnxModel`. Up to date: same weights, size and options, same table,
-    and image files with the same content (by size and time; where these differ, by hash). `rebuild`
-    embeds in any case. Of several `processes` the first writes what each embeds of its share. For
-    the other arguments see `embed` and `open_images`.
+    Up to date: same weights, size and options, same table, and image files with the same content
+    (by size and time; where these differ, by hash). `rebuild` embeds in any case. Of several
+    processes the main one writes what each embeds of its share.
     """
-    made_from = {
-        "weights": weights_hash(model),
-        "table": _hash(dataset.table.to_json(orient="split").encode()),
-        "height": height,
-        "width": width,
-        "after_necks": after_necks,
-        "flip": flip,
-        "precision": precision,
-    }
-    before = None if rebuild else _files_before(Path(folder), made_from)
-    files = file_facts(dataset, before)
-    current = before is not None and files["hash"].equals(before["hash"])
+    processes = embedder.processes
+    table_hash = _hash(dataset.table.to_json(orient="split").encode())
+    made_from = {**embedder.made_from(), "table": table_hash}
+    before = None if rebuild else _reusable(Path(folder), made_from)
+    known = None if before is None else read_table(before.folder / "files.jsonl", FILE_COLUMNS)
+    files = file_facts(dataset, known)
+    current = before is not None and known is not None and files["hash"].equals(known["hash"])
+    if embedder.on_bad_image == "error":  # a store with images left out will not do
+        current = current and before is not None and len(before) == len(dataset)
     if processes.broadcast(bytes([current])) == b"\1":
         return open_store(folder)
-    reader = open_images(
-        dataset.table,
-        dataset.root,
-        height,
-        width,
-        cache="none",
-        on_bad_image=on_bad_image,
-        workers=workers,
-        progress=progress and processes.is_main_process,
-    )
-    if processes.size > 1:
-        everyones = embed(
-            model,
-            reader,
-            after_necks=after_necks,
-            flip=flip,
-            precision=precision,
-            batch_size=batch_size,
-            device=device,
-            workers=min(workers, 2),
-            progress=progress,
-            processes=processes,
-        )
+    reader = embedder.open(dataset.table, dataset.root, cache="none")
+    if processes.size == 1:
+        blocks = embedder.batches(reader)
+        return write_store(folder, reader.table, blocks, made_from, files, shard_rows)
+    everyones = embedder.embed(reader)
 
-        def write() -> None:
-            write_store(folder, reader.table, iter([everyones]), made_from, files, shard_rows)
+    def write() -> None:
+        write_store(folder, reader.table, [everyones], made_from, files, shard_rows)
 
-        processes.on_main_process(write)
-        return open_store(folder)
-    features = embed_batches(
-        model,
-        reader,
-        after_necks=after_necks,
-        flip=flip,
-        precision=precision,
-        batch_size=batch_size,
-        device=device,
-        workers=min(workers, 2),
-        progress=progress,
-    )
-    return write_store(folder, reader.table, features, made_from, files, shard_rows)
+    processes.on_main_process(write)
+    return open_store(folder)
 
 
-def _files_before(folder: Path, made_from: dict[str, Any]) -> pd.DataFrame | None:
-    """What is known of the image files of a store, if it was made from the same but for them."""
+def _reusable(folder: Path, made_from: dict[str, Any]) -> EmbeddingStore | None:
+    """The store in a folder, if it is sound and was made from the same but for the image files."""
+    if not (whole_folder(folder) / "store.json").is_file():
+        return None
     try:
-        if open_store(folder).made_from != made_from:
+        store = open_store(folder)
+        imagenet = {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+        if imagenet | store.made_from != made_from:
             return None
-        return read_table(folder / "files.jsonl", FILE_COLUMNS)
-    except (ReidError, OSError, ValueError):
+        for _ in store.shards():  # checks each
+            pass
+        return store if (store.folder / "files.jsonl").is_file() else None
+    except ReidError as error:
+        warnings.warn(f"embedding again: {error}", stacklevel=3)
         return None
 
 
@@ -287,10 +279,8 @@ def file_facts(dataset: ReidDataset, before: pd.DataFrame | None = None) -> pd.D
     paths = [dataset.root / path for path in dataset.table["path"]]
     known: dict[tuple[int, int, int], str] = {}
     if before is not None and len(before) == len(paths):
-        known = {
-            (row, size, time): text
-            for row, (size, time, text) in enumerate(before.itertuples(index=False))
-        }
+        rows = before.itertuples(index=False)
+        known = {(row, size, time): text for row, (size, time, text) in enumerate(rows)}
 
     def facts(row: int) -> tuple[int, int, str]:
         try:
@@ -300,23 +290,9 @@ def file_facts(dataset: ReidDataset, before: pd.DataFrame | None = None) -> pd.D
         except OSError:
             return -1, -1, ""  # reading it will say what is wrong
 
-    with ThreadPoolExecutor(usable_threads()) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return pd.DataFrame(pool.map(facts, range(len(paths))), columns=FILE_COLUMNS)
 
 
 def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def weights_hash(model: Any) -> str:
-    """32 hexadecimal digits of everything that a model's features depend on."""
-    if not isinstance(model, nn.Module):
-        return str(model.content_hash)
-    total = hashlib.blake2b(repr(type(model)).encode(), digest_size=16)
-    total.update(str(getattr(model, "genotype", "")).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(
-            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
-    return total.hexdigest()

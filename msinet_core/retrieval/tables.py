@@ -1,16 +1,16 @@
 """Tables on disk as JSON lines, which keep integers and strings apart (`7` and `"0007"`), and
-folders that appear whole.
+checksums of arrays.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from msinet_core.errors import ReidError
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -20,30 +20,16 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     """What `write_table` wrote, with these columns even where there are no rows."""
-    table = pd.read_json(path, orient="records", lines=True, dtype=False, convert_dates=False)
+    try:
+        table = pd.read_json(path, orient="records", lines=True, dtype=False, convert_dates=False)
+    except (OSError, ValueError) as error:
+        raise ReidError(f"{str(path)!r} is missing or damaged ({error})") from error
     for name in table.columns:
         if table[name].isna().all():  # a data set without cameras
             table[name] = pd.Series([pd.NA] * len(table), dtype=object)
     return table.reindex(columns=columns)
 
 
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` at the end, or never, if anything
-    fails.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        yield beside
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-            folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+def checksum(array: np.ndarray) -> int:
+    """CRC-32 of an array's content."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msinet_core.data import Protocol
+from msinet_core.data.matches import Matches
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import counting
-from msinet_core.retrieval.checks import feature_array, in_parts, shared_codes, unit_rows
-from msinet_core.retrieval.matches import camera_codes, identity_codes
-from msinet_core.retrieval.products import full_precision_products, product_blocks
-from msinet_core.retrieval.result import RetrievalResult, labels_of
+from msinet_core.retrieval.features import (
+    feature_array,
+    full_precision_products,
+    in_parts,
+    product_blocks,
+    unit_rows,
+)
+from msinet_core.retrieval.ranking import label_table
+from msinet_core.retrieval.result import RetrievalResult
 
 BINS = 1 << 16  # of the cosine, -1 to 1: pairs are told apart to 3e-5
 FALSE_POSITIVE_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -130,24 +136,11 @@ def count_pairs(result: RetrievalResult) -> Pairs:
     """Query-gallery pairs of a result, by its protocol: what the ranking leaves out is left out
     here.
     """
-    counts = len(result.query_table), len(result.gallery_table)
-    query_identity, gallery_identity, query_camera, gallery_camera = labels_of(
-        result.query_table, result.gallery_table
-    )
-    protocol = result.protocol
-    one, two, kept = identity_codes(
-        query_identity,
-        gallery_identity,
-        counts,
-        protocol.junk_identities,
-        protocol.distractor_identities,
-    )
-    places = (
-        camera_codes(query_camera, gallery_camera, counts) if protocol.exclude_same_camera else None
-    )
+    matches = result.matches
     query = unit_rows(feature_array(result.query_features, "query features"), "query")
-    gallery = unit_rows(feature_array(result.gallery_features, "gallery features"), "gallery", kept)
-    return _count(query, gallery, (one, two[kept]), places and (places[0], places[1][kept]), False)
+    gallery = feature_array(result.gallery_features, "gallery features")
+    unit = unit_rows(gallery, "gallery", matches.kept_columns)
+    return _count(query, unit, matches.without_junk(), False)
 
 
 def count_pairs_within(features: Any, identities: Any, cameras: Any = None) -> Pairs:
@@ -158,27 +151,20 @@ def count_pairs_within(features: Any, identities: Any, cameras: Any = None) -> P
     on identities that the test does not see.
     """
     unit = unit_rows(feature_array(features, "features"), "features")
-    counts = len(unit), len(unit)
-    codes = shared_codes(identities, identities, counts, "identity")[:2]
-    return _count(unit, unit, codes, camera_codes(cameras, cameras, counts), True)
+    table = label_table(identities, cameras, len(unit), "")
+    return _count(unit, unit, Matches.find(table, table, Protocol()), True)
 
 
-Codes = tuple[np.ndarray, np.ndarray]
+def _count(query: np.ndarray, gallery: np.ndarray, matches: Matches, once: bool) -> Pairs:
+    """`once` takes only pairs of a row with later ones."""
+    from msinet_core.retrieval import counting
 
-
-def _count(
-    query: np.ndarray, gallery: np.ndarray, codes: Codes, places: Codes | None, once: bool
-) -> Pairs:
-    """`codes` tell identities of both sides, `places` cameras; `once` takes only pairs of a row
-    with later ones.
-    """
-    removing = places is not None
-    places = places or (np.zeros(len(query), np.int64), np.zeros(len(gallery), np.int64))
+    rows, starts, kept = matches.rows, matches.starts, matches.kept
     found: list[np.ndarray] = []
 
     def work(i: int, j: int, block: np.ndarray, a: int, b: int) -> None:
         counts = np.zeros((2, BINS), np.int64)
-        counting.count_pairs(block, i, j, a, b, *codes, *places, removing, once, counts)
+        counting.count_pairs(block, (i, j), (a, b), rows, starts, kept, once, counts)
         found.append(counts)
 
     total = np.zeros((2, BINS), np.int64)

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from msinet_core.config import TrainConfig
 from msinet_core.data import open_images, protocol_for
+from msinet_core.data.matches import Matches
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.models import reference
 from msinet_core.models.interactions import scale_attention
 from msinet_core.models.msinet import MSINet
 from msinet_core.models.resnet import ResNetReid
-from msinet_core.retrieval import RetrievalResult, embed, score_table
+from msinet_core.retrieval.embedder import Embedder
+from msinet_core.retrieval.result import RetrievalResult
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import Checkpoint
@@ -220,10 +222,12 @@ class Training(Worker):
         """Score the network on the test set, into the history and metrics.json; the main process
         gets the result.
         """
-        features = embed(self.model, self.test_reader, device=self.device, processes=self.processes)
+        embedder = Embedder(self.model, device=self.device, processes=self.processes)
+        features = embedder.embed(self.test_reader)
         if not self.processes.is_main_process:
             return None
-        result = score_table(features, self.test_reader.table, protocol_for(self.dataset))
+        table, protocol = self.test_reader.table, protocol_for(self.dataset)
+        result = RetrievalResult.from_features(features, table, protocol)
         metrics = result.metrics()
         self.run.append("evaluation", epoch=epoch, **metrics)
         self.run.write_json(
@@ -292,13 +296,7 @@ def check_test_set(dataset: ReidDataset) -> None:
             raise ReidError(
                 f"data set {dataset.name!r} has no {name} images; a test needs queries and a gallery"
             )
-    columns = ["identity", "camera"]
-    pairs = (
-        query[columns].drop_duplicates().merge(gallery[columns].drop_duplicates(), on="identity")
-    )
-    if protocol.exclude_same_camera:
-        pairs = pairs[pairs["camera_x"] != pairs["camera_y"]]
-    if pairs.empty:
+    if not Matches.find(query, gallery, protocol).kept.any():
         where = "in another camera " if protocol.exclude_same_camera else ""
         raise ReidError(
             f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing could be "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import rank_reranked, reranking
 from msinet_lab.figures.attention import overlay
 from msinet_lab.figures.retrieval import Listing, gallery_image, list_gallery
 from msinet_lab.figures.style import save
@@ -113,7 +111,7 @@ class GalleryPanel(Panel):
         """The result on show: as scored, or re-ranked (computed when first asked for)."""
         wanted = bool(self.rerank.value)
         if wanted not in self.results:
-            self.results[wanted] = reranked(self.results[False])
+            self.results[wanted] = self.results[False].reranked()
         return self.results[wanted]
 
     @property
@@ -204,17 +202,3 @@ class GalleryPanel(Panel):
             f"<p>{html.escape(str(self.result.protocol))}</p><img alt='gallery' src='data:image/jpeg;base64,{data}'>"
         )
         return f"saved {path.resolve()}"
-
-
-def reranked(result: Any) -> Any:
-    """The same result ranked by k-reciprocal distances (Zhong et al., CVPR 2017)."""
-    tables, protocol = (result.query_table, result.gallery_table), result.protocol
-    ranking = rank_reranked(
-        reranking(result.query_features, result.gallery_features),
-        *(table["identity"] for table in tables),
-        *(table.get("camera") for table in tables),
-        same_camera="exclude" if protocol.exclude_same_camera else "keep",
-        junk_identities=protocol.junk_identities,
-        distractor_identities=protocol.distractor_identities,
-    )
-    return replace(result, ranking=ranking)

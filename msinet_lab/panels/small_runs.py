@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
-from msinet_core.data import ReidDataset, protocol_for
-from msinet_core.retrieval import RetrievalResult, evaluate
+from msinet_core.data import Protocol, ReidDataset
+from msinet_core.retrieval import RetrievalResult, evaluate, load_model
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
 from msinet_core.space import PAPER_GENOTYPE, Genotype
-from msinet_core.training import load_network, train
+from msinet_core.training import train
 
 SMALL: dict[str, Any] = {
     "height": 64,
@@ -113,13 +113,16 @@ def command_of(config: RunConfig) -> list[str]:
 
 
 def evaluate_run(
-    run: RunFolder | str | Path, dataset: ReidDataset, **options: Any
+    run: RunFolder | str | Path,
+    dataset: ReidDataset,
+    protocol: Protocol | None = None,
+    **options: Any,
 ) -> RetrievalResult:
-    """Score the network of a training run on a data set, at the size that it was trained for."""
-    run = run if isinstance(run, RunFolder) else RunFolder(run)
-    config = run.config()
-    options.setdefault("protocol", protocol_for(dataset))
-    return evaluate(load_network(run), dataset, config.height, config.width, **options)
+    """Score the network of a training run on a data set, at the size that it was trained for;
+    options are those of `Embedder`.
+    """
+    path = run.path if isinstance(run, RunFolder) else run
+    return evaluate(load_model(path, **options), dataset, protocol)
 
 
 def runs_in(folder: str | Path) -> Mapping[str, RunFolder]:

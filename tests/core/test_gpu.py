@@ -16,7 +16,7 @@ from msinet_core.models import MSINet, Supernet, reference
 from msinet_core.models.alignment import alignment_loss
 from msinet_core.models.compiling import compile_network
 from msinet_core.models.rounding import rounded_products
-from msinet_core.retrieval import embed, rank
+from msinet_core.retrieval import Embedder, rank
 from msinet_core.runs.devices import memory_format
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.replaying import WARM, Replayed
@@ -178,9 +178,9 @@ def test_embedding_and_ranking():
         MSINet(PAPER_GENOTYPE, 4, (16, 32, 32, 32)),
         [torch.randn(8, 3, 64, 32) for _ in range(4)],
     )
-    here = embed(model, images, device="cpu")
-    there = embed(model, images, device=GPU)
-    half = embed(model, images, device=GPU, precision="bfloat16")
+    here = Embedder(model, device="cpu").embed(images)
+    there = Embedder(model, device=GPU).embed(images)
+    half = Embedder(model, device=GPU, precision="bfloat16").embed(images)
     assert distance(there, here) < 1e-5
     assert functional.cosine_similarity(torch.tensor(half), torch.tensor(here)).min() > 0.99
     rng = np.random.default_rng(0)

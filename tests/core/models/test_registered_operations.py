@@ -14,7 +14,7 @@ from msinet_core.models.interactions import (
     make_interaction,
     register_operation,
 )
-from msinet_core.retrieval import embed
+from msinet_core.retrieval import Embedder
 from msinet_core.search import load_supernet, search
 from msinet_core.training import train
 from msinet_lab.diagnosis import chance_distance, diagnose
@@ -91,8 +91,8 @@ def test_it_is_computed_in_evaluation_too(average):
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         expected = model(images).numpy()
-    np.testing.assert_allclose(embed(model, [images]), expected, rtol=1e-4, atol=1e-5)
-    assert np.abs(embed(plain, [images]) - expected).max() > 1e-3
+    np.testing.assert_allclose(Embedder(model).embed([images]), expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(Embedder(plain).embed([images]) - expected).max() > 1e-3
 
 
 def test_search_training_figures_panels(average, tiny_settings, tiny_dataset, tmp_path):

@@ -8,7 +8,7 @@ import torchvision
 from msinet_core import ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.models.resnet import ResNetReid
-from msinet_core.retrieval import embed
+from msinet_core.retrieval import Embedder
 from msinet_core.training import load_network, train
 
 
@@ -38,7 +38,9 @@ def test_the_trunk_is_torchvisions():
         images = torch.randn(2, 3, 64, 64)
         torch.testing.assert_close(model(images)[:, :512], plain(images))
     assert model(images).shape == (2, 512 + 256)
-    np.testing.assert_allclose(embed(model, [images]), model(images).detach(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        Embedder(model).embed([images]), model(images).detach(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_trained_and_loaded_again(tiny_settings, tmp_path):

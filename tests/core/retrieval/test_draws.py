@@ -11,8 +11,7 @@ from PIL import Image
 from msinet_core.data import load_dataset
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import score_table
-from msinet_core.retrieval.domains import evaluate_across
+from msinet_core.retrieval import Embedder, evaluate_across, score_table
 
 
 def naive_metrics(features, identities, in_gallery):
@@ -117,7 +116,7 @@ def places(tmp_path):
 def test_many_data_sets_in_one_table_with_features_extracted_once(places):
     vehicles, own = load_dataset("vehicleid", places[0]), load_dataset("manifest", places[1])
     model = Counting()
-    across = evaluate_across(model, [vehicles, own, own], 32, 32)
+    across = evaluate_across(Embedder(model, 32, 32), [vehicles, own, own])
     assert model.seen == 24 + 32 + 32
     table = across.table
     assert table.index.tolist() == ["vehicleid", "manifest own", "manifest own (2)"]
@@ -134,7 +133,7 @@ def test_many_data_sets_in_one_table_with_features_extracted_once(places):
 
 def test_what_cannot_be(places):
     with pytest.raises(ReidError, match="no data set to evaluate on"):
-        evaluate_across(Counting(), [], 32, 32)
+        evaluate_across(Embedder(Counting()), [])
     own = load_dataset("manifest", places[1])
     with pytest.raises(ReidError, match="1 protocols for 2 data sets"):
-        evaluate_across(Counting(), [own, own], 32, 32, protocols=[None])
+        evaluate_across(Embedder(Counting()), [own, own], [None])

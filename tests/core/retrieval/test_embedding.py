@@ -14,7 +14,7 @@ from msinet_core.data import open_images
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet, Supernet
 from msinet_core.models.blocks import ConvNorm
-from msinet_core.retrieval import embed
+from msinet_core.retrieval import Embedder
 from msinet_core.retrieval import fast as fast_module
 from msinet_core.retrieval.fast import FastMSINet, folded
 
@@ -93,13 +93,16 @@ def test_fast_form_of_the_golden_networks(golden, case):
 
     expected = golden(case)
     model = load_msinet(expected.state, expected.architecture)
-    close(embed(model, [expected.images]), embed(model, [expected.images], fast=False))
+    close(
+        Embedder(model).embed([expected.images]),
+        Embedder(model, fold=False).embed([expected.images]),
+    )
 
 
 def test_bfloat16_points_the_same_way():
     model = network()
     images = torch.randn(6, 3, 64, 32)
-    found, expected = embed(model, [images], precision="bfloat16"), plain(model, images)
+    found, expected = Embedder(model, precision="bfloat16").embed([images]), plain(model, images)
     assert found.dtype == np.float32
     cosine = (
         (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
@@ -112,35 +115,37 @@ def test_flip_averages_both_views_and_necks_are_an_option():
     model = network()
     batches = [torch.randn(4, 3, 32, 32), torch.randn(1, 3, 32, 32)]
     images = torch.cat(batches)
-    close(embed(model, batches), plain(model, images))
+    close(Embedder(model).embed(batches), plain(model, images))
+    both = (plain(model, images) + plain(model, images.flip(3))) / 2
+    close(Embedder(model, flip=True).embed(batches), both)
+    close(Embedder(model, after_necks=True).embed(batches), plain(model, images, after_necks=True))
     close(
-        embed(model, batches, flip=True), (plain(model, images) + plain(model, images.flip(3))) / 2
-    )
-    close(embed(model, batches, after_necks=True), plain(model, images, after_necks=True))
-    close(
-        embed(model, batches, after_necks=True, fast=False), plain(model, images, after_necks=True)
+        Embedder(model, after_necks=True, fold=False).embed(batches),
+        plain(model, images, after_necks=True),
     )
 
 
 def test_the_model_is_left_as_it_was():
     model = network().train()
     before = copy.deepcopy(model.state_dict())
-    embed(model, [torch.randn(2, 3, 32, 32)])
-    embed(model, [torch.randn(2, 3, 32, 32)], fast=False)
+    Embedder(model).embed([torch.randn(2, 3, 32, 32)])
+    Embedder(model, fold=False).embed([torch.randn(2, 3, 32, 32)])
     assert model.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     with pytest.raises(RuntimeError):
-        embed(model, [torch.randn(2, 4, 32, 32)])
+        Embedder(model).embed([torch.randn(2, 4, 32, 32)])
     assert model.training
 
 
 def test_readers_come_in_order(tiny_root, tiny_dataset):
     model = network()
     reader = open_images(tiny_dataset.table, tiny_root, 32, 32)
-    whole = embed(model, reader)
+    whole = Embedder(model).embed(reader)
     assert whole.shape == (128, model.feature_length)
-    np.testing.assert_allclose(embed(model, reader, batch_size=5, workers=2), whole, atol=1e-5)
+    np.testing.assert_allclose(
+        Embedder(model, batch_size=5, workers=2).embed(reader), whole, atol=1e-5
+    )
 
 
 class Colours(nn.Module):
@@ -150,10 +155,12 @@ class Colours(nn.Module):
 
 def test_any_module_will_do():
     images = torch.randn(5, 3, 32, 32)
-    np.testing.assert_allclose(embed(Colours(), images.split(2)), images.mean((2, 3)), atol=1e-6)
+    np.testing.assert_allclose(
+        Embedder(Colours()).embed(images.split(2)), images.mean((2, 3)), atol=1e-6
+    )
     supernet = Supernet((16, 64, 64, 64)).eval()
     with torch.no_grad():
-        np.testing.assert_allclose(embed(supernet, [images]), supernet(images), atol=1e-6)
+        np.testing.assert_allclose(Embedder(supernet).embed([images]), supernet(images), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +173,9 @@ def test_any_module_will_do():
 )
 def test_what_a_model_cannot_do(options, message):
     with pytest.raises(ReidError, match=message):
-        embed(Colours(), [torch.randn(1, 3, 32, 32)], **options)
+        Embedder(Colours(), **options).embed([torch.randn(1, 3, 32, 32)])
 
 
 def test_no_images():
     with pytest.raises(ReidError, match="no images to embed"):
-        embed(Colours(), [])
+        Embedder(Colours()).embed([])

@@ -15,7 +15,15 @@ from msinet_core import PAPER_GENOTYPE
 from msinet_core.data import open_images
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
-from msinet_core.retrieval import OnnxModel, embed, embed_dataset, export, export_onnx, onnx_model
+from msinet_core.retrieval import (
+    Embedder,
+    OnnxModel,
+    embed_dataset,
+    export,
+    export_onnx,
+    load_model,
+    onnx_model,
+)
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -38,7 +46,7 @@ def make_network():
 def exported(tmp_path_factory):
     model = make_network().train()
     path = tmp_path_factory.mktemp("onnx") / "network.onnx"
-    export_onnx(model, path, 64, 32)
+    export_onnx(Embedder(model, 64, 32), path)
     assert model.training  # as it was
     assert [file.name for file in path.parent.iterdir()] == ["network.onnx"]
     return model.eval(), path
@@ -49,9 +57,9 @@ def test_features_agree_at_any_batch_size(exported):
     found = OnnxModel(path)
     for count in (1, 7, 64):
         images = torch.randn(count, 3, 64, 32)
-        expected = embed(model, [images], fast=False)
+        expected = Embedder(model, fold=False).embed([images])
         assert np.abs(found.run(images) - expected).max() <= 1e-4 * np.abs(expected).max()
-        np.testing.assert_allclose(embed(found, [images]), expected, atol=1e-4)
+        np.testing.assert_allclose(Embedder(found).embed([images]), expected, atol=1e-4)
 
 
 def test_the_file_says_how_to_prepare_pictures(exported):
@@ -101,15 +109,15 @@ def test_a_process_without_torch_runs_the_snippet_of_the_documentation(exported,
     normalised = (
         torch.from_numpy(pixels).float() / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    np.testing.assert_allclose(found, embed(model, [normalised]), atol=1e-4)
+    np.testing.assert_allclose(found, Embedder(model).embed([normalised]), atol=1e-4)
 
 
 def test_it_embeds_data_sets_like_the_network(exported, tiny_dataset, tmp_path):
     model, path = exported
     found = OnnxModel(path)
-    store = embed_dataset(found, tiny_dataset, tmp_path / "store", 64, 32, flip=True)
+    store = embed_dataset(load_model(path, flip=True), tiny_dataset, tmp_path / "store")
     reader = open_images(tiny_dataset.table, tiny_dataset.root, 64, 32)
-    np.testing.assert_allclose(store.features, embed(model, reader, flip=True), atol=1e-4)
+    np.testing.assert_allclose(store.features, Embedder(model, flip=True).embed(reader), atol=1e-4)
     assert store.made_from["weights"] == found.content_hash
 
 
@@ -122,15 +130,21 @@ def test_misuse_is_named(exported, tmp_path):
         (lambda: OnnxModel(tmp_path / "text.onnx"), "not an ONNX file"),
         (lambda: found.run(np.zeros((1, 3, 32, 32))), "takes images of B x 3 x 64 x 32"),
         (
-            lambda: embed(found, [torch.zeros(1, 3, 64, 32)], after_necks=True),
+            lambda: Embedder(found, after_necks=True).embed([torch.zeros(1, 3, 64, 32)]),
             "exported without its necks",
         ),
         (
-            lambda: embed(found, [torch.zeros(1, 3, 64, 32)], precision="bfloat16"),
+            lambda: Embedder(found, precision="bfloat16").embed([torch.zeros(1, 3, 64, 32)]),
             "runs in float32",
         ),
-        (lambda: embed(found, [torch.zeros(1, 3, 64, 32)], device="cuda"), "runs on the CPU"),
-        (lambda: export_onnx(nn.Identity(), tmp_path / "x.onnx", 32, 32), "only an MSINet"),
+        (
+            lambda: Embedder(found, device="cuda").embed([torch.zeros(1, 3, 64, 32)]),
+            "runs on the CPU",
+        ),
+        (
+            lambda: export_onnx(Embedder(nn.Identity(), 32, 32), tmp_path / "x.onnx"),
+            "only an MSINet",
+        ),
     ]:
         with pytest.raises(ReidError, match=message):
             call()
@@ -140,7 +154,7 @@ def test_misuse_is_named(exported, tmp_path):
 def test_without_the_extra_it_is_named(absent, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, absent, None)
     with pytest.raises(ReidError, match=r"msinet-core\[export\]"):
-        export_onnx(make_network(), tmp_path / "x.onnx", 32, 32)
+        export_onnx(Embedder(make_network(), 32, 32), tmp_path / "x.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ReidError, match=r"msinet-core\[export\]"):
         OnnxModel(tmp_path / "x.onnx")
@@ -153,7 +167,33 @@ def test_a_file_whose_features_differ_is_not_kept(exported, monkeypatch, tmp_pat
     monkeypatch.setattr(
         export, "_export", lambda network, example: onnx.load(path)
     )  # of other weights
+    (tmp_path / "x.onnx").write_text("an older file")
     torch.manual_seed(1)
+    other = MSINet(PAPER_GENOTYPE, 5, (16, 64, 64, 64))
     with pytest.raises(ReidError, match="differ from the network's"):
-        export_onnx(MSINet(PAPER_GENOTYPE, 5, (16, 64, 64, 64)), tmp_path / "x.onnx", 64, 32)
-    assert list(tmp_path.iterdir()) == []
+        export_onnx(Embedder(other, 64, 32), tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").read_text() == "an older file"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.onnx"]
+
+
+def test_the_file_names_no_source_file(exported):
+    import onnx
+
+    content = exported[1].read_bytes()
+    for text in (b"/msinet_core", b".py", b"torch/nn", b"stack_trace"):
+        assert text not in content
+    onnx.checker.check_model(onnx.load(exported[1]))
+
+
+def test_its_own_mean_and_std_are_used(tmp_path, tiny_dataset):
+    model = make_network()
+    given = Embedder(model, 64, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    export_onnx(given, tmp_path / "own.onnx")
+    found = load_model(tmp_path / "own.onnx")
+    assert (found.mean, found.std) == (given.mean, given.std)
+    assert (found.height, found.width) == (64, 32)
+    table = tiny_dataset.table[:5]
+    features = [each.embed(each.open(table, tiny_dataset.root)) for each in (given, found)]
+    np.testing.assert_allclose(*features, atol=1e-4)
+    usual = Embedder(model, 64, 32)
+    assert np.abs(usual.embed(usual.open(table, tiny_dataset.root)) - features[0]).max() > 1e-2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +11,30 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from msinet_core.data import Protocol
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import Ranking, rank, rank_distance
-from msinet_core.retrieval.checks import product_error, unit_rows
+from msinet_core.retrieval import Matches, Ranking, rank, rank_distance, rank_features
+from msinet_core.retrieval.features import product_error, unit_rows
+from msinet_core.retrieval.ranking import label_table
+
+
+def matches_of(
+    query_identity,
+    gallery_identity,
+    query_camera=None,
+    gallery_camera=None,
+    same_camera="exclude",
+    distractors=(),
+):
+    protocol = Protocol(
+        exclude_same_camera=same_camera == "exclude",
+        junk_identities=(-1,),
+        distractor_identities=distractors,
+    )
+    query = label_table(query_identity, query_camera, len(query_identity), "query")
+    gallery = label_table(gallery_identity, gallery_camera, len(gallery_identity), "gallery")
+    return Matches.find(query, gallery, protocol)
+
 
 # Few different vectors, so that distances repeat: equal ones, opposite ones, scaled copies.
 VECTORS = [(1, 0), (0, 1), (2, 0), (1, 1), (-1, 0), (1, 2), (2, 1), (3, 1), (-1, 2)]
@@ -68,18 +91,8 @@ def test_thousands_of_small_cases_equal_loops(
     same = "keep" if rule == "keep" else "exclude"
     distractors = tuple(kind(i) for i in distractors)
     query, store = np.array(vectors_q, np.float32), np.array(vectors_g, np.float32).reshape(-1, 2)
-    ranking = rank(
-        query,
-        store,
-        identity_q,
-        identity_g,
-        *places,
-        same_camera=same,
-        distractor_identities=distractors,
-        max_rank=5,
-        query_block=blocks[0],
-        gallery_block=blocks[1],
-    )
+    matches = matches_of(identity_q, identity_g, *places, same_camera=same, distractors=distractors)
+    ranking = replace(rank_features(query, store, matches, blocks=blocks), max_rank=5)
     orders = naive.order(query, store)
     expected = naive.ranking(
         orders, identity_q, identity_g, *places, same_camera=same, distractors=distractors
@@ -119,23 +132,14 @@ def test_the_result_depends_on_no_block_size_thread_or_device(crowd, device, mon
     if device == "torch":  # the GPU's code, on the CPU
         from msinet_core.retrieval import ranking as module
 
-        monkeypatch.setattr(
-            module,
-            "_count_all",
-            lambda query, gallery, matches, blocks, threads: module._count_on_device(
-                query, gallery, matches, blocks, "cpu"
-            ),
-        )
-    first = rank(case.query, case.gallery, *labels, threads=1)
+        def count(query, gallery, matches, blocks, threads):
+            return module.count_on_device(query, gallery, matches, blocks, "cpu")
+
+        monkeypatch.setattr(module, "_count", count)
+    matches = matches_of(*labels)
+    first = rank_features(case.query, case.gallery, matches, threads=1)
     for blocks in ((150, 1), (7, 93), (64, 129), (150, 700)):
-        again = rank(
-            case.query,
-            case.gallery,
-            *labels,
-            query_block=blocks[0],
-            gallery_block=blocks[1],
-            threads=3,
-        )
+        again = rank_features(case.query, case.gallery, matches, blocks=blocks, threads=3)
         np.testing.assert_array_equal(first.average_precision, again.average_precision)
         np.testing.assert_array_equal(first.first_match_rank, again.first_match_rank)
 
@@ -182,7 +186,7 @@ def test_golden_case(golden_file, cameras):
     rule = "exclude" if cameras else "keep"
     for ranking in (
         rank(case["query_feature"], case["gallery_feature"], *labels, same_camera=rule),
-        rank_distance(case["distance"], *labels, same_camera=rule),
+        rank_distance(case["distance"], matches_of(*labels, same_camera=rule)),
     ):
         assert ranking.mean_average_precision == pytest.approx(float(case[f"map_{name}"]), abs=1e-7)
         np.testing.assert_allclose(ranking.cmc, case[f"cmc_{name}"].numpy(), atol=1e-7)
@@ -204,7 +208,7 @@ def test_given_distances_equal_loops_and_their_rank_lists_too(naive):
             orders = [
                 sorted(range(30), key=lambda g, q=q, d=distance: (d[q, g], g)) for q in range(5)
             ]
-            ranking = rank_distance(distance, *labels)
+            ranking = rank_distance(distance, matches_of(*labels))
             check(ranking, naive.ranking(orders, *labels))
             removed = (labels[1] == -1) | (
                 (labels[1] == labels[0][2]) & (labels[3] == labels[2][2])
@@ -367,8 +371,6 @@ GOOD = {
             "query cameras are strings but gallery cameras are integers",
         ),
         ({"same_camera": "remove"}, "same_camera is 'exclude' or 'keep'"),
-        ({"max_rank": 0}, "max_rank must be at least 1"),
-        ({"query_block": 0}, "query_block must be at least 1"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused_in_one_sentence(changes, message):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msinet_core.data import Protocol
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import counting, rank_distance, rank_reranked, rerank, reranking
-from msinet_core.retrieval.checks import unit_rows
+from msinet_core.retrieval import (
+    Matches,
+    counting,
+    rank_distance,
+    rank_reranked,
+    rerank,
+    reranking,
+)
+from msinet_core.retrieval.features import unit_rows
 from msinet_core.retrieval.nearest import nearest_rows
 
 
@@ -56,6 +65,17 @@ def test_random_cases_equal_the_dense_definition(naive, seed):
     np.testing.assert_allclose(rerank(query, store, k1, k2, share), expected, atol=1e-5)
 
 
+def matches_of(query_identity, gallery_identity, query_camera=None, gallery_camera=None):
+    tables = (
+        pd.DataFrame({"identity": identity} | ({} if camera is None else {"camera": camera}))
+        for identity, camera in (
+            (query_identity, query_camera),
+            (gallery_identity, gallery_camera),
+        )
+    )
+    return Matches.find(*tables, Protocol(junk_identities=(-1,)))
+
+
 def test_golden_case(golden_file):
     case = golden_file("evaluation.safetensors")
     features = case["query_feature"], case["gallery_feature"]
@@ -66,7 +86,9 @@ def test_golden_case(golden_file):
     assert distance.shape == (40, 300)
     assert distance.dtype == np.float32
     np.testing.assert_allclose(distance, case["reranked_distance_k20_k6_l0.3"], atol=1e-5)
-    whole, streamed = rank_distance(distance, *labels), rank_reranked(reranking(*features), *labels)
+    matches = matches_of(*labels)
+    whole = rank_distance(distance, matches)
+    streamed = rank_reranked(reranking(*features), matches)
     for ranking in (whole, streamed):
         assert ranking.mean_average_precision == pytest.approx(
             float(case["map_reranked"]), abs=1e-7
@@ -90,12 +112,12 @@ def test_blocks_of_queries_are_parts_of_the_whole(crowd):
 
 def test_it_helps_where_identities_form_clusters(crowd):
     case = crowd(2, queries=60, gallery=600, identities=30, spread=0.9)
-    labels = case.query_identity, case.gallery_identity
+    labels = matches_of(case.query_identity, case.gallery_identity)
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (case.query, case.gallery)]
-    plain = rank_distance(2 - 2 * unit[0] @ unit[1].T, *labels)
-    again = rank_distance(rerank(case.query, case.gallery), *labels)
+    plain = rank_distance(2 - 2 * unit[0] @ unit[1].T, labels)
+    again = rank_distance(rerank(case.query, case.gallery), labels)
     assert again.mean_average_precision > plain.mean_average_precision + 0.02
-    with_lambda_one = rank_distance(rerank(case.query, case.gallery, lambda_value=1.0), *labels)
+    with_lambda_one = rank_distance(rerank(case.query, case.gallery, lambda_value=1.0), labels)
     assert with_lambda_one.mean_average_precision == pytest.approx(
         plain.mean_average_precision, abs=1e-3
     )

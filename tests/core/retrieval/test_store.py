@@ -15,7 +15,7 @@ from torch import nn
 
 from msinet_core.data import ReidDataset, open_images
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import embed, embed_dataset, open_store, write_store
+from msinet_core.retrieval import Embedder, embed_dataset, open_store, write_store
 
 
 class Colours(nn.Module):
@@ -43,12 +43,14 @@ def test_a_store_is_reused_until_something_changes(dataset, tmp_path):
 
     def made(**options):
         before = model.seen
-        store = embed_dataset(model, dataset, folder, options.pop("height", 32), 32, **options)
+        rebuild = options.pop("rebuild", False)
+        embedder = Embedder(model, options.pop("height", 32), 32, **options)
+        store = embed_dataset(embedder, dataset, folder, rebuild=rebuild)
         return store, model.seen - before
 
     store, seen = made()
     assert seen == len(store) == 128
-    expected = embed(Colours(), open_images(dataset.table, dataset.root, 32, 32))
+    expected = Embedder(Colours()).embed(open_images(dataset.table, dataset.root, 32, 32))
     np.testing.assert_array_equal(store.features, expected)
     pd.testing.assert_frame_equal(store.table, dataset.table)
     assert made()[1] == 0
@@ -67,7 +69,7 @@ def test_a_store_is_reused_until_something_changes(dataset, tmp_path):
     assert seen == 128
     assert not np.array_equal(store.read([5]), 2 * expected[[5]])
     dataset = dataset.with_table(dataset.table[:100])
-    assert len(embed_dataset(model, dataset, folder, 32, 32)) == 100
+    assert len(embed_dataset(Embedder(model, 32, 32), dataset, folder)) == 100
 
 
 def test_shards_hold_the_same_as_one_file(tmp_path):
@@ -104,9 +106,9 @@ def test_a_failed_write_leaves_the_previous_store(tmp_path):
 
     def failing():
         yield np.zeros((2, 2))
-        raise OSError("no more")
+        raise RuntimeError("no more")
 
-    with pytest.raises(OSError, match="no more"):
+    with pytest.raises(RuntimeError, match="no more"):
         write_store(tmp_path / "a", table, failing(), {"is": "second"})
     with pytest.raises(ReidError, match="2 features for 3 rows"):
         write_store(tmp_path / "a", table, iter([np.ones((2, 2))]), {"is": "third"})
@@ -142,17 +144,67 @@ def test_damage_is_named(tmp_path):
 
 
 def test_damaged_stores_and_unreadable_images(dataset, tmp_path):
-    model = Colours()
-    embed_dataset(model, dataset, tmp_path / "store", 32, 32)
-    (tmp_path / "store" / "features-0000.npy").unlink()
-    assert len(embed_dataset(model, dataset, tmp_path / "store", 32, 32)) == 128
+    model, folder = Colours(), tmp_path / "store"
+    strict = Embedder(model, 32, 32)
+    lenient = Embedder(model, 32, 32, on_bad_image="skip")
+    embed_dataset(strict, dataset, folder)
+    (folder / "features-0000.npy").unlink()
+    with pytest.warns(UserWarning, match=r"embedding again: .*missing or damaged"):
+        assert len(embed_dataset(strict, dataset, folder)) == 128
     (dataset.root / dataset.table["path"][7]).write_bytes(b"no image")
     with pytest.raises(ReidError, match=dataset.table["path"][7]):
-        embed_dataset(model, dataset, tmp_path / "store", 32, 32)
-    store = embed_dataset(model, dataset, tmp_path / "store", 32, 32, on_bad_image="skip")
+        embed_dataset(strict, dataset, folder)
+    with pytest.warns(UserWarning, match="left out 1 of 128 images, the first because"):
+        store = embed_dataset(lenient, dataset, folder)
     assert len(store) == len(store.table) == 127
     seen = model.seen
-    assert (
-        len(embed_dataset(model, dataset, tmp_path / "store", 32, 32, on_bad_image="skip")) == 127
-    )
+    assert len(embed_dataset(lenient, dataset, folder)) == 127
     assert model.seen == seen
+    with pytest.raises(ReidError, match=dataset.table["path"][7]):  # what was skipped is missing
+        embed_dataset(strict, dataset, folder)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_changed_features_are_not_used_again(dataset, tmp_path, old):
+    """Nor those of stores that were written before there were checksums, where they are NaN."""
+    embedder, folder = Embedder(Colours(), 32, 32), tmp_path / "store"
+    expected = np.array(embed_dataset(embedder, dataset, folder).features)
+    changed = np.full_like(expected, np.nan) if old else expected[::-1]
+    np.save(folder / "features-0000.npy", changed)
+    if old:
+        about = json.loads((folder / "store.json").read_text())
+        del about["checksums"], about["made_from"]["mean"], about["made_from"]["std"]
+        (folder / "store.json").write_text(json.dumps(about))
+    with pytest.raises(ReidError, match="NaN or infinite" if old else "not what was written"):
+        _ = open_store(folder).features
+    with pytest.warns(UserWarning, match="embedding again"):
+        store = embed_dataset(embedder, dataset, folder)
+    np.testing.assert_array_equal(store.features, expected)
+
+
+def test_a_store_without_checksums_is_used_again(dataset, tmp_path):
+    model, folder = Colours(), tmp_path / "store"
+    embed_dataset(Embedder(model, 32, 32), dataset, folder)
+    about = json.loads((folder / "store.json").read_text())
+    del about["checksums"], about["made_from"]["mean"], about["made_from"]["std"]
+    (folder / "store.json").write_text(json.dumps(about))
+    seen = model.seen
+    assert len(embed_dataset(Embedder(model, 32, 32), dataset, folder)) == 128
+    assert model.seen == seen
+
+
+def test_features_that_are_not_finite_are_refused(dataset, tmp_path):
+    table = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "identity": [1, 2, 3]})
+    blocks = [np.ones((2, 2)), np.array([[1, np.nan]])]
+    with pytest.raises(ReidError, match=r"NaN or infinite, the first that of c.jpg"):
+        write_store(tmp_path / "a", table, blocks, {})
+    assert list(tmp_path.iterdir()) == [dataset.root]
+
+
+def test_what_is_no_store_is_not_replaced(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "mine.jpg").write_text("mine")
+    with pytest.raises(ReidError, match="is not replaced"):
+        write_store(folder, pd.DataFrame({"identity": [1]}), [np.ones((1, 2))], {})
+    assert (folder / "mine.jpg").read_text() == "mine"

@@ -23,7 +23,7 @@ from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import load_dataset, open_images
 from msinet_core.errors import Stopped
 from msinet_core.models import MSINet
-from msinet_core.retrieval import embed
+from msinet_core.retrieval import Embedder
 from msinet_core.runs.folder import Onlooker, RunFolder
 from msinet_core.runs.processes import ALONE, join, leave
 from msinet_core.search import TwinSearch, search
@@ -112,7 +112,9 @@ def features(root, folder, rank, batch_size=3):
         table.head(2), root, 32, 32, cache="memory"
     )  # one batch: nothing for the second process
     return {
-        name: torch.from_numpy(embed(model, images, batch_size=batch_size, processes=processes))
+        name: torch.from_numpy(
+            Embedder(model, batch_size=batch_size, processes=processes).embed(images)
+        )
         for name, images in (("many", reader), ("few", few))
     }
 

@@ -15,8 +15,8 @@ import torch
 from msinet_core import ReidError
 from msinet_core.config import TrainConfig
 from msinet_core.data import load_dataset
-from msinet_core.retrieval import evaluate
-from msinet_core.retrieval.embedding import share_of
+from msinet_core.retrieval import Embedder, evaluate
+from msinet_core.retrieval.embedder import share_of
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import ALONE, Processes, join
 from msinet_core.training import load_network, train
@@ -142,7 +142,9 @@ def test_shares_are_whole_batches_and_cover_all(size):
 def test_metrics_equal_those_of_one_process(made, tiny_root):
     run = RunFolder(made / "whole")
     found = run.metrics()
-    expected = evaluate(load_network(run), load_dataset("manifest", tiny_root), 32, 32).metrics()
+    expected = evaluate(
+        Embedder(load_network(run), 32, 32), load_dataset("manifest", tiny_root)
+    ).metrics()
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert len(run.epochs()) == 2
     # written by the first alone

@@ -11,7 +11,7 @@ from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import open_images
 from msinet_core.models import MSINet, Supernet
 from msinet_core.models.interactions import CrossAttention, scale_attention
-from msinet_core.retrieval import embed
+from msinet_core.retrieval import Embedder
 from msinet_core.search import load_supernet, search
 from msinet_core.search.history import SearchHistory
 from msinet_core.search.regularizer import (
@@ -197,9 +197,9 @@ class TestGammaAndScale:
         plain = MSINet(Genotype.uniform("cross_attention"), model.num_identities, CHANNELS).eval()
         plain.load_state_dict(model.state_dict())
         images = open_images(tiny_dataset.query, tiny_dataset.root, 32, 32)
-        scaled = embed(model, images)
-        np.testing.assert_allclose(scaled, embed(model, images, fast=False), rtol=1e-4)
-        assert np.abs(scaled - embed(plain, images)).max() > 1e-3
+        scaled = Embedder(model).embed(images)
+        np.testing.assert_allclose(scaled, Embedder(model, fold=False).embed(images), rtol=1e-4)
+        assert np.abs(scaled - Embedder(plain).embed(images)).max() > 1e-3
 
 
 class TestDropping:

@@ -16,7 +16,12 @@ def make(root: Path) -> Path:
         table = csv.writer(file)
         table.writerow(["path", "identity", "camera", "split"])
         for identity in range(IDENTITIES):
-            blocks = np.random.default_rng(identity).integers(100, 150, (6, 4, 3)).repeat(8, 0).repeat(8, 1)
+            blocks = (
+                np.random.default_rng(identity)
+                .integers(100, 150, (6, 4, 3))
+                .repeat(8, 0)
+                .repeat(8, 1)
+            )
             for number in range(4):
                 noise = np.random.default_rng((identity, number)).integers(-90, 90, blocks.shape)
                 path = f"images/{identity:02d}_{number}.bmp"

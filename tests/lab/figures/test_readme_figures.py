@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from msinet_core.config import SearchConfig, TrainConfig
-from msinet_core.retrieval import evaluate
+from msinet_core.retrieval import Embedder, evaluate
 from msinet_core.search import search
 from msinet_core.training import load_network, train
 from msinet_lab.figures.__main__ import readme_figures
@@ -24,7 +24,7 @@ def demo(tmp_path_factory, tiny_settings, tiny_root):
         search(SearchConfig(**settings), home / "search", dataset=dataset, progress=False),
         train(TrainConfig(**settings), home / "train", dataset=dataset, progress=False),
     )
-    trained = evaluate(load_network(runs[1]), dataset, 64, 32)
+    trained = evaluate(Embedder(load_network(runs[1]), 64, 32), dataset)
     return SimpleNamespace(search_run=runs[0], train_run=runs[1], dataset=dataset, trained=trained)
 
 

@@ -1,4 +1,4 @@
-"""One model on any number of data sets: the usual table of cross-domain results."""
+"""From a network and data sets to scored results: one, or a table of several domains."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
-from torch import nn
 
-from msinet_core.data import Protocol, ReidDataset
+from msinet_core.data import Protocol, ReidDataset, protocol_for
 from msinet_core.errors import ReidError
-from msinet_core.retrieval.evaluate import evaluate
+from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.result import RetrievalResult
-from msinet_core.runs.processes import ALONE, Processes
 
 METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP")
+
+
+def evaluate(
+    embedder: Embedder, dataset: ReidDataset, protocol: Protocol | None = None
+) -> RetrievalResult:
+    """Embeds the test images of a data set and scores them, by default by the data's protocol.
+
+    Of several processes each reads and embeds its share; all get the whole result.
+    """
+    table = dataset.table[dataset.table["split"] != "train"].reset_index(drop=True)
+    several = embedder.processes.size > 1  # each needs a part of the images, once
+    reader = embedder.open(table, dataset.root, cache="none" if several else "auto")
+    return RetrievalResult.from_features(
+        embedder.embed(reader), reader.table, protocol or protocol_for(dataset)
+    )
 
 
 @dataclass(frozen=True)
@@ -30,62 +42,47 @@ class DomainResults:
         as `mAP_deviation` and so on where a protocol draws), queries that counted, gallery,
         protocol.
         """
-        rows = {}
-        for name, result in self.results.items():
-            rows[name] = {
+        rows = {
+            name: {
                 **result.metrics(),
                 "gallery": len(result.gallery_table),
                 "protocol": str(result.protocol),
             }
+            for name, result in self.results.items()
+        }
         table: pd.DataFrame = pd.DataFrame.from_dict(rows, orient="index")
         metrics = [name for name in table.columns if name.startswith(METRICS)]
-        return table[[*metrics, "counted", "queries", "gallery", "protocol"]].rename_axis(
-            "data set"
-        )
+        columns = [*metrics, "counted", "queries", "gallery", "protocol"]
+        return table[columns].rename_axis("data set")
 
     def _shown(self) -> pd.DataFrame:
         """Percent, with deviations behind a sign."""
         table = self.table
         shown = pd.DataFrame(index=table.index)
         for name in METRICS:
-            cells = table[name].map("{:.1%}".format)
+            shown[name] = table[name].map("{:.1%}".format)
             if f"{name}_deviation" in table:
-                spread = table[f"{name}_deviation"].map(
-                    lambda value: "" if pd.isna(value) else f" ± {value:.1%}"
-                )
-                cells = cells + spread
-            shown[name] = cells
+                spread = table[f"{name}_deviation"]
+                shown[name] += spread.map(lambda v: "" if pd.isna(v) else f" ± {v:.1%}")
         counted = table[["counted", "queries"]].round().astype(int)
         shown["queries"] = [f"{c:,} of {q:,}" for c, q in counted.itertuples(index=False)]
         return shown.assign(gallery=table["gallery"].map("{:,}".format), protocol=table["protocol"])
 
     def __repr__(self) -> str:
-        return self._shown().to_string()
+        with pd.option_context("display.width", 200, "display.max_colwidth", None):
+            return self._shown().to_string()
 
     def _repr_html_(self) -> str:
         return self._shown().to_html()
 
 
 def evaluate_across(
-    model: nn.Module,
+    embedder: Embedder,
     datasets: Iterable[ReidDataset],
-    height: int,
-    width: int,
-    *,
     protocols: Sequence[Protocol | None] | None = None,
-    after_necks: bool = False,
-    flip: bool = False,
-    batch_size: int = 64,
-    device: torch.device | str | None = None,
-    workers: int = 0,
-    progress: bool = False,
-    processes: Processes = ALONE,
 ) -> DomainResults:
-    """Score one model on the test images of every data set, each by its own protocol.
-
-    protocols: one for each data set (None: the one that fits it). Features are extracted once for
-    each data set, gallery draws included. Data sets of the same name are numbered. For the other
-    arguments see `evaluate`.
+    """Evaluates one network on several data sets, each by its own protocol (VehicleID by its
+    draws), features extracted once. `protocols`: one for each data set, None for its usual one.
     """
     datasets = list(datasets)
     chosen = list(protocols) if protocols is not None else [None] * len(datasets)
@@ -97,20 +94,7 @@ def evaluate_across(
         )
     results: dict[str, RetrievalResult] = {}
     for dataset, protocol in zip(datasets, chosen, strict=True):
-        result = evaluate(
-            model,
-            dataset,
-            height,
-            width,
-            protocol=protocol,
-            after_necks=after_necks,
-            flip=flip,
-            batch_size=batch_size,
-            device=device,
-            workers=workers,
-            progress=progress,
-            processes=processes,
-        )
+        result = evaluate(embedder, dataset, protocol)
         results[_unused(dataset.name, results)] = result
     return DomainResults(results)
 

@@ -1,0 +1,227 @@
+"""`Embedder`: a network and everything else that its features depend on, as one value.
+
+features = load_model("runs/train").embed(images)     # N x D
+mirrored = replace(load_model("runs/train"), flip=True)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ImageReader, open_images
+from msinet_core.data.batches import to_device
+from msinet_core.data.threads import ahead
+from msinet_core.errors import ReidError
+from msinet_core.models.rounding import rounded_products
+from msinet_core.retrieval.fast import fast as fast_form
+from msinet_core.retrieval.onnx_model import OnnxModel
+from msinet_core.runs.processes import ALONE, Processes
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Images to retrieval features, by any network; `dataclasses.replace` changes an option.
+
+    model: a module, images B x 3 x H x W -> features B x D, or an `OnnxModel`. It is left as it
+        is, in its mode and precision, but moves to `device`.
+    height, width: of the images that it takes, pixels. mean, std: of the preprocessing,
+        (pixel / 255 - mean) / std, red, green, blue.
+    after_necks: features behind the necks, often better across domains.
+    flip: average the features of each image and its mirror image.
+    fold: compute with batch norms folded away: the same features to about 1e-6, far faster.
+    precision: `bfloat16` is faster still where the device computes in it.
+    batch_size: images at a time. device: where to compute; None stays where the model is.
+    workers: threads that decode images. on_bad_image: `error`, or `skip` unreadable ones.
+    processes: each embeds its share of a reader's images, and all get all features.
+    """
+
+    model: nn.Module | OnnxModel
+    height: int = 256
+    width: int = 128
+    mean: Colour = IMAGENET_MEAN
+    std: Colour = IMAGENET_STD
+    after_necks: bool = False
+    flip: bool = False
+    fold: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_size: int = 64
+    device: torch.device | str | None = None
+    workers: int = 0
+    on_bad_image: Literal["error", "skip"] = "error"
+    progress: bool = False
+    processes: Processes = field(default=ALONE, repr=False)
+
+    def embed(self, images: ImageReader | Iterable[Tensor]) -> np.ndarray:
+        """Features of a reader's images, or of normalised batches (B x 3 x H x W): N x D, float32,
+        in order. `ReidError` where there is no image, and for features that are not finite.
+        """
+        rows = None
+        if self.processes.size > 1:
+            if not isinstance(images, ImageReader):
+                raise ReidError(
+                    "several processes can only share the images of an ImageReader; made by "
+                    "open_images"
+                )
+            rows = share_of(len(images), self.batch_size, self.processes)
+        parts = list(self.batches(images, rows))
+        mine = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        features = self.processes.all_gather_rows(mine)
+        if not len(features):
+            raise ReidError("there are no images to embed")
+        require_finite(features, images.table["path"] if isinstance(images, ImageReader) else None)
+        return features
+
+    def batches(
+        self, images: ImageReader | Iterable[Tensor], rows: range | None = None
+    ) -> Iterator[np.ndarray]:
+        """`embed`, one batch of features (B x D) at a time; of these `rows` only, if given."""
+        training = isinstance(self.model, nn.Module) and self.model.training
+        run, device = self._runner()
+        count = None
+        if isinstance(images, ImageReader):
+            rows = range(len(images)) if rows is None else rows
+            count = -(-len(rows) // self.batch_size)
+            images = self._read(images, rows, device)
+        try:
+            for batch in self._shown(images, count):
+                batch = batch.to(device)
+                with torch.inference_mode(), rounded_products(False):
+                    features = run(batch)
+                    if self.flip:
+                        features = (features + run(batch.flip(3))) / 2
+                yield features.float().cpu().numpy()
+        finally:
+            if isinstance(self.model, nn.Module):
+                self.model.train(training)
+
+    def open(self, table: pd.DataFrame, root: str | Path, cache: str = "auto") -> ImageReader:
+        """The images of a table at the size that the network takes; warns of any left out."""
+        reader = open_images(
+            table,
+            root,
+            self.height,
+            self.width,
+            cache=cache,
+            on_bad_image=self.on_bad_image,
+            workers=self.workers,
+            progress=self.progress and self.processes.is_main_process,
+        )
+        if reader.skipped and self.processes.is_main_process:
+            warnings.warn(
+                f"left out {len(reader.skipped):,} of {len(table):,} images, the first because "
+                f"{reader.skipped[0]}",
+                stacklevel=3,
+            )
+        return reader
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """uint8 N x 3 x H x W -> float32 (pixel / 255 - mean) / std."""
+        mean, std = (
+            torch.tensor(c, device=pixels.device).view(3, 1, 1) for c in (self.mean, self.std)
+        )
+        return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+    def made_from(self) -> dict[str, Any]:
+        """What the features depend on besides the images; values that JSON knows."""
+        names = "height", "width", "mean", "std", "after_necks", "flip", "precision"
+        plain = {name: getattr(self, name) for name in names}
+        plain |= {name: list(plain[name]) for name in ("mean", "std")}
+        return {"weights": weights_hash(self.model), **plain}
+
+    def _read(self, reader: ImageReader, rows: range, device: torch.device) -> Iterator[Tensor]:
+        def make(start: int) -> Tensor:
+            chosen = np.arange(start, min(start + self.batch_size, rows.stop))
+            return self.prepare(to_device(reader.read(chosen), device))
+
+        return ahead(make, range(rows.start, rows.stop, self.batch_size), min(self.workers, 2))
+
+    def _shown(self, batches: Iterable[Tensor], count: int | None) -> Iterable[Tensor]:
+        if not (self.progress and self.processes.is_main_process):
+            return batches
+        from tqdm.auto import tqdm
+
+        return tqdm(batches, total=count, desc="embed", unit="batch")
+
+    def _runner(self) -> tuple[Callable[[Tensor], Tensor], torch.device]:
+        """What turns a batch into features, and where."""
+        if isinstance(self.model, OnnxModel):
+            model = self.model
+            self._check_onnx(model)
+            return lambda batch: torch.from_numpy(model.run(batch)), torch.device("cpu")
+        device = torch.device(self.device) if self.device is not None else _device_of(self.model)
+        self.model.eval().to(device)
+        network: Any = self.model
+        if self.fold or self.precision != "float32":
+            network = fast_form(self.model, self.precision)
+        if not self.after_necks:
+            return network, device
+        if not hasattr(network, "embed"):
+            raise ReidError(f"{type(self.model).__name__} has no necks; leave after_necks off")
+        return partial(network.embed, after_necks=True), device
+
+    def _check_onnx(self, model: OnnxModel) -> None:
+        if self.after_necks and not model.about["after_necks"]:
+            raise ReidError(
+                f"{str(model.path)!r} was exported without its necks; export it again with them"
+            )
+        if self.precision != "float32":
+            raise ReidError("an exported network runs in float32")
+        if self.device is not None and torch.device(self.device).type != "cpu":
+            raise ReidError("an exported network runs on the CPU; leave the device out")
+
+
+def share_of(count: int, batch_size: int, processes: Processes) -> range:
+    """This process's rows of `count`: whole batches side by side, so that batches are those of a
+    process alone.
+    """
+    batches = -(-count // batch_size)
+    first, end = (batches * rank // processes.size for rank in (processes.rank, processes.rank + 1))
+    return range(min(first * batch_size, count), min(end * batch_size, count))
+
+
+def weights_hash(model: nn.Module | OnnxModel) -> str:
+    """32 hexadecimal digits of everything in a model that its features depend on."""
+    if isinstance(model, OnnxModel):
+        return model.content_hash
+    total = hashlib.blake2b(repr(type(model)).encode(), digest_size=16)
+    total.update(str(getattr(model, "genotype", "")).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        whole = tensor.detach().cpu().contiguous().flatten()
+        total.update(whole.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensors = [*model.parameters(), *model.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def require_finite(
+    features: np.ndarray, paths: Any = None, first: int = 0, what: str = "features"
+) -> None:
+    """`ReidError` if a row of features is not finite: every distance to it would be NaN. `paths`
+    name the images of the rows from `first` on.
+    """
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        row = first + int(bad[0])
+        which = f"row {row}" if paths is None or row >= len(paths) else str(paths.iloc[row])
+        raise ReidError(
+            f"{len(bad):,} of {len(features):,} {what} are NaN or infinite, the first that of "
+            f"{which}; the model may have diverged: look at its losses, or take an earlier "
+            "checkpoint"
+        )
