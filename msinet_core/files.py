@@ -73,6 +73,18 @@ def read_json(path: Path) -> Any:
         raise ReidError(f"{str(path)!r} is not JSON: {error}") from error
 
 
+def hash_file(path: Path) -> str | None:
+    """32 hexadecimal digits of a regular file's bytes, None where it cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()
+
+
 def whole_folder(path: Path) -> Path:
     """Where a folder that `replacing_folder` makes is to be read: at `path`, or beside it where a
     writer was killed in the middle of its swap.

@@ -54,11 +54,7 @@ class Lock:
             if error.errno not in NO_LOCKS:
                 raise
             self.protected = False
-            warnings.warn(
-                f"the file system of {str(self.path.parent)!r} has no locks ({error.strerror}): nothing keeps a "
-                "second process from writing there at the same time; see to it that there is none",
-                stacklevel=4,
-            )
+            _warn_once(self.path.parent, error)
             return True
 
     @property
@@ -111,6 +107,19 @@ def look(path: Path) -> str:
         return UNKNOWN
     finally:
         os.close(descriptor)
+
+
+_warned: set[Path] = set()
+
+
+def _warn_once(folder: Path, error: OSError) -> None:
+    if folder not in _warned:
+        _warned.add(folder)
+        warnings.warn(
+            f"the file system of {str(folder)!r} has no locks ({error.strerror}): nothing keeps a "
+            "second process from writing there at the same time; see to it that there is none",
+            stacklevel=5,
+        )
 
 
 _NOT_INHERITED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)

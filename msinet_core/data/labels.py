@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,15 @@ def integers_or_text(column: pd.Series, padded: bool = True) -> pd.Series:
     return text.str.partition(".")[0].astype("int64")
 
 
+def identities(given: Any) -> tuple[Any, ...]:
+    """A tuple of identities from one, several, or `-1,0` as the command line gives them."""
+    if not isinstance(given, str):
+        return (given,) if isinstance(given, int) else tuple(given)
+    if not given:
+        return ()
+    return tuple(integers_or_text(pd.Series(given.split(","), dtype="str"), padded=False).tolist())
+
+
 def label_column(column: pd.Series) -> tuple[pd.Series, str]:
     """A column without gaps as int64 or as tidy text, and what was changed, '' for nothing worth
     telling. Categories, dates, decimals and mixtures of numbers and text become what they show.
@@ -53,7 +62,7 @@ def label_column(column: pd.Series) -> tuple[pd.Series, str]:
     return texts, "mixes numbers and text; all were taken as text" if mixed else ""
 
 
-def in_kind(names: Sequence[Any], labels: Sequence[Any]) -> tuple[Any, ...]:
+def in_kind(names: Sequence[Any], labels: Iterable[Any]) -> tuple[Any, ...]:
     """`names` (such as junk identities, as an option gives them) as `labels` write them.
 
     -1, "-1" and " -1" all name the label -1 or "-1"; the number 0 also names the texts that read as

@@ -11,17 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from msinet_core.data.labels import integers_or_text
-from msinet_core.data.roots import (
-    counted,
-    find_root,
-    image_files,
-    listing,
-    read_lines,
-    read_list,
-    shown,
-)
+from msinet_core.data.labels import identities, integers_or_text
+from msinet_core.data.roots import Root, counted, find_root, image_files, listing, shown
 from msinet_core.data.table import SPLITS, ReidDataset
+from msinet_core.data.text_files import read_lines, read_list
 from msinet_core.errors import ReidError
 
 # 0002_c1s1_000451_03.jpg: identity (-1 junk, 0 distractor), camera 1-6, sequence, frame, box
@@ -31,8 +24,6 @@ VERI_PATTERN = r"(?P<identity>\d+)_c(?P<camera>\d+)_"
 # 0001_c1_1.png: identity, camera 1-2, index
 CUHK03_PATTERN = r"(?P<identity>\d+)_c(?P<camera>\d+)_"
 ANY_PATTERN = r"(?P<identity>-?\d+)_c(?P<camera>\d+)"
-
-Root = str | os.PathLike[str]
 
 
 def market1501(root: Root) -> ReidDataset:
@@ -108,8 +99,7 @@ def folders(
     images: the folder that listed paths start from. Listed paths without a suffix get `.jpg`.
     title: the data set's name.
     cameras: a text file with `path;camera` a line (further fields are passed over), for names that
-        do
-        not say the camera. VERI-Wild is `folders` with `train="train_test_split/train_list.txt"`,
+        do not say the camera. VERI-Wild is `folders` with `train="train_test_split/train_list.txt"`,
         `query="train_test_split/test_3000_id_query.txt"`,
         `gallery="train_test_split/test_3000_id.txt"`,
         `images="images"`, `cameras="train_test_split/vehicle_info.txt"`,
@@ -148,7 +138,7 @@ def _from_folders(
     for split, part in zip(SPLITS, parts, strict=True):
         if not part:
             continue
-        paths, prefix = _paths(root, part, images)
+        paths, prefix = _paths(root, part, images, notes)
         matched = [(path, compiled.search(path[len(prefix) :])) for path in paths]
         others = [path for path, match in matched if match is None]
         if len(others) == len(paths):
@@ -168,18 +158,18 @@ def _from_folders(
     return ReidDataset(name, root, table, junk, distractors, tuple(notes))
 
 
-def _paths(root: Path, part: str, images: str) -> tuple[list[str], str]:
+def _paths(root: Path, part: str, images: str, notes: list[str]) -> tuple[list[str], str]:
     """Sorted paths of one split, relative to `root`, and the prefix that the pattern does not see."""
     if (root / part).is_dir():
         return image_files(root / part, root), part.strip("/") + "/"
     prefix = images.strip("/") + "/" if images else ""
-    return sorted(prefix + path for path, _ in read_list(root / part)), prefix
+    return sorted(prefix + path for path, _ in read_list(root / part, notes)), prefix
 
 
 def _with_cameras(dataset: ReidDataset, file: Path, images: str) -> ReidDataset:
     """The data set with each image's camera from a `path;camera` file."""
     known = {}
-    for line in read_lines(file):
+    for line in read_lines(file, []):
         fields = [field.strip() for field in re.split("[;,\t]", line)]
         if len(fields) > 1:
             known[os.path.splitext(fields[0])[0]] = fields[1]
@@ -206,14 +196,3 @@ def _nothing_read(source: Path, paths: list[str], pattern: str) -> str:
         f"for example {shown(paths, 2)}: this is another data set or version; "
         "the source 'folders' reads any naming by a pattern of yours"
     )
-
-
-def identities(given: Any) -> tuple[Any, ...]:
-    """A tuple of identities from one, several, or `-1,0` as the command line gives them."""
-    if isinstance(given, str):
-        return (
-            tuple(integers_or_text(pd.Series(given.split(","), dtype="str"), padded=False).tolist())
-            if given
-            else ()
-        )
-    return (given,) if isinstance(given, int) else tuple(given)

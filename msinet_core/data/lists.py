@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from msinet_core.data.layouts import Root
 from msinet_core.data.protocol import draw_gallery
-from msinet_core.data.roots import find_root, listing, read_list, shown
-from msinet_core.data.table import ReidDataset
+from msinet_core.data.roots import Root, find_root, listing, shown
+from msinet_core.data.table import SPLITS, ReidDataset
+from msinet_core.data.text_files import read_list
 from msinet_core.errors import ReidError
 
 MSMT17_FOLDERS = {"V1": ("train", "test"), "V2": ("mask_train_v2", "mask_test_v2")}
@@ -44,15 +44,15 @@ def msmt17(root: Root, *, version: str | None = None, validation: str = "train")
         ("query", test_folder, "list_query.txt"),
         ("gallery", test_folder, "list_gallery.txt"),
     ]
-    table = pd.concat([_msmt17_rows(found, *entry) for entry in lists])
+    notes: list[str] = []
+    table = pd.concat([_msmt17_rows(found, *entry, notes) for entry in lists])
     # Sorted within each split (list_val then falls in among list_train).
-    order = {"train": 0, "query": 1, "gallery": 2}
     table = table.sort_values(
-        ["split", "path"], key=lambda c: c.map(order) if c.name == "split" else c
+        ["split", "path"], key=lambda c: c.map(SPLITS.index) if c.name == "split" else c
     )
     shift = int(table.loc[table["split"] == "train", "identity"].max()) + 1
     table.loc[table["split"] != "train", "identity"] += shift
-    return ReidDataset(f"msmt17_{version.lower()}", found, table)
+    return ReidDataset(f"msmt17_{version.lower()}", found, table, notes=tuple(notes))
 
 
 def _msmt17_root(root: Path, version: str | None) -> tuple[Path, str]:
@@ -81,9 +81,9 @@ def _msmt17_root(root: Path, version: str | None) -> tuple[Path, str]:
         raise ReidError(f"{error}{hint}") from None
 
 
-def _msmt17_rows(root: Path, split: str, folder: str, file: str) -> pd.DataFrame:
+def _msmt17_rows(root: Path, split: str, folder: str, file: str, notes: list[str]) -> pd.DataFrame:
     rows = []
-    for path, identity in read_list(root / file):
+    for path, identity in read_list(root / file, notes):
         match = MSMT17_PATTERN.search(path)
         if match is None or identity is None:
             raise ReidError(
@@ -115,11 +115,11 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
             raise ReidError(
                 f"there is no {file.name} in {lists}; it holds {listing(lists)}. {layout}"
             )
-    train = _vehicleid_rows(lists / "train_list.txt").assign(split="train")
-    test = _vehicleid_rows(lists / f"test_list_{test_size}.txt")
+    notes: list[str] = []
+    train = _vehicleid_rows(lists / "train_list.txt", notes).assign(split="train")
+    test = _vehicleid_rows(lists / f"test_list_{test_size}.txt", notes)
     in_gallery = draw_gallery(test["identity"], draw_seed)
     test = test.assign(split=["gallery" if drawn else "query" for drawn in in_gallery])
-    notes = []
     identities = test["identity"].nunique()
     if identities != test_size:
         notes.append(
@@ -134,9 +134,9 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
     return ReidDataset("vehicleid", found, pd.concat([train, test]), notes=tuple(notes))
 
 
-def _vehicleid_rows(file: Path) -> pd.DataFrame:
+def _vehicleid_rows(file: Path, notes: list[str]) -> pd.DataFrame:
     """Rows of one list, sorted by path."""
-    entries = read_list(file)
+    entries = read_list(file, notes)
     wrong = [path for path, identity in entries if identity is None]
     if wrong or not entries:
         what = (

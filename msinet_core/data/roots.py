@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from msinet_core.errors import ReidError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+LEFTOVERS = frozenset(  # folders that network drives, archives and desktops make, in lower case
+    {
+        "@eadir",
+        "@__thumb",
+        "#recycle",
+        "@recycle",
+        "#snapshot",
+        "@recently-snapshot",
+        "$recycle.bin",
+        "__macosx",
+        "lost+found",
+        "system volume information",
+    }
+)
 MOST_SHOWN = 8
 
 
-def find_root(
-    root: str | os.PathLike[str], names: Sequence[str], needed: Sequence[str], layout: str
-) -> Path:
+Root = str | os.PathLike[str]
+
+
+def find_root(root: Root, names: Sequence[str], needed: Sequence[str], layout: str) -> Path:
     """The folder that holds all of `needed` (files or folders): `root` itself, or `root/name`.
 
     names: what the folder is called as distributed, tried in order below `root`.
@@ -27,8 +44,7 @@ def find_root(
         if all((folder / part).exists() for part in needed):
             return folder
     if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise ReidError(f"{_absolute(root)} {what}. {layout}")
+        raise ReidError(f"{no_folder(root)}. {layout}")
     partly = [folder for folder in candidates if any((folder / part).exists() for part in needed)]
     if partly:
         absent = [part for part in needed if not (partly[0] / part).exists()]
@@ -45,24 +61,58 @@ def find_root(
 def listing(folder: Path) -> str:
     """The first few entries of a folder, for a message."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(folder))
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return ", ".join(names[:MOST_SHOWN]) + more
+    return shown(names, MOST_SHOWN) if names else "nothing"
+
+
+def no_folder(root: Path) -> str:
+    """Why `root` is no folder, and where a relative path was looked for."""
+    what = "is a file, not a folder" if root.exists() else "does not exist"
+    where = "" if root.is_absolute() else f" (the path {os.fspath(root)!r} is relative)"
+    return f"{_absolute(root)} {what}{where}"
 
 
 def image_files(folder: Path, root: Path) -> list[str]:
     """Paths, relative to `root` with forward slashes, of all images below `folder`.
 
-    Sorted by code point, so that the same disk gives the same rows on any machine. Files that
-    are no images by their suffix (Thumbs.db and the like) and hidden ones are passed over.
+    Sorted by code point, so that the same disk gives the same rows on any machine. Links to folders
+    are followed, each folder once. Passed over: files that are no images by their suffix, hidden
+    ones, and what network drives, archives and desktops leave behind (`@eaDir`, `#recycle`,
+    `__MACOSX`, ...).
     """
-    found = []
+    found, seen = [], {os.path.realpath(folder)}
     for where, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
         base = Path(where).relative_to(root).as_posix()
         found += [f"{base}/{name}" for name in files if is_image(name)]
+        chosen = []
+        for name in sorted(folders, key=lambda name: (os.path.islink(f"{where}/{name}"), name)):
+            real = os.path.realpath(os.path.join(where, name))
+            ours = not name.startswith(".") and name.lower() not in LEFTOVERS
+            if ours and real not in seen:
+                seen.add(real)
+                chosen.append(name)
+        folders[:] = chosen
     return sorted(found)
+
+
+def spelt_as_on_disk(root: Path, paths: pd.Series) -> pd.Series:
+    """Relative paths as the disk spells them. A letter such as \u00e9 is one character or two (NFC
+    or NFD), depending on who wrote the name; on most disks the two are different files.
+    """
+    known: dict[Path, dict[str, str]] = {}
+
+    def spelt(path: str) -> str:
+        if path.isascii() or (root / path).exists():
+            return path
+        where, parts = root, []
+        for part in path.split("/"):
+            if where not in known:
+                names = os.listdir(where) if where.is_dir() else []
+                known[where] = {unicodedata.normalize("NFC", name): name for name in names}
+            parts.append(known[where].get(unicodedata.normalize("NFC", part), part))
+            where = where / parts[-1]
+        return "/".join(parts)
+
+    return paths.map(spelt)
 
 
 def refuse_escapes(paths: Iterable[str], source: Path, root: Path) -> None:
@@ -73,37 +123,13 @@ def refuse_escapes(paths: Iterable[str], source: Path, root: Path) -> None:
     """
     inside = _absolute(root)
     for path in paths:
-        suspect = (
-            ".." in path or os.path.isabs(path) or "\0" in path
-        )  # most paths need no closer look
-        if suspect and ("\0" in path or not _absolute(inside / path).is_relative_to(inside)):
+        if ".." not in path and not os.path.isabs(path) and "\0" not in path:
+            continue  # most paths need no closer look
+        if "\0" in path or not _absolute(inside / path).is_relative_to(inside):
             raise ReidError(
-                f"{source} names {path!r}, which lies outside of {inside}; put the images below that folder "
-                "(a link in it will do), and name them relative to it"
+                f"{source} names {path!r}, which lies outside of {inside}; put the images below "
+                "that folder (a link in it will do), and name them relative to it"
             )
-
-
-def read_lines(file: Path) -> list[str]:
-    """The lines of a text file that are not blank, stripped."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReidError(f"{file} is not UTF-8 text ({error}); convert it") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def read_list(file: Path) -> list[tuple[str, int | None]]:
-    """`path label` a line, the label being optional: paths with forward slashes (`.jpg` where a
-    path has no suffix), and labels. Paths are relative, to a folder that they do not leave.
-    """
-    entries = []
-    for line in read_lines(file):
-        match = re.fullmatch(r"(.*\S)\s+(-?\d+)", line)
-        path = (match[1] if match else line).replace("\\", "/")
-        path = path if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES else path + ".jpg"
-        entries.append((path, int(match[2]) if match else None))
-    refuse_escapes((path for path, _ in entries), file, file.parent)
-    return entries
 
 
 def is_image(name: str) -> bool:
@@ -112,7 +138,7 @@ def is_image(name: str) -> bool:
 
 def shown(values: Iterable[object], most: int = 3) -> str:
     """`a, b, c and 4 more`"""
-    items = [str(value) for value in values]
+    items = [str(value).encode(errors="backslashreplace").decode() for value in values]
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
-from msinet_core.data import layouts, lists, manifests, tables
-from msinet_core.data.layouts import Root
-from msinet_core.data.table import ReidDataset
+from msinet_core.data import layouts, lists, tables
+from msinet_core.data.roots import Root
+from msinet_core.data.table import SPLITS, ReidDataset
 from msinet_core.errors import ReidError
 
 SOURCES: dict[str, Callable[..., ReidDataset]] = {
@@ -19,41 +19,24 @@ SOURCES: dict[str, Callable[..., ReidDataset]] = {
     "vehicleid": lists.vehicleid,
     "cuhk03": layouts.cuhk03,
     "folders": layouts.folders,
-    "manifest": manifests.manifest,
+    "manifest": tables.manifest,
     "table": tables.table,
 }
 
-# Images of each split as published, where each figure of a tuple is right (Market-1501's gallery
-# is handed around with and without its junk), and training identities.
+# Images of each split and training identities as published, where each figure of a tuple is right
+# (Market-1501's gallery is handed around with and without its junk).
+PARTS = (*SPLITS, "identities")
 PUBLISHED: dict[str, dict[str, tuple[int, ...]]] = {
-    "market1501": {
-        "train": (12936,),
-        "query": (3368,),
-        "gallery": (19732, 15913),
-        "identities": (751,),
-    },
-    "msmt17": {
-        "train": (32621, 30248),
-        "query": (11659,),
-        "gallery": (82161,),
-        "identities": (1041,),
-    },
-    "veri776": {"train": (37778,), "query": (1678,), "gallery": (11579,), "identities": (576,)},
-    "vehicleid": {"train": (110178,), "identities": (13164,)},
-    "cuhk03_detected": {
-        "train": (7365,),
-        "query": (1400,),
-        "gallery": (5332,),
-        "identities": (767,),
-    },
-    "cuhk03_labeled": {
-        "train": (7368,),
-        "query": (1400,),
-        "gallery": (5328,),
-        "identities": (767,),
-    },
+    name: {part: figures for part, figures in zip(PARTS, counts, strict=True) if figures}
+    for name, *counts in (
+        ("market1501", (12936,), (3368,), (19732, 15913), (751,)),
+        ("msmt17", (32621, 30248), (11659,), (82161,), (1041,)),
+        ("veri776", (37778,), (1678,), (11579,), (576,)),
+        ("vehicleid", (110178,), (), (), (13164,)),
+        ("cuhk03_detected", (7365,), (1400,), (5332,), (767,)),
+        ("cuhk03_labeled", (7368,), (1400,), (5328,), (767,)),
+    )
 }
-
 GENERATED = "generated.json"  # lies beside data that `synthetic.generate` drew
 
 
@@ -68,29 +51,31 @@ def load_dataset(name: str, root: Root, **options: Any) -> ReidDataset:
     """
     if name not in SOURCES:
         raise ReidError(f"there is no data set called {name!r}; there are {', '.join(SOURCES)}")
-    known = [option for option in inspect.signature(SOURCES[name]).parameters if option != "root"]
+    kinds = get_type_hints(SOURCES[name])
+    known = [option for option in kinds if option not in ("root", "return")]
     for option in options:
         if option not in known:
             has = f"its options are {', '.join(known)}" if known else "it has none"
             raise ReidError(f"the data set {name!r} has no option {option!r}; {has}")
-    wanted = get_type_hints(SOURCES[name])
-    typed = {key: _number(key, given, wanted[key]) for key, given in options.items()}
-    dataset = SOURCES[name](root, **typed)
+    values = {option: _as_kind(option, value, kinds[option]) for option, value in options.items()}
+    dataset = SOURCES[name](root, **values)
     return replace(dataset, notes=(*dataset.notes, *size_notes(dataset)))
 
 
-def _number(option: str, given: Any, annotation: Any) -> Any:
-    """A text as the number that the option is; what an option wants as text stays text."""
-    kind = next(
-        (kind for kind in (int, float) if kind in (annotation, *get_args(annotation))), None
-    )
-    if kind is None or not isinstance(given, str):
-        return given
-    try:
-        return kind(given)
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise ReidError(f"the option {option!r} is {what}; got {given!r}") from None
+def _as_kind(option: str, value: Any, kind: Any) -> Any:
+    """An option as its source wants it: the command line gives texts, a notebook may give a path
+    or the number 2024 where a folder's name is meant.
+    """
+    number = next((type_ for type_ in (int, float) if type_ in (kind, *get_args(kind))), None)
+    if number and isinstance(value, str):
+        try:
+            return number(value)
+        except ValueError:
+            what = "a whole number" if number is int else "a number"
+            raise ReidError(f"the option {option!r} is {what}; got {value!r}") from None
+    if kind in (str, str | None) and value is not None and not isinstance(value, str):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    return value
 
 
 def size_notes(dataset: ReidDataset) -> list[str]:
@@ -102,13 +87,11 @@ def size_notes(dataset: ReidDataset) -> list[str]:
     counts = dataset.table["split"].value_counts()
     training = dataset.table.loc[dataset.table["split"] == "train", "identity"].nunique()
     notes = []
-    for part, published in PUBLISHED.get(
-        dataset.name.removesuffix("_v1").removesuffix("_v2"), {}
-    ).items():
+    name = dataset.name.removesuffix("_v1").removesuffix("_v2")
+    for part, published in PUBLISHED.get(name, {}).items():
         what = "training identities" if part == "identities" else f"{part} images"
         here = training if part == "identities" else int(counts.get(part, 0))
         if here not in published:
-            notes.append(
-                f"{here:,} {what}, where {' or '.join(f'{n:,}' for n in published)} are published"
-            )
+            figures = " or ".join(f"{n:,}" for n in published)
+            notes.append(f"{here:,} {what}, where {figures} are published")
     return notes

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from msinet_core.data.labels import in_kind, label_column, tidy
+from msinet_core.data.roots import shown
 from msinet_core.errors import ReidError
 
 SPLITS = ("train", "query", "gallery")
@@ -19,12 +22,16 @@ class ReidDataset:
     """Photographs of identities by cameras, in the splits train, query and gallery.
 
     `table` has one row an image, columns `path` (relative to `root`, or absolute), `identity`
-    (integers or strings), `camera` (integers or strings; NA throughout where the data has no
-    cameras), `split`, and any further columns of the source's (view, domain, ...). Rows keep the
-    order of the source, which sorts them wherever it reads a file system.
+    (int64 or text), `camera` (int64 or text; NA throughout where the data has no cameras), `split`,
+    and any further columns of the source's (view, domain, ...). Rows keep the order of the source,
+    which sorts them wherever it reads a file system. Labels of other kinds (categories, dates,
+    mixtures, blanks around text) are made int64 or text, and a note tells of it.
 
     `junk_identities` are left out of every ranking (Market-1501's -1); `distractor_identities`
-    stay in the gallery and never match (Market-1501's 0).
+    stay in the gallery and never match (Market-1501's 0). They are written as the table's
+    identities are: "-1" where those are text.
+
+    `ReidError` for missing columns, gaps, unknown splits, and file names that are not UTF-8.
     """
 
     name: str
@@ -35,23 +42,61 @@ class ReidDataset:
     notes: tuple[str, ...] = field(default=())  # what the source found worth telling
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))
-        table = self.table.reset_index(drop=True)
+        root = Path(self.root)
+        table, notes = self._labelled(self.table.reset_index(drop=True))
+        for name in ("junk_identities", "distractor_identities"):
+            object.__setattr__(self, name, in_kind(getattr(self, name), table["identity"]))
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "table", table)
+        object.__setattr__(self, "notes", (*self.notes, *notes))
+
+    def _labelled(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """The table with its four columns first and as they should be, and what was changed."""
         missing = [name for name in ("path", "identity", "split") if name not in table.columns]
         if missing:
             raise ReidError(
-                f"data set {self.name!r} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                f"it has {', '.join(map(str, table.columns))}"
+                f"data set {self.name!r} lacks the column{'s' * (len(missing) > 1)} "
+                f"{', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
             )
-        if "camera" not in table.columns:
+        if not table.columns.is_unique:
+            twice = table.columns[table.columns.duplicated()]
+            raise ReidError(f"data set {self.name!r} has two columns called {twice[0]!r}")
+        if "camera" not in table.columns or table["camera"].isna().all():
             table = table.assign(camera=pd.Series(pd.NA, index=table.index))
-        unknown = sorted(set(table["split"]) - set(SPLITS), key=str)
+        extra = [name for name in table.columns if name not in COLUMNS]
+        table, notes = table[[*COLUMNS, *extra]].copy(), []
+        for column in COLUMNS:
+            gaps = table[column].isna()
+            if gaps.all() and column == "camera":
+                continue
+            if gaps.any():
+                raise ReidError(
+                    f"data set {self.name!r}: {column} is empty in {gaps.sum():,} rows "
+                    f"({shown(table['path'][gaps])}); fill it in, or leave those rows out"
+                )
+            if column in ("identity", "camera"):
+                table[column], told = label_column(table[column])
+                notes += [f"{column} {told}"] if told else []
+        table["path"] = self._paths(table["path"])
+        table["split"] = [tidy(str(split)).lower() for split in table["split"]]
+        unknown = sorted(set(table["split"]) - set(SPLITS))
         if unknown:
             raise ReidError(
-                f"data set {self.name!r} has split {unknown[0]!r}; a split is one of {', '.join(SPLITS)}"
+                f"data set {self.name!r} has split {unknown[0]!r}; a split is one of "
+                f"{', '.join(SPLITS)}"
             )
-        extra = [name for name in table.columns if name not in COLUMNS]
-        object.__setattr__(self, "table", table[[*COLUMNS, *extra]])
+        return table, notes
+
+    def _paths(self, paths: pd.Series) -> list[str]:
+        texts = [os.fspath(path) for path in paths]
+        wrong = [text for text in texts if not text.isascii() and not _is_unicode(text)]
+        if wrong:
+            raise ReidError(
+                f"data set {self.name!r}: {len(wrong):,} file names are not UTF-8 ({shown(wrong)}; "
+                "an archive packed on another system?); rename them, for example with "
+                "convmv -f latin1 -t utf8 -r --notest FOLDER"
+            )
+        return texts
 
     @property
     def train(self) -> pd.DataFrame:
@@ -79,16 +124,13 @@ class ReidDataset:
 
     def summary(self) -> pd.DataFrame:
         """Images, identities and cameras of each split."""
+        parts = {name: self.split(name) for name in SPLITS}
         rows = {
-            name: {
-                "images": len(part),
-                "identities": part["identity"].nunique(),
-                "cameras": part["camera"].nunique(),
-            }
-            for name in SPLITS
-            for part in [self.split(name)]
+            name: (len(part), part["identity"].nunique(), part["camera"].nunique())
+            for name, part in parts.items()
         }
-        return pd.DataFrame(rows).T.rename_axis("split")
+        frame = pd.DataFrame(rows, index=["images", "identities", "cameras"])
+        return frame.T.rename_axis("split")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -98,3 +140,12 @@ class ReidDataset:
 
     def _repr_html_(self) -> str:
         return f"<b>{self.name}</b>{self.summary().to_html()}"
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a name in which Python keeps bytes that it could not read as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,8 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from msinet_core.data.labels import integers_or_text
-from msinet_core.data.layouts import identities
+from msinet_core.data.labels import identities, integers_or_text
 from msinet_core.data.sources import load_dataset
 from msinet_core.errors import ReidError
 

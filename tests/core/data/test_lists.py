@@ -77,7 +77,10 @@ def test_msmt17_lists_of_another_kind(msmt17):
     with pytest.raises(ReidError, match=r"list_query\.txt is empty"):
         load_dataset("msmt17", root)
     (root / "list_query.txt").write_bytes("0000/é 0".encode("latin-1"))
-    with pytest.raises(ReidError, match=r"list_query\.txt is not UTF-8"):
+    with pytest.raises(ReidError, match=r"list_query\.txt: the line of '0000/é\.jpg' is not of"):
+        load_dataset("msmt17", root)
+    (root / "list_query.txt").write_bytes(b"\xff\xfea")  # half a character of UTF-16
+    with pytest.raises(ReidError, match=r"list_query\.txt cannot be read as text; save it as UTF"):
         load_dataset("msmt17", root)
 
 
