@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import PROJECT
 
 from msinet_core import ReidError
 from msinet_core.config import TrainConfig
@@ -22,7 +23,6 @@ from msinet_core.runs.processes import ALONE, Processes, join
 from msinet_core.training import load_network, train
 
 SCRIPT = Path(__file__).parent / "processes_script.py"
-PROJECT = SCRIPT.parent.parent
 
 
 @pytest.fixture(scope="module")
