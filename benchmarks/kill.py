@@ -111,7 +111,7 @@ def busy(child: int) -> float:
 
 
 def strike(child: int, number: int, after: float) -> bool:
-    """Send the signal after so many seconds of the child's work; whether it was still at work then."""
+    """Send the signal after so many seconds of the child's work; whether it was still at work."""
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -206,7 +206,8 @@ def torment(
         differing = difference(expected, outcome(current))
         if differing:
             raise SystemExit(
-                f"{config.KIND}: {differing} differs from the undisturbed run after strokes at {places}"
+                f"{config.KIND}: {differing} differs from the undisturbed run after strokes "
+                f"at {places}"
             )
         runs += 1
     return {
@@ -241,8 +242,9 @@ def main() -> None:
                 random.Random(options.seed),
             )
             print(
-                f"{found['kind']}: {found['strokes']} times {' or '.join(names)} in {found['runs']} runs of {found['seconds']} s "
-                f"of processor time, when the history had {found['at']} lines: all bits equal",
+                f"{found['kind']}: {found['strokes']} times {' or '.join(names)} in "
+                f"{found['runs']} runs of {found['seconds']} s of processor time, when the history "
+                f"had {found['at']} lines: all bits equal",
                 flush=True,
             )
 

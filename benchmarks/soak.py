@@ -47,8 +47,8 @@ def samples(panel: RunPanel, search: int, minutes: float) -> np.ndarray:
         if len(rows) % 6 == 1:
             minute, mb, files, own_mb, own_files = rows[-1]
             print(
-                f"{minute:5.1f} min   search {mb:7.1f} MB {files:3d} files   panel {own_mb:7.1f} MB {own_files:3d} files   "
-                f"epoch {panel.bar.value}",
+                f"{minute:5.1f} min   search {mb:7.1f} MB {files:3d} files   "
+                f"panel {own_mb:7.1f} MB {own_files:3d} files   epoch {panel.bar.value}",
                 flush=True,
             )
         time.sleep(INTERVAL)
@@ -72,8 +72,8 @@ def report(rows: np.ndarray) -> bool:
         within = slope <= MOST_MB_PER_MINUTE and grown <= MOST_FILES
         good &= bool(within)
         print(
-            f"{name}: memory {slope:+.3f} MB a minute (limit {MOST_MB_PER_MINUTE}), open files {grown:+d} "
-            f"(limit {MOST_FILES}): {'flat' if within else 'GROWS'}"
+            f"{name}: memory {slope:+.3f} MB a minute (limit {MOST_MB_PER_MINUTE}), "
+            f"open files {grown:+d} (limit {MOST_FILES}): {'flat' if within else 'GROWS'}"
         )
     return good
 
@@ -112,9 +112,8 @@ def main() -> None:
         try:
             while len(panel.run.epochs()) < WARM_UP:
                 if not panel.alive:
-                    raise SystemExit(
-                        f"the search ended by itself: {(Path(place) / 'run/terminal.txt').read_text()}"
-                    )
+                    said = (Path(place) / "run/terminal.txt").read_text()
+                    raise SystemExit(f"the search ended by itself: {said}")
                 time.sleep(0.2)
             pid = panel.run.writer_pid()
             assert pid is not None

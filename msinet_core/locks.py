@@ -66,8 +66,8 @@ class Lock:
         """`ReidError` unless the lock that is held is the one that lies there."""
         if not self.lies_there:
             raise ReidError(
-                f"{str(self.path.parent)!r} was moved, deleted or begun anew while this process wrote into it; "
-                "nothing more was written. Let one process at a time use a folder"
+                f"{str(self.path.parent)!r} was moved, deleted or begun anew while this process "
+                "wrote into it; nothing more was written. Let one process at a time use a folder"
             )
 
     def release(self, remove: bool = False) -> None:

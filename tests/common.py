@@ -1,4 +1,4 @@
-"""What tests of several rooms share and no fixture could give; also for scripts that tests start."""
+"""What tests of several rooms share and no fixture could give; also for scripts of tests."""
 
 import os
 from pathlib import Path

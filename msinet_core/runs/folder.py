@@ -55,7 +55,7 @@ FULL_DISK = "What was saved before is whole: make room and continue with --resum
 
 
 class RunFolder:
-    """A folder at `path`. Reading needs nothing more; writing happens inside `with run.writing():`."""
+    """A folder at `path`. Reading needs nothing more; writing happens inside `with run.writing`."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -219,8 +219,8 @@ class RunFolder:
             foreign = [name for name in WRITTEN if os.path.lexists(self.path / name)]
             if foreign:
                 raise ReidError(
-                    f"{str(self.path)!r} holds {', '.join(foreign)} and is no run folder; nothing of "
-                    "it is replaced. Choose another folder with --run"
+                    f"{str(self.path)!r} holds {', '.join(foreign)} and is no run folder; "
+                    "nothing of it is replaced. Choose another folder with --run"
                 )
             return
         self.config()  # of a run, not of something else
@@ -307,7 +307,8 @@ class RunFolder:
             state = "running" if self.writer_pid() else "finished" if self.finished else "stopped"
         except ReidError as error:
             return f"RunFolder {str(self.path)!r}: {error}"
-        return f"RunFolder {str(self.path)!r}: {config.KIND}, {done} of {config.epochs} epochs, {state}"
+        place = f"{config.KIND}, {done} of {config.epochs} epochs"
+        return f"RunFolder {str(self.path)!r}: {place}, {state}"
 
 
 class Onlooker(RunFolder):

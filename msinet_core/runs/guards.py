@@ -35,7 +35,7 @@ def require_finite(values: Mapping[str, float]) -> None:
 
 
 def require_finite_weights(weights: Mapping[str, Tensor]) -> None:
-    """The same for what is about to be saved, since a loss tells of spoilt weights one step late."""
+    """The same for what is to be saved, since a loss tells of spoilt weights one step late."""
     spoilt = {
         name: float(value.float().sum())
         for name, value in weights.items()
@@ -69,9 +69,10 @@ def break_down(worker: Any, run: RunFolder, error: NotFinite) -> ReidError:
     run.log(f"not finite in {place}: {error}")
     path = str(run.path / "failure.json")
     kind = ReidError if worker.processes.is_main_process else Elsewhere
+    name = next(name for name, value in error.values.items() if not math.isfinite(value))
     return kind(
-        f"{next(n for n, v in error.values.items() if not math.isfinite(v))} is not finite in {place} ({error}); "
-        f"{path!r} has the rates, the batch and the norms. The last checkpoint is whole; begin a new run with a lower "
+        f"{name} is not finite in {place} ({error}); {path!r} has the rates, the batch and the "
+        "norms. The last checkpoint is whole; begin a new run with a lower "
         "learning rate or in fp32, or mend the data"
     )
 
@@ -133,13 +134,14 @@ def check_same_processes(checkpoint: Checkpoint, processes: Processes, run: RunF
     before = checkpoint.state.get("processes", 1)
     if before != processes.size:
         remedy = (
-            f"resume it with `accelerate launch --multi_gpu --num_processes {before} -m msinet_core.cli ...`"
+            f"resume it with `accelerate launch --multi_gpu --num_processes {before} "
+            "-m msinet_core.cli ...`"
             if before > 1
             else "resume it with a plain `msinet ...`"
         )
         raise ReidError(
-            f"{str(run.path)!r} was begun with {before} process{'es' * (before > 1)}, and here are {processes.size}; "
-            f"{remedy}, or start a new run with --run"
+            f"{str(run.path)!r} was begun with {before} process{'es' * (before > 1)}, and here are "
+            f"{processes.size}; {remedy}, or start a new run with --run"
         )
 
 

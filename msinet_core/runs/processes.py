@@ -110,8 +110,8 @@ class Processes:
         everyones = self.all_gather(mine[None])
         if not bool((everyones == everyones[0]).all()):
             raise ReidError(
-                f"{what} differ between the {self.size} processes; they must run the same version on devices of "
-                "one kind. The last checkpoint is whole"
+                f"{what} differ between the {self.size} processes; they must run the same version "
+                "on devices of one kind. The last checkpoint is whole"
             )
 
     def _together(self, operation: str, x: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ def join(cpu: bool = False) -> Processes:
         )
     except (RuntimeError, ValueError) as error:
         raise ReidError(
-            f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start them with "
-            "`accelerate launch --multi_gpu --num_processes N -m msinet_core.cli ...`"
+            f"the {os.environ['WORLD_SIZE']} processes could not be connected "
+            f"({error}); start them with `accelerate launch --multi_gpu --num_processes N -m msinet_core.cli ...`"
         ) from error
     return Processes(state.process_index, state.num_processes, state.device)
 

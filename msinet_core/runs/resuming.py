@@ -44,9 +44,10 @@ def begin(worker: Worker, resume: bool) -> None:
     try:
         worker.load(checkpoint)
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ReidError(
             f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core "
-            f"({(str(error) or type(error).__name__).splitlines()[0]}); resume it with that version, or start a new run"
+            f"({reason}); resume it with that version, or start a new run"
         ) from error
     worker.processes.on_main_process(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
     run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
