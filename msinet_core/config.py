@@ -21,6 +21,10 @@ from msinet_core.fields import plain
 from msinet_core.space import OPERATIONS, Genotype, UnknownOperation
 
 Device = Literal["auto", "cpu", "cuda"]
+DATA_SETS = (
+    *("market1501", "msmt17", "veri776", "vehicleid", "cuhk03"),
+    *("folders", "manifest", "table"),
+)
 PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
 PAPER_ALPHA_MILESTONES = (150, 225, 350)
@@ -35,7 +39,7 @@ class DataFields:
     """Which images, and how they are kept."""
 
     data: str = "manifest"
-    """Data set: market1501, msmt17, veri776, vehicleid, cuhk03, folders, manifest or table."""
+    """Data set: market1501, msmt17, veri776, vehicleid, cuhk03, folders, manifest, table."""
     root: str = ""
     """Folder of the data set."""
     options: tuple[str, ...] = ()

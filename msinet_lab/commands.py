@@ -1,17 +1,21 @@
-"""`msinet trust | study | demo`: many small runs and what they show."""
+"""The lab's commands: `msinet data generate | diagnose | study | demo | notebooks`."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from msinet_core.cli.parsing import Command, Run, plain
+from msinet_core.cli.parsing import Command, Run
 from msinet_core.config import Device
+from msinet_core.errors import ReidError
+from msinet_core.files import replace_file
 
 
-def trust(
+def diagnose(
     *,
     run: Run,
     seeds: tuple[Path, ...] = (),
@@ -40,14 +44,14 @@ def trust(
 
     from msinet_core.runs.feeding import open_dataset
     from msinet_core.runs.folder import RunFolder
-    from msinet_lab.diagnosis import diagnose
+    from msinet_lab.diagnosis import diagnose as judged
     from msinet_lab.figures.style import save
     from msinet_lab.figures.trust import trust_figures
 
     folder = RunFolder(run)
     config, place = folder.config(), to or run / "trust"
     dataset = open_dataset(replace(config, root=str(root)) if root else config)
-    found = diagnose(
+    found = judged(
         folder,
         dataset=dataset,
         others=seeds,
@@ -172,9 +176,56 @@ def generate(
     )
 
 
-COMMANDS: dict[str, tuple[Command, str]] = {
-    "data generate": (plain(generate), "draw people or vehicles: data without any download"),
-    "trust": (plain(trust), "is a search to be trusted? numbers and pictures"),
-    "study": (plain(study), "the paper's claims put to the test on small data"),
-    "demo": (plain(demo), "the whole method in minutes, on generated data"),
+def notebooks(*, to: Path, open: bool = False) -> None:
+    """Write the notebooks out of the installed package, so that nobody needs a clone.
+
+    What they make goes into folders `data` and `runs` beside theirs.
+
+    Args:
+        to: Folder for the notebooks; one there that differs is never written over.
+        open: Then open JupyterLab on them.
+    """
+    sources = shipped_notebooks()
+    changed = [
+        file.name
+        for file in sources
+        if (to / file.name).exists() and (to / file.name).read_bytes() != file.read_bytes()
+    ]
+    if changed:
+        raise ReidError(
+            f"{str(to / changed[0])!r} differs from the notebook of this version"
+            f"{f', as do {len(changed) - 1} more' if changed[1:] else ''}, and nothing was written; "
+            f"choose another folder, or open yours as it is: jupyter lab {to}"
+        )
+    to.mkdir(parents=True, exist_ok=True)
+    for file in sources:
+        replace_file(to / file.name, file.read_bytes())
+    print(f"{len(sources)} notebooks in {to}")
+    if open:
+        import jupyterlab  # noqa: F401  # where it is missing, the error says what to install
+
+        subprocess.run([sys.executable, "-m", "jupyterlab", str(to)], check=False)
+
+
+def shipped_notebooks() -> list[Path]:
+    """The notebooks that come with the package: inside it where it was installed from a wheel,
+    beside it in a checkout.
+    """
+    package = Path(__file__).parent
+    found = sorted(
+        file
+        for folder in (package / "notebooks", package.parent / "notebooks")
+        for file in folder.glob("[0-9]*.ipynb")
+    )
+    if not found:
+        raise ReidError(f"this installation has no notebooks (looked in {package / 'notebooks'})")
+    return found
+
+
+COMMANDS: dict[str, Command] = {
+    "data generate": Command(generate, takes_imports=False),
+    "diagnose": Command(diagnose, aliases=("trust",)),
+    "study": Command(study),
+    "demo": Command(demo),
+    "notebooks": Command(notebooks, takes_imports=False),
 }

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from msinet_core.cli.parsing import DataSet, Options
 from msinet_core.config import parse_options
 
 
 def check(
-    *, data: str = "manifest", root: str, options: tuple[str, ...] = (), quick: bool = False
+    *, data: DataSet = "manifest", root: Path, options: Options = (), quick: bool = False
 ) -> None:
     """Check a data set before work: files, identities, splits, cameras, duplicates.
 
     Args:
-        data: The data set's name.
         root: Its folder.
-        options: Its options, as name=value.
         quick: Look at the table only, open no image.
     """
     from msinet_core.data import check_dataset, load_dataset

@@ -1,106 +1,136 @@
-"""The command line: `msinet data | search | train | evaluate | embed | export | trust | study |
-describe | demo`.
+"""`msinet`: the commands there are, errors as one line, and the exit status.
 
-This file finds the command that the words name, prints errors as one line and gives the exit
-status; what the commands do is in the modules beside it.
+What the commands do is in the modules beside this one and, for the lab's, in packages above, which
+join through the entry points `msinet.commands`.
 """
 
 from __future__ import annotations
 
+import platform
+import shlex
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Any
 
+from msinet_core import __version__
 from msinet_core.cli import data, networks
-from msinet_core.cli.parsing import Command, plain
+from msinet_core.cli.parsing import Command, parse
 from msinet_core.cli.work import working
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.errors import Elsewhere, ReidError, Stopped
 
-INTERRUPTED = 130
+DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+# Top names of libraries that the plain install lacks, and the extra that brings them.
+EXTRAS = {
+    "lab": (
+        *("matplotlib", "seaborn", "sklearn", "pytorch_grad_cam", "IPython", "ipywidgets"),
+        *("anywidget", "jupyterlab", "nbformat"),
+    ),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "scale": ("faiss",),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit status (0 done, 2 for a `ReidError`, 130 stopped)."""
+    """Run one command; gives the exit status: 0 done, 1 for an error nobody foresaw, 2 for a
+    `ReidError`, 130 stopped. Help and words that cannot be understood raise `SystemExit`.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    command, name, rest = _find(words)
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    if words[:1] == ["--version"]:
+        print(f"msinet {__version__}")
+        raise SystemExit(DONE)
+    if hasattr(sys.stdout, "reconfigure"):  # names that the terminal cannot write end no command
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+        return _status([word for word in words if word != "--debug"], "--debug" in words)
+
+
+def commands(words: list[str]) -> dict[str, Command]:
+    """Every command by its name; with `--resume` the flags of `words` default to what is stored."""
+    own = {
+        "search": Command(working(SearchConfig, "msinet_core.search", words)),
+        "train": Command(working(TrainConfig, "msinet_core.training", words)),
+        "evaluate": Command(networks.evaluate),
+        "embed": Command(networks.embed),
+        "export": Command(networks.export),
+        "describe": Command(networks.describe),
+        "data check": Command(data.check, takes_imports=False),
+    }
+    for point in entry_points(group="msinet.commands"):
+        own.update(point.load())
+    return own
+
+
+def _status(words: list[str], debug: bool) -> int:
+    """The boundary: whatever happens inside becomes one line and a status."""
     try:
-        command(name, rest)
+        parse(words, commands(words))()
+        _leave()
+        return DONE
     except Elsewhere:
-        return 2  # the main process says it
+        return REFUSED  # the main process says it
     except ReidError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        _say(f"error: {error}")
+        return REFUSED
     except Stopped:
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        return 1
-    from msinet_core.runs.processes import (
-        leave,  # slow to import, and after most commands it is there
-    )
+        return UNEXPECTED
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (extra := _extra(error)):
+            _say(f"error: {error.name} is not installed: pip install 'msinet-core[{extra}]'")
+            return REFUSED
+        if debug:
+            traceback.print_exc()
+        else:
+            _say(f"error: {type(error).__name__}: {error}; {_kept(error, words)}")
+        return UNEXPECTED
 
-    leave()
-    return 0
+
+def _leave() -> None:
+    """Close the connection to the other processes, where the command made one."""
+    if "msinet_core.runs.processes" in sys.modules:
+        sys.modules["msinet_core.runs.processes"].leave()
 
 
-def _find(words: list[str]) -> tuple[Command, str, list[str]]:
-    """The command that the first words name, its full name, and the words that are left."""
-    if not words or words[0] in ("-h", "--help"):
-        print(_overview("msinet", COMMANDS))
-        raise SystemExit(0)
-    if words[0] == "--version":
-        from msinet_core import __version__
-
-        print(f"msinet {__version__}")
-        raise SystemExit(0)
-    for depth in (2, 1):
-        name = " ".join(words[:depth])
-        if name in COMMANDS:
-            function, _ = COMMANDS[name]
-            return function, f"msinet {name}", words[depth:]
-    group = {name: entry for name, entry in COMMANDS.items() if name.startswith(f"{words[0]} ")}
-    if group:
-        print(_overview(f"msinet {words[0]}", group))
-        raise SystemExit(0 if len(words) == 1 or words[1] in ("-h", "--help") else 2)
+def _say(line: str) -> None:
+    """One line on the terminal: foreign text within moves no cursor and sets no colours."""
+    flat = " ".join(line.splitlines())
     print(
-        f"error: there is no command {words[0]!r}\n\n{_overview('msinet', COMMANDS)}",
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat),
         file=sys.stderr,
     )
-    raise SystemExit(2)
 
 
-def _overview(name: str, commands: dict[str, Any]) -> str:
-    width = max(map(len, commands)) + 2
-    lines = "\n".join(f"  {command:<{width}}{text}" for command, (_, text) in commands.items())
-    return f"usage: {name} COMMAND [options]\n\n{lines}\n\nmsinet COMMAND --help explains a command's options."
+def _extra(error: ModuleNotFoundError) -> str | None:
+    missing = (error.name or "").partition(".")[0]
+    return next((extra for extra, names in EXTRAS.items() if missing in names), None)
 
 
-_search = working(
-    SearchConfig,
-    "msinet_core.search",
-    "Search an architecture with the twins contrastive mechanism.",
-)
-_train = working(
-    TrainConfig, "msinet_core.training", "Train the network of a genotype and evaluate it."
-)
-
-COMMANDS: dict[str, tuple[Command, str]] = {
-    "data check": (plain(data.check), "check a data set before work"),
-    "search": (_search, "search an architecture"),
-    "train": (_train, "train a derived network"),
-    "evaluate": (plain(networks.evaluate), "score a trained network, also on other data sets"),
-    "embed": (plain(networks.embed), "features of a data set, in a store on disk"),
-    "export": (plain(networks.export), "write a network as ONNX or as the authors' checkpoint"),
-    "describe": (plain(networks.describe), "parameters and multiply-adds by stage"),
-}
-for _point in entry_points(group="msinet.commands"):  # of packages above, such as msinet_lab
-    COMMANDS.update(_point.load())
+def _kept(error: Exception, words: list[str]) -> str:
+    """Write the traceback to a file; says where it is."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="msinet-",
+            suffix=".log",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(f"msinet {shlex.join(words)}\n{__version__}, {platform.platform()}\n\n")
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return "again with --debug it shows where"
+    return f"where it happened is in {file.name} (or again with --debug)"
 
 
 if __name__ == "__main__":

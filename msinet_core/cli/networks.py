@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from msinet_core.cli.parsing import Run
+from msinet_core.cli.parsing import DataSet, Options, Run
 from msinet_core.config import Device, parse_options, read_genotype
 from msinet_core.errors import ReidError
 
@@ -14,7 +15,7 @@ def evaluate(
     *,
     run: Run,
     on: tuple[str, ...] = (),
-    options: tuple[str, ...] = (),
+    options: Options = (),
     after_necks: bool = False,
     flip: bool = False,
     batch_size: int = 64,
@@ -26,7 +27,6 @@ def evaluate(
 
     Args:
         on: Data sets to score on, as name=folder (several may follow); default: the run's own.
-        options: Options of those data sets, as name=value.
         after_necks: Features behind the necks, often better across domains.
         flip: Average the features of each image and its mirror image.
         batch_size: Images at a time.
@@ -54,6 +54,8 @@ def evaluate(
         processes=processes,
     )
     places = [_named_folder(text) for text in on]
+    if len(places) > 1 and options:
+        raise ReidError("options belong to one data set; score each by itself, with its own")
     datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
     scored = evaluate_across(embedder, datasets or [open_dataset(RunFolder(run).config())])
     if not processes.is_main_process:
@@ -67,10 +69,10 @@ def evaluate(
 def embed(
     *,
     model: Path,
-    data: str = "manifest",
-    root: str,
+    data: DataSet = "manifest",
+    root: Path,
     to: Path,
-    options: tuple[str, ...] = (),
+    options: Options = (),
     after_necks: bool = False,
     flip: bool = False,
     batch_size: int = 64,
@@ -82,10 +84,8 @@ def embed(
 
     Args:
         model: A training run's folder, or a network exported as .onnx (needs the extra `export`).
-        data: The data set's name.
         root: Its folder.
         to: Folder of the store.
-        options: Options of the data set, as name=value.
         after_necks: Features behind the necks (an exported network has its own choice built in).
         flip: Average the features of each image and its mirror image.
         batch_size: Images at a time.
@@ -139,7 +139,7 @@ def _named_folder(text: str) -> tuple[str, str]:
         raise ReidError(
             f"data sets are given as name=folder, such as market1501=data/market; got {text!r}"
         )
-    return name, root
+    return name, os.path.expanduser(root)
 
 
 def describe(

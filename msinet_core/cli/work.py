@@ -1,14 +1,17 @@
 """`msinet search | train`: flags from the configurations, stopping, and what a finished run says."""
 
-# No `from __future__ import annotations`: tyro reads the type of `config`, which is a variable
-# here.
+# No `from __future__ import annotations`: tyro reads the type of `config`, made here.
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields, make_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from msinet_core.cli.parsing import Command, Run, call
+import docstring_parser  # which tyro brings
+import tyro
+
+from msinet_core.cli.parsing import Imports, Run
 from msinet_core.config import RunConfig
 from msinet_core.errors import ReidError, Stopped
 
@@ -16,40 +19,92 @@ if TYPE_CHECKING:
     from msinet_core.runs.folder import RunFolder
 
 
-def working(kind: type[RunConfig], room: str, purpose: str) -> Command:
+def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[..., None]:
     """The command that carries out runs of one kind with the function of that name in `room`."""
+    stored = _stored_config(kind, words) or kind()
+    sections: Any = _sections(stored)
+    defaults = sections()
 
-    def parse(name: str, words: list[str]) -> None:
-        stored = _stored_config(words, kind) or kind()
+    def command(
+        *,
+        run: Run,
+        resume: bool = False,
+        quiet: bool = False,
+        imports: Imports = (),
+        config: Annotated[sections, tyro.conf.arg(name="")] = defaults,
+    ) -> None:
+        given = {
+            one.name: getattr(section, one.name)
+            for section in map(config.__getattribute__, kind.SECTIONS)
+            for one in fields(section)
+        }
+        asked = kind(**given, imports=imports or stored.imports)
+        _carry_out(getattr(import_module(room), kind.KIND), asked, run, resume, quiet)
 
-        def command(
-            *,
-            config: kind = stored,  # type: ignore[valid-type]
-            run: Run,
-            resume: bool = False,
-            quiet: bool = False,
-        ) -> None:
-            start = getattr(import_module(room), kind.KIND)
-            _carry_out(start, config, run, resume, quiet)
+    command.__doc__ = f"""{kind.__doc__}
 
-        command.__doc__ = f"""{purpose}
-
-        Args:
-            resume: Continue the run folder from its last checkpoint; other flags may then be left out.
-            quiet: No progress bar.
-        """
-        call(command, name, words)
-
-    return parse
+    Args:
+        resume: Continue the run folder from its last checkpoint; other flags may then be left out.
+        quiet: No progress bar.
+    """
+    return command
 
 
-def _stored_config(words: list[str], kind: type[RunConfig]) -> RunConfig | None:
+def _sections(config: RunConfig) -> type:
+    """A configuration as nested sections, which `--help` shows as groups; its values are the
+    defaults, and the texts below its fields their help.
+    """
+    made = {title: _section(config, section) for title, section in config.SECTIONS.items()}
+    return make_dataclass(
+        "Sections",
+        [(title, section, field(default=section())) for title, section in made.items()],
+        frozen=True,
+    )
+
+
+def _section(config: RunConfig, section: type) -> type:
+    # tyro would read the texts by itself, but keeps the line breaks of the source within them.
+    hints = get_type_hints(section)
+    texts = {
+        text.arg_name: " ".join((text.description or "").split())
+        for text in docstring_parser.parse_from_object(section).params
+    }
+    return make_dataclass(
+        section.__name__,
+        [
+            (
+                one.name,
+                Annotated[hints[one.name], tyro.conf.arg(help=texts[one.name])],
+                field(default=getattr(config, one.name)),
+            )
+            for one in fields(section)
+        ],
+        frozen=True,
+        namespace={"__doc__": section.__doc__},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Resumed:
+    run: Path | None = None
+    resume: bool = False
+
+
+def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
     """With --resume: the run folder's configuration, which then gives the flags their defaults."""
-    if "--resume" not in words or "--run" not in words[:-1]:
+    if words[:1] != [kind.KIND]:
+        return None
+    try:
+        asked, _ = tyro.cli(
+            _Resumed, args=words[1:], return_unknown_args=True, console_outputs=False
+        )
+    except SystemExit:  # help, or words that the command itself will complain of
+        return None
+    if not asked.resume or asked.run is None:
         return None
     from msinet_core.runs.folder import RunFolder
 
-    run = RunFolder(words[words.index("--run") + 1])
+    run = RunFolder(asked.run.expanduser())
     config = run.config()
     if not isinstance(config, kind):
         raise ReidError(

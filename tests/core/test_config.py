@@ -10,6 +10,7 @@ import pytest
 import msinet_core.config as module
 from msinet_core import OPERATIONS, PAPER_GENOTYPE, ReidError
 from msinet_core.config import (
+    DATA_SETS,
     RunConfig,
     SearchConfig,
     TrainConfig,
@@ -88,8 +89,8 @@ def test_another_type_or_range_is_one_sentence(kind, field, value, sentence):
 def test_the_help_of_data_names_every_data_set():
     source = Path(module.__file__).read_text(encoding="utf-8")
     line = next(line for line in source.splitlines() if line.lstrip().startswith('"""Data set: '))
-    named = line.split(": ")[1].rstrip('."').replace(" or ", ", ").split(", ")
-    assert sorted(named) == sorted(SOURCES)
+    assert line.split(": ")[1] == ", ".join(DATA_SETS) + '."""'
+    assert sorted(DATA_SETS) == sorted(SOURCES)
 
 
 @pytest.mark.parametrize("kind", KINDS)
