@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, Self, get_type_hints
 
 from msinet_core.errors import ReidError
 from msinet_core.fields import plain
+from msinet_core.files import read_bytes, read_json
 from msinet_core.space import OPERATIONS, Genotype, UnknownOperation
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -25,6 +26,7 @@ DATA_SETS = (
     *("market1501", "msmt17", "veri776", "vehicleid", "cuhk03"),
     *("folders", "manifest", "table"),
 )
+LARGEST_GENOTYPE = 1 << 20  # bytes of a file that is read as one
 PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
 PAPER_ALPHA_MILESTONES = (150, 225, 350)
@@ -460,25 +462,32 @@ def read_genotype(source: str | Path) -> Genotype:
     """From `paper`, a genotype's text, a genotype.json, or a run folder that holds one."""
     path = os.path.expanduser(source)
     if os.path.isdir(path):
-        return _genotype_of_run(Path(path))
+        found = genotype_of_run(Path(path))
+        if found is None:
+            raise ReidError(
+                f"run folder {path!r} has no genotype yet; let its search finish an epoch"
+            )
+        return found
     if os.path.isfile(path):
-        return Genotype.from_json(Path(path).read_text(encoding="utf-8"))
+        return _genotype_in(Path(path))
     if path.endswith(".json"):
         raise ReidError(f"no genotype file at {path!r}")
     return Genotype.parse(path)
 
 
-def _genotype_of_run(folder: Path) -> Genotype:
-    file, config = folder / "genotype.json", folder / "config.json"
-    if not file.is_file():
-        raise ReidError(
-            f"run folder {str(folder)!r} has no genotype yet; let its search finish an epoch"
-        )
+def genotype_of_run(folder: Path) -> Genotype | None:
+    """The architecture in a run folder so far, if there is one."""
+    file = folder / "genotype.json"
     try:
-        return Genotype.from_json(file.read_text(encoding="utf-8"))
+        return _genotype_in(file) if os.path.lexists(file) else None
     except UnknownOperation as error:
-        stored = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        raise error.registered_by(stored.get("imports", ())) from None
+        stored = read_json(folder / "config.json")
+        modules = stored.get("imports") if isinstance(stored, dict) else None
+        raise error.registered_by(modules if isinstance(modules, list) else ()) from None
+
+
+def _genotype_in(file: Path) -> Genotype:
+    return Genotype.from_json((read_bytes(file, LARGEST_GENOTYPE) or b"").decode(errors="replace"))
 
 
 def config_from_dict(values: Mapping[str, Any]) -> RunConfig:

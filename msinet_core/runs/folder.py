@@ -31,7 +31,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from msinet_core.config import RunConfig, config_from_dict
+from msinet_core.config import RunConfig, config_from_dict, genotype_of_run
 from msinet_core.errors import ReidError
 from msinet_core.files import named_errors, read_bytes, read_json, replace_file, write_all
 from msinet_core.locks import Lock
@@ -104,8 +104,7 @@ class RunFolder:
 
     def genotype(self) -> Genotype | None:
         """The architecture so far, if there is one."""
-        content = read_bytes(self.path / "genotype.json", 1 << 20)
-        return None if content is None else Genotype.from_json(content.decode(errors="replace"))
+        return genotype_of_run(self.path)
 
     def metrics(self) -> dict[str, Any] | None:
         return read_json(self.path / "metrics.json")

@@ -96,8 +96,11 @@ def ensure_run(
 
 def command_of(config: RunConfig) -> list[str]:
     """The words after `msinet` that ask for a configuration: what differs from the defaults."""
-    words = [config.KIND]
+    config = config.remembering_modules()
+    words = [config.KIND, *(word for name in config.imports for word in ("--import", name))]
     for field in fields(config):
+        if field.name == "imports":
+            continue
         value = getattr(config, field.name)
         default = None if field.default is MISSING else field.default
         if value == default:
