@@ -18,13 +18,14 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import ReidError
-from msinet_core.locks import Lock
+from msinet_core.locks import TAKEN, Lock, look
 
 MARK, MARK_FORMAT = ".msinet", 1
 LARGEST_JSON = 1 << 28  # bytes
@@ -89,8 +90,13 @@ def whole_folder(path: Path) -> Path:
     """Where a folder that `replacing_folder` makes is to be read: at `path`, or beside it where a
     writer was killed in the middle of its swap.
     """
-    old = _beside(path, "old")
-    return old if old.is_dir() and not os.path.lexists(path) else Path(path)
+    old, lock = _beside(path, "old"), _beside(path, "lock")
+    end = time.monotonic() + 1.0
+    while old.is_dir() and not os.path.lexists(path):
+        if look(lock) != TAKEN or time.monotonic() > end:
+            return old
+        time.sleep(0.002)  # it is just being swapped
+    return Path(path)
 
 
 def _require_regular(path: Path, about: os.stat_result, limit: int) -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -189,6 +190,28 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path, moment):
     make(target, "next")
     assert (target / "text").read_text() == "next"
     assert listing(tmp_path) == ["result"]
+
+
+def test_a_reader_meets_a_whole_folder_while_it_is_swapped(tmp_path):
+    target, ended = tmp_path / "result", threading.Event()
+    make(target, "0")
+
+    def write():
+        for number in range(30):
+            make(target, str(number))
+        ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while not ended.is_set():
+        # One opened before a swap lies aside for the moment and goes away at its end.
+        with suppress(FileNotFoundError):
+            (whole_folder(target) / "text").read_text()
+        assert whole_folder(target) == target
+        reads += 1
+    writer.join()
+    assert reads
 
 
 def test_two_writers_of_one_file_or_folder(tmp_path):
