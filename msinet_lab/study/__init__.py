@@ -1,16 +1,18 @@
 """The paper's claims put to the test at a size of one's own."""
 
+from msinet_lab.study.carrying_out import PARTS, Study, cost
+from msinet_lab.study.data import other_test, thinned
 from msinet_lab.study.report import markdown
 from msinet_lab.study.size import StudySize
 from msinet_lab.study.verdicts import (
     CLAIMS,
     VERDICTS,
     differences,
+    in_todays_words,
     summary,
     verdict,
     verdicts,
 )
-from msinet_lab.study.work import PARTS, Study, cost, other_test, thinned
 
 __all__ = [
     "CLAIMS",
@@ -20,6 +22,7 @@ __all__ = [
     "StudySize",
     "cost",
     "differences",
+    "in_todays_words",
     "markdown",
     "other_test",
     "summary",

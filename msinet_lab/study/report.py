@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from msinet_lab.study.verdicts import summary, verdicts
+from msinet_lab.study.verdicts import NOT_THE_PAPERS, summary, verdicts
 
 TITLES = {
-    "a": "Twins split, overlaps, and the reference's leaking step (genotype searched, then trained from scratch)",
+    "a": "Twins split, overlaps, and the reference's leaking step (searched, then trained)",
     "b": "Searched against the paper's, uniform and random genotypes",
     "c": "Spatial alignment, trained on domain A and scored on B",
-    "d": "MSINet against ResNets, all from scratch at full width",
+    "d": "MSINet against ResNets (stride 32) under the same heads, all unpretrained and at full "
+    "width; not the paper's claim, whose networks are pretrained",
 }
 
 
@@ -20,9 +22,8 @@ def markdown(rows: pd.DataFrame) -> str:
     """mAP in percent, mean and deviation over the seeds, of every setting; then what became of each
     claim.
     """
-    found = summary(
-        rows.assign(setting=rows["setting"].str.replace(r"^random \d+$", "random", regex=True))
-    )
+    families = rows["setting"].str.replace(r"^random \d+$", "random", regex=True)
+    found = summary(rows.assign(setting=families))
     parts = [
         _part(title, found[found["part"] == part])
         for part, title in TITLES.items()
@@ -32,39 +33,33 @@ def markdown(rows: pd.DataFrame) -> str:
 
 
 def _part(title: str, table: pd.DataFrame) -> str:
-    datasets = list(dict.fromkeys(table["data"]))
-    lines = []
-    for setting in dict.fromkeys(table["setting"]):
-        own = table[table["setting"] == setting].set_index("data")
-        cells = [_spread(own.loc[name]) if name in own.index else "" for name in datasets]
-        lines.append([str(setting), *cells])
-    return f"*{title}*\n\n" + _table([["mAP in %", *datasets], *lines])
+    spread = [_spread(line) for line in table.to_dict("records")]
+    cells = table.assign(spread=spread).pivot(index="setting", columns="data", values="spread")
+    cells = cells.reindex(table["setting"].unique())[table["data"].unique()].fillna("")
+    lines = [[str(setting), *line] for setting, line in zip(cells.index, cells.values, strict=True)]
+    return f"*{title}*\n\n" + _table([["mAP in %", *cells.columns], *lines])
 
 
-def _spread(line: pd.Series) -> str:
+def _spread(line: dict[Any, Any]) -> str:
     mean = f"{100 * line['mAP']:.1f}"
     return mean if pd.isna(line["deviation"]) else f"{mean} ± {100 * line['deviation']:.1f}"
 
 
 def _claims(table: pd.DataFrame) -> str:
     """One line a claim: over all data sets together where there are several."""
-    whole = table[
-        (table["data"] == "all") | ~table["claim"].isin(table.loc[table["data"] == "all", "claim"])
-    ]
-    lines = [
-        [
-            f"{line['part']}: {line['claim']}",
-            f"{100 * line['difference']:+.1f} ({100 * line['low']:+.1f} to {100 * line['high']:+.1f})",
-            str(line["pairs"]),
-            str(line["verdict"]),
-        ]
-        for line in whole.to_dict("records")
-    ]
-    return _table([["claim", "difference in mAP points (95 %)", "pairs", "verdict"], *lines])
+    several = table.loc[table["data"] == "all", "claim"]
+    lines = [["claim", "difference in mAP points (95 %)", "pairs", "verdict"]]
+    for line in table[(table["data"] == "all") | ~table["claim"].isin(several)].to_dict("records"):
+        mean, low, high = (f"{100 * line[name]:+.1f}" for name in ("difference", "low", "high"))
+        verdict = str(line["verdict"])
+        if line["part"] == NOT_THE_PAPERS:
+            verdict += " (not the paper's claim)"
+        claim = f"{line['part']}: {line['claim']}"
+        lines.append([claim, f"{mean} ({low} to {high})", str(line["pairs"]), verdict])
+    return _table(lines)
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
     head, *rest = lines
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rest]
-    )
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rest])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
 from msinet_core.models import MSINet
 from msinet_core.models.describe import describe
+from msinet_core.runs.folder import RunFolder
 from msinet_core.search.twin_search import split_for
 from msinet_core.space import PAPER_GENOTYPE
 from msinet_lab.figures.style import as_array
@@ -26,12 +28,14 @@ from msinet_lab.study import (
     StudySize,
     cost,
     differences,
+    in_todays_words,
     markdown,
     other_test,
     summary,
     thinned,
     verdicts,
 )
+from msinet_lab.study.carrying_out import NETWORKS, seconds_of
 
 TINY = StudySize(
     train_identities=10,
@@ -148,6 +152,47 @@ class TestVerdicts:
         assert (line["setting"], line["seeds"]) == ("none", 3)
 
 
+class TestPartD:
+    """It compares networks that are not pretrained, which the paper does not, and says so."""
+
+    OLD = ("MSINet", "ResNet-18", "ResNet-50")  # as tables of version 0.1 name them
+
+    def rows(self, settings):
+        scores = zip(settings, (0.3, 0.6, 0.2), strict=True)
+        fields = {"part": "d", "data": "people", "rank1": 0.5}
+        return pd.DataFrame(
+            [
+                {**fields, "seed": seed, "setting": setting, "mAP": score + 0.001 * seed}
+                for setting, score in scores
+                for seed in range(3)
+            ]
+        )
+
+    def test_title_settings_and_verdicts_say_so(self):
+        text = markdown(self.rows(NETWORKS))
+        title, *lines = [line for line in text.splitlines() if line]
+        assert "unpretrained" in title
+        assert "stride 32" in title
+        assert "not the paper's claim" in title
+        named = [line for line in lines if "MSINet" in line or "ResNet" in line]
+        assert len(named) == 3 + 2
+        assert all("unpretrained" in line for line in named)
+        claims = [line for line in lines if line.startswith("| d: ")]
+        assert all(line.endswith("(not the paper's claim) |") for line in claims)
+
+    def test_tables_of_version_0_1_read_the_same(self):
+        old, new = self.rows(self.OLD), self.rows(NETWORKS)
+        assert markdown(old) == markdown(new)
+        pd.testing.assert_frame_equal(verdicts(old), verdicts(new))
+        written = pd.DataFrame({"claim": ["MSINet beats ResNet-50 from scratch"]})
+        assert in_todays_words(written)["claim"].item() == CLAIMS[-1].text
+        results = Path(__file__).parents[3] / "benchmarks/results"
+        kept = in_todays_words(pd.read_csv(results / "study_verdicts.csv"))
+        assert set(kept["claim"]) == {claim.text for claim in CLAIMS}
+        found = verdicts(pd.read_csv(results / "study.csv", keep_default_na=False))
+        assert list(found["verdict"]) == list(kept["verdict"])
+
+
 class TestData:
     def test_thinned_keeps_every_identity_and_the_test(self, tiny_dataset):
         less = thinned(tiny_dataset, 24)
@@ -175,8 +220,8 @@ class TestData:
     def test_cost_is_that_of_describe(self):
         config = TrainConfig(height=64, width=32)
         total = describe(MSINet(PAPER_GENOTYPE, 2), 64, 32).loc["total"]
-        assert cost(config) == (total["parameters"], total["multiply_adds"])
-        assert cost(TrainConfig(height=64, width=32, backbone="resnet18"))[0] > 11e6
+        assert cost(config) == total[["parameters", "multiply_adds"]].to_dict()
+        assert cost(TrainConfig(height=64, width=32, backbone="resnet18"))["parameters"] > 11e6
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +278,23 @@ def test_it_goes_on_where_it_stood(tiny_study, tmp_path):
     assert {path for path in before if before[path] != after[path]} == {
         gone / "checkpoints/last/weights.safetensors"
     }
+
+
+def test_it_goes_on_from_a_kill_before_a_cells_first_epoch(tiny_study, tmp_path):
+    study, rows = tiny_study
+    again = Study(tmp_path, TINY, seeds=(0,), kinds=("people",), progress=False)
+    shutil.copytree(study.folder / "data", tmp_path / "data")
+    shutil.copytree(study.folder / "cells", tmp_path / "cells")
+    runs = [RunFolder(path) for path in sorted((tmp_path / "cells").glob("train-people-seed*"))]
+    begun, empty = runs[:2]
+    shutil.rmtree(begun.path / "checkpoints")
+    for name in ("metrics.json", "genotype.json"):
+        (begun.path / name).unlink()
+    (begun.path / "history.jsonl").write_text(json.dumps({"kind": "step", "epoch": 1}) + "\n")
+    shutil.rmtree(empty.path)
+    empty.path.mkdir()  # killed before it wrote anything
+    assert [seconds_of(run) for run in (begun, empty)] == [0, 0]
+    assert list(again.carry_out(("b",))["mAP"]) == list(rows[rows["part"] == "b"]["mAP"])
 
 
 def test_a_table_goes_on_without_its_run_folders(tiny_study, tmp_path):
@@ -311,7 +373,7 @@ def test_reading(tmp_path):
 
 def test_bad_requests(tmp_path, capsys):
     with pytest.raises(ReidError, match="no part 'e'"):
-        list(Study(tmp_path, TINY).rows(("e",)))
+        list(Study(tmp_path, TINY).cells(("e",)))
     with pytest.raises(ReidError, match="people and vehicles"):
         Study(tmp_path, TINY, kinds=("birds",))
     assert (

@@ -1,0 +1,294 @@
+"""The study: the paper's claims tested on small data. Its cells are runs in a folder, so it can
+stop and go on.
+
+a  twins split against the usual one and the reference's leaking step, and over overlaps
+b  the searched genotype against random and uniform ones and the paper's
+c  spatial alignment across domains
+d  MSINet against ResNets under the same heads, all *unpretrained*: not the paper's comparison
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from msinet_core.config import RunConfig, TrainConfig
+from msinet_core.data import ReidDataset, load_dataset
+from msinet_core.errors import ReidError
+from msinet_core.files import read_json, replace_file
+from msinet_core.models.describe import TRAINING_ONLY
+from msinet_core.runs.folder import RunFolder
+from msinet_core.search.twin_search import search
+from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
+from msinet_core.training import train
+from msinet_core.training.training import make_network
+from msinet_lab.carrying import finished_run
+from msinet_lab.diagnosis.baselines import random_genotypes
+from msinet_lab.study.data import KINDS, generated, other_test, thinned
+from msinet_lab.study.size import StudySize
+from msinet_lab.study.verdicts import (
+    LEAKING,
+    MSINET,
+    RESNET18,
+    RESNET50,
+    TWINS,
+    USUAL,
+    in_todays_words,
+    verdicts,
+)
+
+PARTS = ("a", "b", "c", "d")
+SPLITS: dict[str, dict[str, Any]] = {
+    TWINS: {},
+    USUAL: {"overlap": 1.0},
+    LEAKING: {"leak_validation_gradient": True},
+    **{f"overlap {share:g}": {"overlap": share} for share in (0.0, 0.25, 0.5, 0.75)},
+}
+NETWORKS = {MSINET: "msinet", RESNET18: "resnet18", RESNET50: "resnet50"}
+Key = tuple[str, str, int, str]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row to be: a training from scratch, scored on the test images of its data set."""
+
+    part: str
+    data: str
+    seed: int
+    setting: str
+    dataset: ReidDataset = field(repr=False)
+    changes: dict[str, Any]  # of the training
+    searched: dict[str, Any] | None = None  # of a search before it, whose genotype is trained
+
+    @property
+    def key(self) -> Key:
+        return self.part, self.data, self.seed, self.setting
+
+
+@dataclass
+class Study:
+    """A study in `folder`. `turntable`: a folder with a manifest of one's own photographs, or None
+    to leave it out.
+    """
+
+    folder: Path
+    size: StudySize = field(default_factory=StudySize)
+    seeds: Sequence[int] = (0, 1, 2)
+    kinds: Sequence[str] = KINDS
+    turntable: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
+        self.known: dict[Key, Row] = {}  # rows that need not be computed
+        self.started = time.perf_counter()
+        if not set(self.kinds) <= set(KINDS) or not self.seeds:
+            raise ReidError(
+                f"the study knows {' and '.join(KINDS)}, and needs a seed; got "
+                f"{list(self.kinds)}, {list(self.seeds)}"
+            )
+
+    @cached_property
+    def datasets(self) -> dict[str, ReidDataset]:
+        """What parts a, b and d run on, by name."""
+        sets = {kind: self.generated(kind, "A") for kind in self.kinds}
+        if self.turntable is not None:
+            own = load_dataset("manifest", self.turntable)
+            sets["turntable"] = thinned(own, self.size.most_images)
+        return sets
+
+    def generated(self, kind: str, domain: str) -> ReidDataset:
+        """Generated people or vehicles of a domain, drawn once."""
+        return generated(kind, domain, self.size, self.folder / "data", progress=self.progress)
+
+    # -- cells -----------------------------------------------------------------------------------
+
+    def cells(self, parts: Sequence[str] = PARTS) -> Iterator[Cell]:
+        """Every cell of these parts; those of part b search where they must, when they are due."""
+        unknown = sorted(set(parts) - set(PARTS))
+        if unknown:
+            raise ReidError(
+                f"the study has the parts {', '.join(PARTS)}; there is no part {unknown[0]!r}"
+            )
+        for seed in self.seeds:
+            for part in sorted(set(parts)):
+                if part == "c":
+                    yield from self._across_domains(seed)
+                    continue
+                for data, dataset in self.datasets.items():
+                    for setting, changes in self._settings(part, data, seed):
+                        searched = changes if part == "a" else None
+                        training = {} if part == "a" else changes
+                        yield Cell(part, data, seed, setting, dataset, training, searched)
+
+    def _settings(self, part: str, data: str, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Of part a changes of the search, of b and d of the training."""
+        if part == "a":
+            yield from SPLITS.items()
+        elif part == "d":
+            for setting, backbone in NETWORKS.items():
+                yield setting, {"backbone": backbone, "channels": self.size.full_channels}
+        else:
+            known = self.known.get(("a", data, seed, TWINS))
+            found = Genotype.parse(known["genotype"]) if known else self.search(data, seed, {})
+            genotypes = {"searched": found, "paper": PAPER_GENOTYPE}
+            genotypes |= {f"all {name}": Genotype.uniform(name).canonical() for name in OPERATIONS}
+            drawn = random_genotypes(self.size.random, 100 + seed, found)
+            genotypes |= {f"random {number}": genotype for number, genotype in enumerate(drawn, 1)}
+            for setting, genotype in genotypes.items():
+                yield setting, {"genotype": str(genotype)}
+
+    def _across_domains(self, seed: int) -> Iterator[Cell]:
+        for kind in self.kinds:
+            across = other_test(self.generated(kind, "A"), self.generated(kind, "B"))
+            for mode in ("none", "pos", "neg", "pos_neg"):
+                changes = {"alignment": mode, "augmentation": "across"}
+                yield Cell("c", f"{kind} A to B", seed, mode, across, changes)
+
+    # -- carrying out ----------------------------------------------------------------------------
+
+    def search(self, data: str, seed: int, changes: dict[str, Any]) -> Genotype:
+        """The genotype that a search with these changes finds, in canonical form."""
+        dataset = self.datasets[data]
+        config = self.size.search(dataset, seed, **changes)
+        genotype = self._run(search, config, dataset, f"search-{data}").genotype()
+        assert genotype is not None
+        return genotype.canonical()
+
+    def row(self, cell: Cell) -> Row:
+        """The row of a cell, as the table has it already, or computed."""
+        if cell.key in self.known:
+            return self.known[cell.key]
+        changes = cell.changes
+        if cell.searched is not None:
+            changes = {"genotype": str(self.search(cell.data, cell.seed, cell.searched))}
+        config = self.size.train(cell.dataset, cell.seed, **changes)
+        run = self._run(train, config, cell.dataset, f"train-{cell.data}")
+        metrics = run.metrics() or {}
+        row = dict(zip(("part", "data", "seed", "setting"), cell.key, strict=True))
+        row |= {name: round(float(metrics[name]), 5) for name in ("mAP", "rank1", "mINP")}
+        row |= {
+            "genotype": "" if config.backbone != "msinet" else str(config.resolved_genotype()),
+            "seconds": seconds_of(run),
+            "run": run.path.name,
+        }
+        row |= cost(config) if cell.part == "d" else {}
+        self._say(
+            f"{cell.part}  {cell.data:<16} seed {cell.seed}  {cell.setting:<34} "
+            f"mAP {row['mAP']:.3f}"
+        )
+        return row
+
+    def _run(
+        self, start: Callable[..., RunFolder], config: RunConfig, dataset: ReidDataset, name: str
+    ) -> RunFolder:
+        """The finished run of a configuration, which gives its folder its name."""
+        values = {k: v for k, v in config.to_dict().items() if k not in config.OPERATIONAL}
+        digest = hashlib.sha256(json.dumps([name, values], sort_keys=True).encode()).hexdigest()
+        folder = f"{name.replace(' ', '-')}-seed-{config.seed}-{digest[:8]}"
+        where = self.folder / "cells" / folder
+        return finished_run(start, config, where, dataset=dataset, progress=False)
+
+    def carry_out(self, parts: Sequence[str] = PARTS, to: Path | None = None) -> pd.DataFrame:
+        """The table `to` with all rows of these parts; rows of a study of the same size that it
+        holds stay as they are.
+
+        So a study can be carried on where its run folders are not. The table is written anew after
+        each row, its circumstances beside it at once, its verdicts at the end.
+        """
+        to = to or self.folder / "study.csv"
+        self.known = read_rows(to, self.size)
+        found = dict(self.known)
+        self._write_circumstances(to, parts)
+        for cell in self.cells(parts):
+            found[cell.key] = self.row(cell)
+            _write(to, pd.DataFrame(found.values()))
+        table = pd.DataFrame(found.values()).sort_values("part", kind="stable")
+        _write(to, table)
+        _write(to.with_name(f"{to.stem}_verdicts.csv"), verdicts(table))
+        self._write_circumstances(to, parts)
+        return table.reset_index(drop=True)
+
+    def _write_circumstances(self, table: Path, parts: Sequence[str]) -> None:
+        runs = [RunFolder(path) for path in sorted((self.folder / "cells").glob("*"))]
+        about = {
+            "parts": sorted(set(parts)),
+            "seeds": list(self.seeds),
+            "data": list(self.datasets),
+            "size": asdict(self.size),
+            "runs": len(runs),
+            "seconds_in_runs": round(sum(map(seconds_of, runs)), 1),
+            "machine": machine(),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        replace_file(table.with_suffix(".json"), json.dumps(about, indent=1))
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            print(f"[{time.perf_counter() - self.started:5.0f} s] {text}", flush=True)
+
+
+def seconds_of(run: RunFolder) -> float:
+    """How long a run's epochs took; 0 before the first."""
+    lines = run.lines()
+    return round(sum(line["seconds"] for line in lines if line.get("kind") == "epoch"), 1)
+
+
+def read_rows(table: Path, size: StudySize) -> dict[Key, Row]:
+    """The rows of a study's table by what they are of; none if there is no table. `ReidError` if it
+    is of another size.
+    """
+    if not table.is_file():
+        return {}
+    beside, own = table.with_suffix(".json"), json.loads(json.dumps(asdict(size)))
+    about = read_json(beside) or {}
+    if {**own, "device": ""} != {**about.get("size", {}), "device": ""}:
+        raise ReidError(
+            f"the table {str(table)!r} is of a study of another size (see {beside.name}); choose "
+            "another place with --to"
+        )
+    empty = {"parameters": "", "multiply_adds": ""}
+    rows = in_todays_words(pd.read_csv(table, keep_default_na=False, na_values=empty))
+    records = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return {(row["part"], row["data"], row["seed"], row["setting"]): row for row in records}
+
+
+def cost(config: TrainConfig) -> dict[str, int]:
+    """Parameters and multiply-adds (one image) of a configuration's network, classifiers left
+    out.
+    """
+    network = make_network(config, config.resolved_genotype(), 2).eval()
+    parameters = sum(
+        p.numel()
+        for name, p in network.named_parameters()
+        if name.split(".")[0] not in TRAINING_ONLY
+    )
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.embed(torch.zeros(1, 3, config.height, config.width), after_necks=True)
+    return {"parameters": parameters, "multiply_adds": counter.get_total_flops() // 2}
+
+
+def machine() -> str:
+    """Processor and GPU, as far as the system tells them."""
+    name = platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}{gpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    replace_file(path, table.to_csv(index=False, lineterminator="\n"))
