@@ -1,0 +1,50 @@
+"""The demo at a size of seconds: interrupted twice, it goes on, and what it leaves is whole."""
+
+import pytest
+
+from msinet_core import ReidError
+from msinet_core.runs.folder import RunFolder
+from msinet_lab.demo import DemoSize, run_demo
+
+TINY = DemoSize(
+    train_identities=16,
+    test_identities=3,
+    images_per_identity=4,
+    height=32,
+    width=32,
+    search_epochs=1,
+    train_epochs=1,
+)
+
+
+def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys):
+    saves, save = [], RunFolder.save
+
+    def saved_until(number):
+        def method(*arguments, **options):
+            saves.append(arguments)
+            if len(saves) == number:
+                raise KeyboardInterrupt
+            return save(*arguments, **options)
+
+        return method
+
+    for folder, number in (("search", 1), ("train", 3)):  # each dies before its checkpoint
+        monkeypatch.setattr(RunFolder, "save", saved_until(number))
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(tmp_path, device="cpu", size=TINY, progress=False)
+        assert RunFolder(tmp_path / folder).exists
+        assert not RunFolder(tmp_path / folder).has_checkpoint()
+    assert RunFolder(tmp_path / "search").finished
+    monkeypatch.setattr(RunFolder, "save", save)
+    before = (tmp_path / "search/history.jsonl").stat().st_mtime_ns
+    result = run_demo(tmp_path, device="cpu", size=TINY)
+    assert (tmp_path / "search/history.jsonl").stat().st_mtime_ns == before
+    assert result.train_run.finished
+    pictures = {"alpha_heatmap", "search_curves", "network", "training_curves", "rank_lists"}
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == pictures
+    told = capsys.readouterr().out
+    assert f"genotype    {result.search_run.genotype()}" in told
+    assert "untrained" in told
+    with pytest.raises(ReidError, match="other arguments"):  # what is there is not replaced
+        run_demo(tmp_path, seed=1, device="cpu", size=TINY, progress=False)
