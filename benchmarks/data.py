@@ -209,7 +209,7 @@ def plot(table: pd.DataFrame) -> Figure:
 
 
 def ratios(rates: pd.DataFrame) -> list[Row]:
-    """How many times faster than the per-image path, at the same number of workers; every figure."""
+    """How many times faster than the per-image path, at the same number of workers."""
     wide = rates.pivot_table(
         index=["augmentation", "path"], columns="workers", values="images_per_second", sort=False
     )

@@ -235,7 +235,7 @@ def _blends(draws: Draws) -> Tensor:
 
 
 def _jitter(images: Tensor, blends: Tensor) -> Tensor:
-    """In place: brightness, contrast and saturation of images in 0..1, in each sample's own order."""
+    """In place: brightness, contrast, saturation of images in 0..1, in each sample's own order."""
     weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
     for turn in range(3):
         itself, mean_grey, grey_version = blends[:, :, turn, None, None, None]

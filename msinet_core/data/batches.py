@@ -42,8 +42,8 @@ class TrainBatches:
         self.labels = torch.tensor(np.asarray(labels, dtype=np.int64))
         if len(self.labels) != len(reader):
             raise ReidError(
-                f"there are {len(self.labels)} labels for {len(reader)} images; take them from the reader's "
-                "table, which leaves unreadable images out"
+                f"there are {len(self.labels)} labels for {len(reader)} images; take them from the "
+                "reader's table, which leaves unreadable images out"
             )
         self.reader, self.sampler, self.augmentation = reader, sampler, augmentation
         self.device, self.seed, self.workers = torch.device(device), seed, workers

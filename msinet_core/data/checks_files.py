@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
 
 from msinet_core.data.cache import usable_cores
-from msinet_core.data.decoding import read_rgb
+from msinet_core.data.decoding import read_rgb, what_is_wrong
 from msinet_core.data.protocol import Protocol
-from msinet_core.data.report import Finding
+from msinet_core.data.report import Finding, ok, warning
 from msinet_core.data.roots import counted, shown
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.threads import ahead
@@ -27,7 +26,7 @@ def check_images(
     bad_images: str,
     workers: int = 0,
     progress: bool = False,
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur
     twice, by their pixels, whatever the file.
     """
@@ -35,18 +34,15 @@ def check_images(
     opened = open_all([dataset.root / path for path in paths], workers, progress)
     opened["path"] = paths
     present = opened[~opened["missing"]]  # the quick part tells of missing ones
-    bad = present[present["error"] != ""]
-    findings = []
+    bad, good = present[present["error"] != ""], present[present["error"] == ""]
     if len(bad):
-        told = [f"{row.path} ({row.error})" for row in bad.itertuples()]
-        what = f"{counted(len(bad), 'image')} cannot be read: {shown(told)}"
+        told = shown([f"{row.path} ({row.error})" for row in bad.itertuples()])
+        what = f"{counted(len(bad), 'image')} cannot be read: {told}"
         remedy = "mend or remove them, or pass on_bad_image='skip' to leave them out"
-        findings.append(Finding("images", bad_images, what, remedy, tuple(bad["path"])))
-    good = present[present["error"] == ""]
+        yield Finding("images", bad_images, what, remedy, tuple(bad["path"]))
     if len(good):
-        findings.append(_sizes(good))
-        findings += _pictures_twice(dataset, good, protocol)
-    return findings
+        yield _sizes(good)
+        yield from _pictures_twice(dataset, good, protocol)
 
 
 def open_all(files: Sequence[Path], workers: int = 0, progress: bool = False) -> pd.DataFrame:
@@ -60,52 +56,44 @@ def _look(file: Path) -> tuple[int, int, str, str, bool]:
     # A broken file may raise anything from within a decoder; whatever it is, it is told.
     try:
         image = read_rgb(file)
-        digest = hashlib.blake2b(
-            image.tobytes(), digest_size=16, person=str(image.size).encode()[:16]
-        )
+        size = str(image.size).encode()[:16]
+        digest = hashlib.blake2b(image.tobytes(), digest_size=16, person=size)
         return (*image.size, digest.hexdigest(), "", False)
     except Exception as error:
-        text = str(error).replace(os.fspath(file), file.name)
-        return 0, 0, "", f"{type(error).__name__}: {text}", isinstance(error, FileNotFoundError)
+        return 0, 0, "", what_is_wrong(file, error), isinstance(error, FileNotFoundError)
 
 
 def _sizes(good: pd.DataFrame) -> Finding:
-    small = good["path"][(good["width"] < SMALLEST) | (good["height"] < SMALLEST)]
+    width, height = good["width"], good["height"]
     what = (
-        f"{len(good):,} images can be read; width {good['width'].min()} to {good['width'].max()}, "
-        f"height {good['height'].min()} to {good['height'].max()}, "
-        f"median {good['width'].median():.0f} x {good['height'].median():.0f}"
+        f"{len(good):,} images can be read; width {width.min()} to {width.max()}, "
+        f"height {height.min()} to {height.max()}, "
+        f"median {width.median():.0f} x {height.median():.0f}"
     )
-    if small.empty:
-        return Finding("images", "ok", what)
+    small = tuple(good["path"][(width < SMALLEST) | (height < SMALLEST)])
+    if not small:
+        return ok("images", what)
     what += f"; {len(small):,} with a side below {SMALLEST}: {shown(small)}"
-    return Finding(
-        "images",
-        "warning",
-        what,
-        "look at them: so small a picture shows no identity",
-        tuple(small),
-    )
+    return warning("images", what, "look at them: so small a picture shows no identity", small)
 
 
-def _pictures_twice(dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol) -> list[Finding]:
-    table = dataset.table.merge(good[["path", "pixels"]], on="path").drop_duplicates(
-        ["path", "split"]
-    )
-    table["side"] = (table["split"] == "train").map({True: "train", False: "test"})
-    groups = table.groupby("pixels", sort=False)
-    twice = table[groups["path"].transform("size") > 1]
+def _pictures_twice(
+    dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol
+) -> Iterator[Finding]:
+    table = dataset.table.merge(good[["path", "pixels"]], on="path")
+    table = table.drop_duplicates(["path", "split"]).assign(test=lambda t: t["split"] != "train")
+    twice = table[table.groupby("pixels")["path"].transform("size") > 1]
     if twice.empty:
-        return [Finding("pictures", "ok", "no picture occurs twice")]
-    findings = []
-    kinds = twice.groupby("pixels", sort=False)
-    two_names = kinds["identity"].transform("nunique") > 1
-    two_sides = kinds["side"].transform("nunique") > 1
+        yield ok("pictures", "no picture occurs twice")
+        return
+    kinds = twice.groupby("pixels")
+    columns = ("identity", "camera", "split", "test")
+    different = {name: kinds[name].transform("nunique") for name in columns}
+    two_names, two_sides = different["identity"] > 1, different["test"] > 1
     # A query's own picture in the gallery is removed where identity and camera agree (VeRi-776).
-    query_copy = (kinds["split"].transform("nunique") == kinds["path"].transform("size")) & (
-        kinds["camera"].transform("nunique") == 1
-    )
-    harmless = query_copy & ~two_names & ~two_sides & protocol.exclude_same_camera
+    query_copy = different["split"] == kinds["path"].transform("size")
+    harmless = query_copy & (different["camera"] == 1) & ~two_names & ~two_sides
+    harmless &= protocol.exclude_same_camera
     for chosen, what, remedy in (
         (two_names, "under two identities", "one of them is wrong; correct or remove it"),
         (
@@ -119,21 +107,10 @@ def _pictures_twice(dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol
             "remove one: it teaches nothing, and matches itself",
         ),
     ):
-        if chosen.any():
-            paths = twice["path"][chosen]
-            count = twice["pixels"][chosen].nunique()
-            findings.append(
-                Finding(
-                    "pictures",
-                    "warning",
-                    f"{counted(count, 'picture')} {what}: {shown(paths)}",
-                    remedy,
-                    tuple(paths),
-                )
-            )
+        paths = tuple(twice["path"][chosen])
+        if paths:
+            count = counted(twice["pixels"][chosen].nunique(), "picture")
+            yield warning("pictures", f"{count} {what}: {shown(paths)}", remedy, paths)
     if harmless.any():
-        count = twice["pixels"][harmless].nunique()
-        who = counted(count, "query is", "queries are")
-        what = f"{who} in the gallery too, where the same-camera rule removes them"
-        findings.append(Finding("pictures", "ok", what))
-    return findings
+        who = counted(twice["pixels"][harmless].nunique(), "query is", "queries are")
+        yield ok("pictures", f"{who} in the gallery too, where the same-camera rule removes them")

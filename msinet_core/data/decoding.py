@@ -50,9 +50,13 @@ def reason(file: Path, error: Exception) -> str:
     """What is wrong with an image, in a sentence that names it."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return f"{file} is missing"
-    what = str(error).replace(os.fspath(file), file.name)
+    return f"{file} cannot be read as an image ({what_is_wrong(file, error)})"
+
+
+def what_is_wrong(file: Path, error: Exception) -> str:
+    """What a decoder said of a file, without its folder."""
     kind = "" if isinstance(error, ReidError) else f"{type(error).__name__}: "
-    return f"{file} cannot be read as an image ({kind}{what})"
+    return kind + str(error).replace(os.fspath(file), file.name)
 
 
 def rgb(image: Image.Image) -> Image.Image:

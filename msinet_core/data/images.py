@@ -1,4 +1,4 @@
-"""Photographs as uint8 tensors of one size: decoded once into a cache, or each time they are read."""
+"""Photographs as uint8 tensors of one size: decoded once into a cache, or at each reading."""
 
 from __future__ import annotations
 

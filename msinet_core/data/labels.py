@@ -90,7 +90,7 @@ def _whole(column: pd.Series) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as a person would write it: 3.0 as 3, a date without the midnight that goes with it."""
+    """A value as a person would write it: 3.0 as 3, a date without its midnight."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).removesuffix(" 00:00:00")

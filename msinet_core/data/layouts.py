@@ -47,7 +47,10 @@ def veri776(root: Root) -> ReidDataset:
     same-camera rule removes them.
     """
     parts = ("image_train", "image_query", "image_test")
-    layout = "VeRi-776 must be fetched from its authors; it unpacks to VeRi/{image_train,image_query,image_test}"
+    layout = (
+        "VeRi-776 must be fetched from its authors; it unpacks to "
+        "VeRi/{image_train,image_query,image_test}"
+    )
     found = find_root(root, ("VeRi", "veri776", "VeRi-776"), parts, layout)
     return _from_folders("veri776", found, parts, VERI_PATTERN, junk=(-1,), distractors=(0,))
 
@@ -99,7 +102,8 @@ def folders(
     images: the folder that listed paths start from. Listed paths without a suffix get `.jpg`.
     title: the data set's name.
     cameras: a text file with `path;camera` a line (further fields are passed over), for names that
-        do not say the camera. VERI-Wild is `folders` with `train="train_test_split/train_list.txt"`,
+        do not say the camera. VERI-Wild is `folders` with
+        `train="train_test_split/train_list.txt"`,
         `query="train_test_split/test_3000_id_query.txt"`,
         `gallery="train_test_split/test_3000_id.txt"`,
         `images="images"`, `cameras="train_test_split/vehicle_info.txt"`,
@@ -144,9 +148,8 @@ def _from_folders(
         if len(others) == len(paths):
             raise ReidError(_nothing_read(root / part, paths, pattern))
         if others:
-            notes.append(
-                f"{counted(len(others), 'image')} in {part} of another naming left out: {shown(others)}"
-            )
+            who = f"{counted(len(others), 'image')} in {part}"
+            notes.append(f"{who} of another naming left out: {shown(others)}")
         rows += [
             {"path": path, "split": split, **match.groupdict()} for path, match in matched if match
         ]
@@ -159,9 +162,10 @@ def _from_folders(
 
 
 def _paths(root: Path, part: str, images: str, notes: list[str]) -> tuple[list[str], str]:
-    """Sorted paths of one split, relative to `root`, and the prefix that the pattern does not see."""
+    """Sorted paths of one split, relative to `root`, and the prefix that no pattern sees."""
     if (root / part).is_dir():
-        return image_files(root / part, root), part.strip("/") + "/"
+        prefix = Path(os.path.relpath(root / part, root)).as_posix() + "/"
+        return image_files(root / part, root), prefix.removeprefix("./")
     prefix = images.strip("/") + "/" if images else ""
     return sorted(prefix + path for path, _ in read_list(root / part, notes)), prefix
 
@@ -182,9 +186,8 @@ def _with_cameras(dataset: ReidDataset, file: Path, images: str) -> ReidDataset:
         raise ReidError(
             f"{file} gives no camera for {shown(absent)}; its lines should read path;camera"
         )
-    return dataset.with_table(
-        dataset.table.assign(camera=integers_or_text(pd.Series(camera, dtype="str")))
-    )
+    cameras = integers_or_text(pd.Series(camera, dtype="str"))
+    return dataset.with_table(dataset.table.assign(camera=cameras))
 
 
 def _nothing_read(source: Path, paths: list[str], pattern: str) -> str:

@@ -105,8 +105,9 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
     split is the first of those draws with `draw_seed`.
     """
     layout = (
-        "VehicleID must be fetched from its authors; it unpacks to VehicleID/{image,train_test_split}, "
-        "the latter with train_list.txt and test_list_{800,1600,2400}.txt"
+        "VehicleID must be fetched from its authors; it unpacks to "
+        "VehicleID/{image,train_test_split}, the latter with train_list.txt and "
+        "test_list_{800,1600,2400}.txt"
     )
     found = find_root(root, ("VehicleID", "VehicleID_V1.0"), ("image", "train_test_split"), layout)
     lists = found / "train_test_split"
@@ -128,8 +129,8 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
     single = test["identity"].value_counts() == 1
     if single.any():
         notes.append(
-            f"{single.sum():,} test identities have a single image, which no draw can put in the gallery: "
-            f"{shown(sorted(single.index[single]))}"
+            f"{single.sum():,} test identities have a single image, which no draw can put in the "
+            f"gallery: {shown(sorted(single.index[single]))}"
         )
     return ReidDataset("vehicleid", found, pd.concat([train, test]), notes=tuple(notes))
 

@@ -97,7 +97,8 @@ def augment_batch(  # type: ignore[no-untyped-def]
 ):
     """uint8 N x 3 x H x W to augmented and normalised float32.
 
-    move: N x 3, whether to flip, rows down, columns right. The others as `augmentation.Draws` has them.
+    move: N x 3, whether to flip, rows down, columns right. The others as in
+    `augmentation.Draws`.
     """
     ones, zeros = np.ones(3, np.float32), np.zeros(3, np.float32)
     byte = np.float32(255)

@@ -1,4 +1,9 @@
-"""`Protocol`: the rules of an evaluation as a value, printed with every result."""
+"""`Protocol`: the rules of an evaluation as a value, printed with every result.
+
+A gallery image of the query's identity is a match. Where the query's own camera took it, it is left
+out instead: finding it would be no re-identification. So is junk, whoever asks. `Matches` applies
+the rules to labels (`docs/method.md`, evaluation).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,8 @@ class Protocol:
     exclude_same_camera: gallery entries of the query's identity *and* camera are removed; the
         usual rule wherever there are cameras, impossible where there are none.
     junk_identities: removed from every query's gallery (Market-1501's -1).
-    distractor_identities: kept in the gallery, never a match (Market-1501's 0).
+    distractor_identities: kept in the gallery, never a match (Market-1501's 0). Both name labels
+        whether those are numbers or text: -1 is "-1" too.
     gallery_draws: 0 takes the table's own query and gallery rows. n > 0 is VehicleID's protocol:
         n times, one random image of each test identity becomes the gallery and all the others
         are queries; mean and deviation over the draws are reported.

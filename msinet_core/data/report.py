@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from textwrap import wrap
 
 import pandas as pd
 
+from msinet_core.data.roots import counted
 from msinet_core.errors import ReidError
 
 SEVERITIES = ("ok", "note", "warning", "error")
@@ -26,6 +28,17 @@ class Finding:
     found: str
     remedy: str = ""
     items: tuple[object, ...] = field(default=(), repr=False)
+
+
+def _finding(
+    severity: str, check: str, found: str, remedy: str = "", items: tuple[object, ...] = ()
+) -> Finding:
+    return Finding(check, severity, found, remedy, items)
+
+
+error, warning, note, ok = (
+    partial(_finding, severity) for severity in ("error", "warning", "note", "ok")
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +80,8 @@ class DataReport:
     def verdict(self) -> str:
         errors, warnings = len(self.of("error")), len(self.of("warning"))
         if errors:
-            return f"BROKEN: {_count(errors, 'error')}, {_count(warnings, 'warning')}"
-        return f"usable, {_count(warnings, 'warning')}" if warnings else "sound"
+            return f"BROKEN: {counted(errors, 'error')}, {counted(warnings, 'warning')}"
+        return f"usable, {counted(warnings, 'warning')}" if warnings else "sound"
 
     def __repr__(self) -> str:
         width = max((len(f.check) for f in self.findings), default=5)
@@ -81,8 +94,8 @@ class DataReport:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td style='color:{COLOURS[f.severity]}'><b>{f.severity}</b></td><td>{escape(f.check)}</td>"
-            f"<td style='text-align:left'>{escape(f.found)}</td>"
+            f"<tr><td style='color:{COLOURS[f.severity]}'><b>{f.severity}</b></td>"
+            f"<td>{escape(f.check)}</td><td style='text-align:left'>{escape(f.found)}</td>"
             f"<td style='text-align:left'>{escape(f.remedy)}</td></tr>"
             for f in self.findings
         )
@@ -90,10 +103,6 @@ class DataReport:
             f"<b>Data set {escape(self.name)}: {escape(self.verdict)}</b>{self.summary.to_html()}"
             f"<table><tr><th></th><th>check</th><th>found</th><th>remedy</th></tr>{rows}</table>"
         )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _wrapped(head: str, text: str, width: int = 110) -> list[str]:

@@ -81,8 +81,8 @@ def image_files(folder: Path, root: Path) -> list[str]:
     """
     found, seen = [], {os.path.realpath(folder)}
     for where, folders, files in os.walk(folder, followlinks=True):
-        base = Path(where).relative_to(root).as_posix()
-        found += [f"{base}/{name}" for name in files if is_image(name)]
+        base = Path(os.path.relpath(where, root))
+        found += [(base / name).as_posix() for name in files if is_image(name)]
         chosen = []
         for name in sorted(folders, key=lambda name: (os.path.islink(f"{where}/{name}"), name)):
             real = os.path.realpath(os.path.join(where, name))

@@ -1,4 +1,7 @@
-"""`IdentitySampler`: batches of P identities with K images each."""
+"""`IdentitySampler`: batches of P identities with K images each (`docs/method.md`, training).
+
+The authors' epoch ends with the first identity that runs out; here nearly every image is seen once.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,8 @@ class IdentitySampler:
         values, self._identity = np.unique(np.asarray(labels), return_inverse=True)
         if identities_per_batch < 1 or images_per_identity < 1:
             raise ReidError(
-                f"a batch of {identities_per_batch} identities x {images_per_identity} images is none; "
-                "both must be at least 1"
+                f"a batch of {identities_per_batch} identities x {images_per_identity} images is "
+                "none; both must be at least 1"
             )
         if len(values) < identities_per_batch:
             raise ReidError(
@@ -109,9 +112,8 @@ class IdentitySampler:
             drop = rng.permutation(np.repeat(np.arange(len(quota)), quota))[: quota.sum() - wanted]
             quota -= np.bincount(drop, minlength=len(quota))
         leftover = np.where(counts < self.images_per_identity, 0, counts % self.images_per_identity)
-        while (
-            quota.sum() < wanted
-        ):  # those with most images left over first, in random order among equals
+        # Those with most images left over first, in random order among equals.
+        while quota.sum() < wanted:
             open_to = np.flatnonzero(quota < batches)
             best = open_to[np.lexsort((rng.random(len(open_to)), -leftover[open_to]))]
             quota[best[: wanted - quota.sum()]] += 1

@@ -1,9 +1,18 @@
-"""The twins split: two halves of the search data that share only some identities."""
+"""The twins split of TCM: two halves of the search data that share only some identities.
+
+Identities never repeat between training and test, so neither should they fully repeat between the
+half that trains the weights and the half that trains alpha (`docs/method.md`, search).
+
+    identities, sorted    0 ........ f ................ 3f ............ n      f = n // 5
+    search-train          [ only      )[ first halves    )
+    search-validation                  [ second halves   )[ only        )
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +21,7 @@ import pandas as pd
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 
-PAPER_OVERLAP = 0.4
+PAPER_OVERLAP = 0.4  # the share of the identities in the middle, 2f of n
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,9 @@ class TwinSplit:
     def num_validation_identities(self) -> int:
         return self.validation["label"].nunique()
 
-    @property
+    @cached_property
     def shared_identities(self) -> list[Any]:
-        both = set(self.train["identity"]) & set(self.validation["identity"])
-        return sorted(both)
+        return sorted(set(self.train["identity"]) & set(self.validation["identity"]))
 
     @property
     def shared_images(self) -> int:
@@ -52,39 +60,36 @@ class TwinSplit:
 
     def cameras(self) -> pd.DataFrame:
         """Share of each camera in each side's images, of the shared identities alone as well."""
-        shared = set(self.shared_identities)
         columns = {}
         for side, table in (("train", self.train), ("validation", self.validation)):
             columns[side] = table["camera"].value_counts(normalize=True)
-            both = table[table["identity"].isin(shared)]
+            both = table[table["identity"].isin(self.shared_identities)]
             columns[f"{side}, shared identities"] = both["camera"].value_counts(normalize=True)
         return pd.DataFrame(columns).fillna(0.0).sort_index().rename_axis("camera")
 
     @property
     def camera_distance(self) -> float:
-        """Total variation distance of the two sides' camera shares among shared identities, 0 to 1."""
+        """Total variation distance of the two sides' camera shares among shared identities, 0 to
+        1.
+        """
         table = self.cameras()
         difference = table["train, shared identities"] - table["validation, shared identities"]
         return float(difference.abs().sum() / 2)
 
     def summary(self) -> pd.DataFrame:
         """Images and identities of each side, alone and shared."""
-        shared = set(self.shared_identities)
-        rows = {}
+        shared, rows = len(self.shared_identities), {}
         for side, table in (("train", self.train), ("validation", self.validation)):
-            identities = set(table["identity"])
-            rows[side] = {
-                "images": len(table),
-                "identities": len(identities),
-                "seen by this side only": len(identities - shared),
-                "seen by both": len(identities & shared),
-            }
-        return pd.DataFrame(rows).T.rename_axis("side")
+            identities = table["identity"].nunique()
+            rows[side] = (len(table), identities, identities - shared, shared)
+        names = ["images", "identities", "seen by this side only", "seen by both"]
+        return pd.DataFrame(rows, index=names).T.rename_axis("side")
 
     def __repr__(self) -> str:
         return (
             f"TwinSplit: identity overlap {self.identity_overlap:.0%}, images on both sides: "
-            f"{self.shared_images}, camera distance {self.camera_distance:.2f}\n{self.summary().to_string()}"
+            f"{self.shared_images}, camera distance {self.camera_distance:.2f}\n"
+            f"{self.summary().to_string()}"
         )
 
 
@@ -107,33 +112,38 @@ def twins_split(
     if not 0 <= overlap <= 1:
         raise ReidError(f"overlap is a share between 0 and 1; got {overlap}")
     table = dataset.train if isinstance(dataset, ReidDataset) else dataset.reset_index(drop=True)
-    try:
-        identities = np.array(sorted(table["identity"].unique()), dtype=object)
-    except TypeError as error:
-        raise ReidError(
-            "identities must be all integers or all strings; this table mixes them"
-        ) from error
-    n = len(identities)
-    if n < 5:
-        raise ReidError(
-            f"a twins split needs at least 5 training identities; this data set has {n}"
-        )
+    rank, n = _ranks(table["identity"])
     only_train, shared = _counts(n, overlap)
-    place = pd.Series(np.arange(n), index=pd.Index(identities, dtype=object))
-    rank = table["identity"].map(place).to_numpy()
     middle = (rank >= only_train) & (rank < only_train + shared)
     counts = table.loc[middle, "identity"].value_counts()
     if len(counts) and counts.min() < 2:
         raise ReidError(
-            f"identity {str(counts.idxmin())!r} has one image and cannot be halved between the twins; "
-            "leave such identities out, or use --overlap 0"
+            f"identity {str(counts.idxmin())!r} has one image and cannot be halved between the "
+            "twins; leave such identities out, or use --overlap 0"
         )
     to_train = rank < only_train
-    to_train[middle] = _halves(table[middle], stratify_by_camera)
+    halves = _stratified_halves if stratify_by_camera else _halves
+    to_train[middle] = halves(table[middle])
     train, validation = (_labelled(table[side]) for side in (to_train, ~to_train))
     if train.empty or validation.empty:
         raise ReidError(f"overlap {overlap} leaves one side of the split without images")
     return TwinSplit(train, validation, overlap, stratify_by_camera)
+
+
+def _ranks(identity: pd.Series) -> tuple[np.ndarray, int]:
+    """The place of each row's identity among all of them, sorted, and how many there are."""
+    try:
+        rank, known = pd.factorize(identity, sort=True)
+        sorted(known)  # a mixture cannot be sorted, and not every version of pandas says so
+    except TypeError as error:
+        raise ReidError(
+            "identities must be all integers or all strings; this table mixes them"
+        ) from error
+    if len(known) < 5:
+        raise ReidError(
+            f"a twins split needs at least 5 training identities; this data set has {len(known)}"
+        )
+    return rank, len(known)
 
 
 def _counts(n: int, overlap: float) -> tuple[int, int]:
@@ -144,10 +154,8 @@ def _counts(n: int, overlap: float) -> tuple[int, int]:
     return (n - shared) // 3, shared
 
 
-def _halves(table: pd.DataFrame, stratify_by_camera: bool) -> np.ndarray:
+def _halves(table: pd.DataFrame) -> np.ndarray:
     """Which rows go to train, for each identity the first half of its rows (rounded down)."""
-    if stratify_by_camera:
-        return _stratified_halves(table)
     groups = table.groupby("identity", sort=False)["path"]
     return (groups.cumcount() < groups.transform("size") // 2).to_numpy()
 
@@ -171,9 +179,8 @@ def _stratified_halves(table: pd.DataFrame) -> np.ndarray:
             chosen[own.to_numpy()[:half]] = True
             if len(own) % 2:
                 left.append((camera, own.to_numpy()[-1]))
-        left.sort(
-            key=lambda item: -surplus[item[0]]
-        )  # stable: equal surplus keeps the cameras' order
+        # Stable: equal surplus keeps the cameras' order.
+        left.sort(key=lambda item: -surplus[item[0]])
         for place, (camera, row) in enumerate(left):
             chosen[row] = place < len(left) // 2
             surplus[camera] += -1 if chosen[row] else 1

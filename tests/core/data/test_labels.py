@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 
 from msinet_core.data.labels import in_kind, integers_or_text, label_column, tidy
+from msinet_core.data.matches import Matches
+from msinet_core.data.protocol import Protocol
+from msinet_core.data.table import ReidDataset
 
 
 @pytest.mark.parametrize(
@@ -84,3 +87,18 @@ def test_spreadsheets_whole_numbers():
 )
 def test_names_in_the_kind_of_the_labels(names, labels, expected):
     assert in_kind(names, labels) == expected
+
+
+@pytest.mark.parametrize("kind", [int, str])
+@pytest.mark.parametrize("named", [(-1,), ("-1",)])
+def test_junk_by_number_or_text(kind, named):
+    """Junk named -1 is junk whether identities are numbers or texts."""
+    table = pd.DataFrame({"identity": [kind(1), kind(-1), kind(0)], "camera": ["a"] * 3})
+    protocol = Protocol(junk_identities=named, distractor_identities=(0,))
+    matches = Matches.find(table, table.assign(camera="b"), protocol)
+    assert matches.kept_columns.tolist() == [True, False, True]
+    assert matches.num_matches.tolist() == [1, 0, 0]
+    assert Matches.find(table, table, protocol).num_matches.tolist() == [0, 0, 0]
+    assert Matches.find(table, table[["identity"]], Protocol(exclude_same_camera=False)).kept.all()
+    data = ReidDataset("x", "/", table.assign(path="a", split="query"), junk_identities=named)
+    assert data.junk_identities == (kind(-1),)

@@ -42,7 +42,7 @@ def test_a_draw_takes_one_image_of_each_identity():
 
 
 def test_the_ten_galleries_of_a_seed_are_fixed():
-    """Written down: another machine, version or order of drawing must not change published figures."""
+    """Written down: no machine, version or order of drawing may change published figures."""
     identities = np.repeat([3, 1, 2], [4, 3, 5])
     drawn = [np.flatnonzero(draw_gallery(identities, 0, draw)).tolist() for draw in range(10)]
     assert drawn == GALLERIES

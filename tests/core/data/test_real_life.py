@@ -177,3 +177,17 @@ def test_splits_in_capitals_and_categories():
     table = seen().assign(split=lambda t: (t["split"].str.title() + " ").astype("category"))
     assert set(ReidDataset("x", "/", table).table["split"]) == {"train", "query", "gallery"}
     assert set(from_table(table, "/").table["split"]) == {"train", "query", "gallery"}
+
+
+@pytest.mark.parametrize("where", ["above", "absolute", "elsewhere", "itself"])
+def test_folders_wherever_the_user_names_them(tmp_path, images, where):
+    images(tmp_path, ["mine/0001_c1_a.jpg", "other/0002_c2_a.jpg"])
+    train = {
+        "above": "../other",
+        "absolute": tmp_path / "mine",
+        "elsewhere": tmp_path / "other",
+        "itself": ".",
+    }[where]
+    data = load_dataset("folders", tmp_path / "mine", train=train, query="", gallery="")
+    assert (data.root / data.table["path"][0]).is_file()
+    assert data.table["identity"].tolist() == [1 if where in ("absolute", "itself") else 2]
