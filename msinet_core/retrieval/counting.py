@@ -21,7 +21,7 @@ CHUNK = 512  # similarities scanned at once: small enough that looking again for
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def dot(a, b):  # type: ignore[no-untyped-def]
+def dot(a, b):
     """Exact dot product of two rows that `normalise` made."""
     total = 0.0
     for i in range(a.shape[0]):
@@ -30,13 +30,13 @@ def dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def before(score, index, other_score, other_index):  # type: ignore[no-untyped-def]
+def before(score, index, other_score, other_index):
     """Whether a gallery row comes before another: larger score, or equal score and earlier row."""
     return score > other_score or (score == other_score and index < other_index)
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def _length(row, unit):  # type: ignore[no-untyped-def]
+def _length(row, unit):
     """Euclidean length of a row, in multiples of `unit`."""
     total = 0.0
     for i in range(row.shape[0]):
@@ -46,7 +46,7 @@ def _length(row, unit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def normalise(features, rows, first, last, result):  # type: ignore[no-untyped-def]
+def normalise(features, rows, first, last, result):
     """result[n] = unit vector of features[rows[n]], in multiples of 1 / GRID, for n in first..last.
 
     Gives the first n whose row is zero or not finite, or -1.
@@ -65,7 +65,7 @@ def normalise(features, rows, first, last, result):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def match_scores(query, gallery, matches, starts, first, last, scores):  # type: ignore[no-untyped-def]
+def match_scores(query, gallery, matches, starts, first, last, scores):
     """scores[k] = similarity of gallery row matches[k] to its query, for queries first..last."""
     for q in range(first, last):
         for k in range(starts[q], starts[q + 1]):
@@ -73,7 +73,7 @@ def match_scores(query, gallery, matches, starts, first, last, scores):  # type:
 
 
 @njit(nogil=True, cache=True, locals={"above_low": types.uint32, "above_high": types.uint32})
-def _count_above(values, low, high):  # type: ignore[no-untyped-def]
+def _count_above(values, low, high):
     """How many of `values` exceed `low` and how many `high`. 32-bit counters, so that it vectorises
     fully.
     """
@@ -88,7 +88,7 @@ def _count_above(values, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _count_near(chunk, low, high, probe, gallery, place, score):  # type: ignore[no-untyped-def]
+def _count_near(chunk, low, high, probe, gallery, place, score):
     """Of the entries in (low, high], how many come before match place[1]; the chunk begins at row
     place[0].
     """
@@ -106,31 +106,20 @@ def _count_near(chunk, low, high, probe, gallery, place, score):  # type: ignore
 
 
 @njit(nogil=True, cache=True)
-def count_closer(  # type: ignore[no-untyped-def]
-    similarity,
-    query,
-    gallery,
-    first_query,
-    first_gallery,
-    rows,
-    matches,
-    starts,
-    kept,
-    scores,
-    margin,
-    closer,
-):
+def count_closer(similarity, place, rows, query, gallery, matches, scores, margin, closer):
     """Adds to closer[k] the gallery rows of this block that come before match k.
 
-    `similarity` is a block of the float32 product: row r belongs to query first_query + r, column
-    c to gallery row first_gallery + c. Rows rows[0]..rows[1] of it are done. Matches of query q are
-    matches[starts[q]:starts[q + 1]]; those that the protocol removes (kept False) are passed over.
+    `similarity` is a block of the float32 product: row r belongs to query place[0] + r, column c to
+    gallery row place[1] + c. Rows rows[0]..rows[1] of it are done. `matches` are (rows, starts,
+    kept) of a `Matches`; those that the protocol removes (kept False) are passed over.
     """
+    found, starts, kept = matches
     width = similarity.shape[1]
     for r in range(rows[0], rows[1]):
-        q = first_query + r
+        q = place[0] + r
         row = similarity[r]  # in two steps, or numba forgets that a chunk is contiguous
         for start in range(0, width, CHUNK):
+            first = place[1] + start
             chunk = row[start : min(start + CHUNK, width)]
             for k in range(starts[q], starts[q + 1]):
                 if not kept[k]:
@@ -140,15 +129,15 @@ def count_closer(  # type: ignore[no-untyped-def]
                 above_low, above_high = _count_above(chunk, low, high)
                 closer[k] += above_high
                 near = above_low - above_high
-                own = first_gallery + start <= matches[k] < first_gallery + start + chunk.shape[0]
+                own = first <= found[k] < first + chunk.shape[0]
                 if near > own:  # besides the match itself
-                    place = (first_gallery + start, matches[k])
-                    closer[k] += _count_near(chunk, low, high, query[q], gallery, place, scores[k])
+                    pair = (first, found[k])
+                    closer[k] += _count_near(chunk, low, high, query[q], gallery, pair, scores[k])
 
 
 @njit(nogil=True, cache=True)
-def remove_excluded(matches, starts, scores, kept, first, last, closer):  # type: ignore[no-untyped-def]
-    """Takes entries that the protocol removes (kept False) back out of the counts of their query."""
+def remove_excluded(matches, starts, scores, kept, first, last, closer):
+    """Takes entries that the protocol removes (kept False) back out of their query's counts."""
     for q in range(first, last):
         for x in range(starts[q], starts[q + 1]):
             if kept[x]:
@@ -159,7 +148,7 @@ def remove_excluded(matches, starts, scores, kept, first, last, closer):  # type
 
 
 @njit(nogil=True, cache=True, locals={"total": types.uint32})
-def _count_given(distances, kept, threshold, equal_too):  # type: ignore[no-untyped-def]
+def _count_given(distances, kept, threshold, equal_too):
     total = 0
     for i in range(distances.shape[0]):
         if kept[i] and (distances[i] < threshold or (equal_too and distances[i] == threshold)):
@@ -168,9 +157,9 @@ def _count_given(distances, kept, threshold, equal_too):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def count_closer_given(distance, rows, matches, starts, kept, kept_columns, closer):  # type: ignore[no-untyped-def]
-    """closer[k] for given distances (Q x G): smaller is closer, ties by column. Does rows
-    rows[0]..rows[1].
+def count_closer_given(distance, rows, matches, starts, kept, kept_columns, closer):
+    """closer[k] for given distances (Q x G): smaller is closer, ties by column; with those that the
+    protocol removes. Does rows rows[0]..rows[1].
     """
     for q in range(rows[0], rows[1]):
         row = distance[q]
@@ -180,16 +169,11 @@ def count_closer_given(distance, rows, matches, starts, kept, kept_columns, clos
             threshold, place = row[matches[k]], matches[k]
             total = _count_given(row[:place], kept_columns[:place], threshold, True)
             total += _count_given(row[place + 1 :], kept_columns[place + 1 :], threshold, False)
-            for x in range(
-                starts[q], starts[q + 1]
-            ):  # counted so far, but removed by the camera rule
-                if not kept[x] and before(-row[matches[x]], matches[x], -threshold, place):
-                    total -= 1
             closer[k] = total
 
 
 @njit(nogil=True, cache=True)
-def count_pairs(cosine, place, rows, matches, starts, kept, once, counts):  # type: ignore[no-untyped-def]
+def count_pairs(cosine, place, rows, matches, starts, kept, once, counts):
     """Adds pairs to counts[matching, bin], bins being equal steps of cosine from -1 to 1.
 
     Rows rows[0]..rows[1] of a block that begins at query place[0] and gallery row place[1]. A match
@@ -212,6 +196,6 @@ def count_pairs(cosine, place, rows, matches, starts, kept, once, counts):  # ty
 
 
 @njit(nogil=True, cache=True)
-def _bin(cosine, bins):  # type: ignore[no-untyped-def]
+def _bin(cosine, bins):
     place = int((np.float64(cosine) + 1.0) * (bins * 0.5))
     return min(max(place, 0), bins - 1)

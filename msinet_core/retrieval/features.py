@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from msinet_core.errors import ReidError
@@ -59,6 +60,15 @@ def feature_pair(query: Any, gallery: Any) -> tuple[np.ndarray, np.ndarray]:
     return one, two
 
 
+def require_rows(features: np.ndarray, table: pd.DataFrame, side: str = "") -> None:
+    """`ReidError` unless there is a feature for each row of a table."""
+    if len(features) != len(table):
+        raise ReidError(
+            f"there are {len(features)} {side}features for {len(table)} rows of the table; one "
+            "each is needed"
+        )
+
+
 def unit_rows(features: np.ndarray, name: str, kept: np.ndarray | None = None) -> np.ndarray:
     """Rows (those `kept`, boolean, if given) divided by their Euclidean length, as float32.
 
@@ -76,8 +86,8 @@ def unit_rows(features: np.ndarray, name: str, kept: np.ndarray | None = None) -
         row = int(rows[bad[0]])
         if np.isfinite(features[row]).all():
             raise ReidError(
-                f"row {row} of the {name} features is all zeros, so it has no direction to compare; "
-                "leave that image out or find out why its feature is empty"
+                f"row {row} of the {name} features is all zeros, so it has no direction to "
+                "compare; leave that image out or find out why its feature is empty"
             )
         raise ReidError(
             f"row {row} of the {name} features has NaN or infinite values; "

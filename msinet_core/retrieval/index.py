@@ -2,7 +2,7 @@
 by shard.
 
 Needs the extra `scale` (faiss). Features are L2-normalised, so that inner products order like
-Euclidean distances do.
+Euclidean distances do. Junk images have no place in a gallery in use: leave their rows out.
 """
 
 from __future__ import annotations
@@ -20,21 +20,14 @@ from msinet_core.data import Protocol
 from msinet_core.data.matches import Matches, shared_codes
 from msinet_core.errors import ReidError
 from msinet_core.files import read_json, replacing_folder, whole_folder
-from msinet_core.retrieval.features import feature_array, unit_rows
+from msinet_core.retrieval.features import feature_array, require_rows, unit_rows
 from msinet_core.retrieval.ranking import label_table
 from msinet_core.retrieval.store import EmbeddingStore
 from msinet_core.retrieval.tables import read_table, write_table
 
 BLOCK = 65_536  # rows normalised and added at once
 LABELS = ["identity", "camera"]
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ReidError("large galleries need faiss: pip install 'msinet-core[scale]'") from error
-    return faiss
+Features = EmbeddingStore | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,6 @@ class GalleryIndex:
     """A searchable gallery that grows: `build` or `load` one, `add` to it, `search` it, `save` it.
 
     `labels` has the columns `identity` and `camera` (NA where there are none), one row a feature.
-    Junk images have no place in a gallery in use: leave their rows out.
     """
 
     kind: str
@@ -63,7 +55,7 @@ class GalleryIndex:
     @classmethod
     def build(
         cls,
-        features: EmbeddingStore | np.ndarray,
+        features: Features,
         table: pd.DataFrame | None = None,
         *,
         kind: Literal["exact", "approximate"] = "exact",
@@ -79,14 +71,14 @@ class GalleryIndex:
         cells are trained on.
         """
         faiss = _faiss()
+        if kind not in ("exact", "approximate"):
+            raise ReidError(f"kind is 'exact' or 'approximate', not {kind!r}")
         source, labels, length = _source(features, table)
         if kind == "exact":
             index = faiss.IndexFlatIP(length)
-        elif kind == "approximate":
+        else:
             index = _trained(faiss, source, len(labels), length, cells, seed)
             index.nprobe = min(probes, index.nlist)
-        else:
-            raise ReidError(f"kind is 'exact' or 'approximate', not {kind!r}")
         result = cls(kind, labels.iloc[:0], length, index)
         result._extend(source, labels)
         return result
@@ -97,7 +89,7 @@ class GalleryIndex:
     def __repr__(self) -> str:
         return f"GalleryIndex({self.kind}, {len(self):,} x {self.length})"
 
-    def add(self, features: EmbeddingStore | np.ndarray, table: pd.DataFrame | None = None) -> None:
+    def add(self, features: Features, table: pd.DataFrame | None = None) -> None:
         """More gallery rows, behind those that are there; nothing is rebuilt."""
         source, labels, length = _source(features, table)
         if length != self.length:
@@ -108,35 +100,26 @@ class GalleryIndex:
             shared_codes(self.labels["identity"], labels["identity"], "identity")
         self._extend(source, labels)
 
-    def _extend(self, source: EmbeddingStore | np.ndarray, labels: pd.DataFrame) -> None:
+    def _extend(self, source: Features, labels: pd.DataFrame) -> None:
         """Block by block, labels in step with features, so that a bad row leaves a sound index
         behind.
         """
-        first = 0
-        for block in _blocks(source):
+        for first, block in _blocks(source):
             self._index.add(unit_rows(block, "gallery"))
-            self.labels = pd.concat(
-                [part for part in (self.labels, labels[first : first + len(block)]) if len(part)],
-                ignore_index=True,
-            )
-            first += len(block)
+            parts = self.labels, labels[first : first + len(block)]
+            self.labels = pd.concat([part for part in parts if len(part)], ignore_index=True)
 
     def search(
-        self,
-        query: Any,
-        k: int,
-        query_identity: Any = None,
-        query_camera: Any = None,
+        self, query: Any, k: int, query_identity: Any = None, query_camera: Any = None
     ) -> Found:
         """The `k` nearest gallery rows of every query (Q x D).
 
         With the queries' identities and cameras, gallery rows of the same identity *and* camera
         are left out, as in `rank`; unknown identities (the usual case in use) leave nothing out.
         """
-        unit = _probes(query, self.length, k)
+        unit = _unit_queries(query, self.length, k)
         removed = _removed(self.labels, len(unit), query_identity, query_camera)
-        most = max((len(rows) for rows in removed.values()), default=0)
-        wanted = min(k + most, max(len(self), 1))
+        wanted = min(k + _most(removed), max(len(self), 1))
         score, place = self._index.search(unit, wanted)
         return _kept(score, place, removed, k)
 
@@ -146,9 +129,7 @@ class GalleryIndex:
         """Share of the rows that an exact search found that this index finds too (recall at k)."""
         found = self.search(query, exact.gallery_index.shape[1], query_identity, query_camera)
         pairs = zip(found.gallery_index, exact.gallery_index, strict=True)
-        hits = sum(
-            len(np.intersect1d(mine[mine >= 0], theirs[theirs >= 0])) for mine, theirs in pairs
-        )
+        hits = sum(len(np.intersect1d(mine, theirs[theirs >= 0])) for mine, theirs in pairs)
         return hits / max(int((exact.gallery_index >= 0).sum()), 1)
 
     def save(self, folder: str | Path) -> Path:
@@ -182,31 +163,32 @@ def search_store(
     Memory: one block of 65,536 features at a time, whatever the store holds.
     """
     faiss = _faiss()
-    unit = _probes(query, store.length, k)
-    labels = _labels(store.table)
-    removed = _removed(labels, len(unit), query_identity, query_camera)
-    wanted = k + max((len(rows) for rows in removed.values()), default=0)
+    unit = _unit_queries(query, store.length, k)
+    removed = _removed(_labels(store.table), len(unit), query_identity, query_camera)
+    wanted = k + _most(removed)
     best = np.full((len(unit), wanted), -np.inf, np.float32)
     place = np.full((len(unit), wanted), -1, np.int64)
-    first = 0
-    for block in _blocks(store):
-        score, rows = faiss.knn(
-            unit,
-            unit_rows(block, "gallery"),
-            min(wanted, len(block)),
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )
+    for first, block in _blocks(store):
+        most = min(wanted, len(block))
+        metric = faiss.METRIC_INNER_PRODUCT
+        score, rows = faiss.knn(unit, unit_rows(block, "gallery"), most, metric=metric)
         both = np.concatenate([best, score], axis=1)
         rows = np.concatenate([place, np.where(rows >= 0, rows + first, -1)], axis=1)
         order = np.lexsort((rows, -both), axis=1)[:, :wanted]  # ties in gallery order
         best, place = np.take_along_axis(both, order, 1), np.take_along_axis(rows, order, 1)
-        first += len(block)
     return _kept(best, place, removed, k)
 
 
-def _source(
-    features: EmbeddingStore | np.ndarray, table: pd.DataFrame | None
-) -> tuple[EmbeddingStore | np.ndarray, pd.DataFrame, int]:
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ReidError("large galleries need faiss: pip install 'msinet-core[scale]'") from error
+    return faiss
+
+
+def _source(features: Features, table: pd.DataFrame | None) -> tuple[Features, pd.DataFrame, int]:
+    """Features, their labels, and their length."""
     if isinstance(features, EmbeddingStore):
         if table is not None:
             raise ReidError("a store brings its own table; leave the other one out")
@@ -216,11 +198,7 @@ def _source(
         raise ReidError(
             "features need their table, with a column identity and, if there are cameras, camera"
         )
-    if len(table) != len(array):
-        raise ReidError(
-            f"there are {len(array)} features for {len(table)} rows of the table; one each is "
-            "needed"
-        )
+    require_rows(array, table)
     return array, _labels(table), array.shape[1]
 
 
@@ -229,18 +207,20 @@ def _labels(table: pd.DataFrame) -> pd.DataFrame:
         raise ReidError(
             f"the table has no column identity; it has {', '.join(map(str, table.columns))}"
         )
-    camera = table["camera"] if "camera" in table else pd.Series([pd.NA] * len(table), dtype=object)
-    return pd.DataFrame({"identity": table["identity"].to_numpy(), "camera": camera.to_numpy()})
+    return table.reindex(columns=LABELS).reset_index(drop=True)
 
 
-def _blocks(source: EmbeddingStore | np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(source: Features) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and features of each block."""
     shards = source.shards() if isinstance(source, EmbeddingStore) else [(0, source)]
-    for _, shard in shards:
+    for first, shard in shards:
         for start in range(0, len(shard), BLOCK):
-            yield np.asarray(shard[start : start + BLOCK])
+            yield first + start, np.asarray(shard[start : start + BLOCK])
 
 
-def _trained(faiss: Any, source: Any, count: int, length: int, cells: int | None, seed: int) -> Any:
+def _trained(
+    faiss: Any, source: Features, count: int, length: int, cells: int | None, seed: int
+) -> Any:
     cells = cells or max(1, min(int(count**0.5), count // 39))
     if count < cells:
         raise ReidError(
@@ -249,20 +229,15 @@ def _trained(faiss: Any, source: Any, count: int, length: int, cells: int | None
         )
     rows = np.sort(np.random.default_rng(seed).permutation(count)[: 40 * cells])
     sample = source.read(rows) if isinstance(source, EmbeddingStore) else source[rows]
-    index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(length),
-        length,
-        cells,
-        faiss.ScalarQuantizer.QT_8bit,
-        faiss.METRIC_INNER_PRODUCT,
-    )
-    index.cp.seed = seed + 1
-    index.cp.niter = 10
-    index.train(unit_rows(feature_array(sample, "gallery features"), "gallery"))
+    flat, bits = faiss.IndexFlatIP(length), faiss.ScalarQuantizer.QT_8bit
+    metric = faiss.METRIC_INNER_PRODUCT
+    index = faiss.IndexIVFScalarQuantizer(flat, length, cells, bits, metric)
+    index.cp.seed, index.cp.niter = seed + 1, 10
+    index.train(unit_rows(sample, "gallery"))
     return index
 
 
-def _probes(query: Any, length: int, k: int) -> np.ndarray:
+def _unit_queries(query: Any, length: int, k: int) -> np.ndarray:
     query = feature_array(query, "query features")
     if query.shape[1] != length:
         raise ReidError(
@@ -274,37 +249,34 @@ def _probes(query: Any, length: int, k: int) -> np.ndarray:
     return unit_rows(query, "query")
 
 
-def _removed(labels: pd.DataFrame, count: int, identity: Any, camera: Any) -> dict[int, np.ndarray]:
-    """For each query the gallery rows of its identity and camera; only queries that have any."""
+def _removed(labels: pd.DataFrame, count: int, identity: Any, camera: Any) -> list[np.ndarray]:
+    """For each query the gallery rows of its identity and camera; empty where nothing is known."""
     if (identity is None) != (camera is None):
         raise ReidError(
             "leaving the same camera out needs identities and cameras of the queries; one is "
             "missing"
         )
     if identity is None:
-        return {}
+        return []
     matches = Matches.find(label_table(identity, camera, count, "query"), labels, Protocol())
     out = ~matches.kept
-    owner, rows = matches.owner[out], matches.rows[out]
-    ends = np.cumsum(np.bincount(owner, minlength=count))
-    parts = np.split(rows, ends[:-1])
-    return {q: part for q, part in enumerate(parts) if len(part)}
+    sizes = np.bincount(matches.owner[out], minlength=count)
+    return np.split(matches.rows[out], np.cumsum(sizes)[:-1])
 
 
-def _kept(score: np.ndarray, place: np.ndarray, removed: dict[int, np.ndarray], k: int) -> Found:
+def _most(removed: list[np.ndarray]) -> int:
+    return max(map(len, removed), default=0)
+
+
+def _kept(score: np.ndarray, place: np.ndarray, removed: list[np.ndarray], k: int) -> Found:
     """Drops the removed rows and keeps the first k of the rest."""
+    missing = max(k - place.shape[1], 0)
+    place = np.pad(place, ((0, 0), (0, missing)), constant_values=-1)
+    score = np.pad(score, ((0, 0), (0, missing)))
     out = place < 0
-    for q, rows in removed.items():
+    for q, rows in enumerate(removed):
         out[q] |= np.isin(place[q], rows)
     order = np.argsort(out, axis=1, kind="stable")[:, :k]  # kept ones first, in their order
     place, score, out = (np.take_along_axis(values, order, 1) for values in (place, score, out))
-    distance = np.sqrt(np.maximum(2 - 2 * score, 0))
-    missing = k - place.shape[1]
-    if missing > 0:
-        place = np.pad(place, ((0, 0), (0, missing)), constant_values=-1)
-        distance = np.pad(distance, ((0, 0), (0, missing)), constant_values=np.inf)
-        out = np.pad(out, ((0, 0), (0, missing)), constant_values=True)
-    return Found(
-        np.where(out, -1, place).astype(np.int64),
-        np.where(out, np.inf, distance).astype(np.float32),
-    )
+    distance = np.where(out, np.inf, np.sqrt(np.maximum(2 - 2 * score, 0)))
+    return Found(np.where(out, -1, place).astype(np.int64), distance.astype(np.float32))

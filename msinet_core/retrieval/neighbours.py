@@ -11,7 +11,7 @@ PIECE = 64  # similarities looked at in one go: most hold nothing near, and thos
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nnan", "nsz"})
-def _extremes(values):  # type: ignore[no-untyped-def]
+def _extremes(values):
     least = most = values[0]
     for i in range(1, values.shape[0]):
         least, most = min(least, values[i]), max(most, values[i])
@@ -19,7 +19,7 @@ def _extremes(values):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def candidates(similarity, first_row, first_column, first, last, value, index, least):  # type: ignore[no-untyped-def]
+def candidates(similarity, first_row, first_column, first, last, value, index, least):
     """Merges rows first..last of a block of similarities into the lists of the most similar rows,
     as rounded.
 
@@ -42,7 +42,7 @@ def candidates(similarity, first_row, first_column, first, last, value, index, l
 
 
 @njit(nogil=True, cache=True, locals={"found": types.uint32}, fastmath={"reassoc", "nnan", "nsz"})
-def _lower_each(values, low, least):  # type: ignore[no-untyped-def]
+def _lower_each(values, low, least):
     """Lowers `least` to what is smaller, one by one; gives how many values exceed `low`."""
     found = 0
     for i in range(values.shape[0]):
@@ -53,7 +53,7 @@ def _lower_each(values, low, least):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def candidates_down(similarity, first_row, first_column, first, last, value, index, least):  # type: ignore[no-untyped-def]
+def candidates_down(similarity, first_row, first_column, first, last, value, index, least):
     """`candidates` for the columns of a block, first..last of them: the block read as its own
     transpose.
 
@@ -74,7 +74,7 @@ def candidates_down(similarity, first_row, first_column, first, last, value, ind
 
 
 @njit(nogil=True, cache=True)
-def _keep(similarity, j, value, index):  # type: ignore[no-untyped-def]
+def _keep(similarity, j, value, index):
     place = value.shape[0] - 1
     while place > 0 and similarity > value[place - 1]:
         value[place], index[place] = value[place - 1], index[place - 1]
@@ -83,7 +83,7 @@ def _keep(similarity, j, value, index):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def settle(unit, half, value, candidate, first, last, margin, key, index, proven):  # type: ignore[no-untyped-def]
+def settle(unit, half, value, candidate, first, last, margin, key, index, proven):
     """The exact k nearest rows out of K candidates, and whether no other row can be among them.
 
     key and index (N x k, best first) are ordered by the exact key dot(a, b) - |b|^2 / 2, which
@@ -100,7 +100,7 @@ def settle(unit, half, value, candidate, first, last, margin, key, index, proven
 
 
 @njit(nogil=True, cache=True)
-def nearest(similarity, rows, unit, half, first, last, margin, key, index):  # type: ignore[no-untyped-def]
+def nearest(similarity, rows, unit, half, first, last, margin, key, index):
     """The exact k nearest of rows[first:last] (numbers of rows) from their similarities to all
     rows, as `settle` has them.
     """
@@ -112,7 +112,7 @@ def nearest(similarity, rows, unit, half, first, last, margin, key, index):  # t
 
 
 @njit(nogil=True, cache=True)
-def _insert(value, j, key, index):  # type: ignore[no-untyped-def]
+def _insert(value, j, key, index):
     place = key.shape[0] - 1
     if not before(value, j, key[place], index[place]):
         return
@@ -123,7 +123,7 @@ def _insert(value, j, key, index):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def mix(similarity, half, mine, theirs, farthest, share, first_query, first, last):  # type: ignore[no-untyped-def]
+def mix(similarity, half, mine, theirs, farthest, share, first_query, first, last):
     """Turns rows of similarities (queries by gallery) into (1 - share) * Jaccard + share *
     distance, in place. `mine` holds encodings by row, `theirs` the gallery's by column, both as
     (starts, indices, weights) of a sparse matrix.

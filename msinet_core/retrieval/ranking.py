@@ -147,9 +147,9 @@ def _count(
         counting.match_scores(query, gallery, rows, starts, a, b, scores)
 
     def count(i: int, j: int, block: np.ndarray, a: int, b: int) -> None:
-        counting.count_closer(
-            block, query, gallery, i, j, (a, b), rows, starts, kept, scores, margin, closer
-        )
+        found = rows, starts, kept
+        place, part = (i, j), (a, b)
+        counting.count_closer(block, place, part, query, gallery, found, scores, margin, closer)
 
     def exclude(a: int, b: int) -> None:
         counting.remove_excluded(rows, starts, scores, kept, a, b, closer)
@@ -167,12 +167,16 @@ def count_given(
     """Fills closer[k] for the matches of the queries of a block of distances (B x G), from
     `first_query` on.
     """
-    from msinet_core.retrieval.counting import count_closer_given
+    from msinet_core.retrieval.counting import count_closer_given, remove_excluded
 
     rows, starts, kept = matches.rows, matches.starts[first_query:], matches.kept
+    part = slice(starts[0], starts[len(distance)])
+    scores = np.zeros(len(rows), distance.dtype)
+    scores[part] = -distance[matches.owner[part] - first_query, rows[part]]
 
     def count(a: int, b: int) -> None:
         count_closer_given(distance, (a, b), rows, starts, kept, matches.kept_columns, closer)
+        remove_excluded(rows, starts, scores, kept, a, b, closer)
 
     in_parts(len(distance), count)
 

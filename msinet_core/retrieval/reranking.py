@@ -137,7 +137,7 @@ def _prepare(
     lambda_value: float,
     similarity: np.ndarray | None = None,
 ) -> Reranking:
-    """`similarity` (Q x G) takes the dot products of queries and gallery, which come up on the way."""
+    """`similarity` (Q x G) takes the dot products of queries and gallery met on the way."""
     _check(k1, k2, lambda_value, len(query) + len(gallery))
     unit = np.concatenate([unit_rows(query, "query"), unit_rows(gallery, "gallery")])
     half = 0.5 * np.einsum("nd,nd->n", unit, unit, dtype=np.float64)  # exact, see `counting`
@@ -162,7 +162,7 @@ def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:
 def encode(
     unit: np.ndarray, half: np.ndarray, farthest: np.ndarray, index: np.ndarray, k1: int, k2: int
 ) -> sparse.csr_matrix:
-    """V of all N rows, N x N, from their nearest rows (index: N x at least k1 + 1, itself first)."""
+    """V of all N rows, N x N, from their nearest rows (index: N x at least k1 + 1)."""
     wide = _reciprocal(index, k1 + 1)
     close = _reciprocal(index, int(np.around(k1 / 2)) + 1)
     joins = (wide @ close.T).multiply(wide).tocsr()  # how many of R(j, k1 / 2) lie in R(i, k1)

@@ -17,7 +17,7 @@ from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
 from msinet_core.files import read_json, replacing_folder, whole_folder
-from msinet_core.retrieval.features import feature_array, feature_pair
+from msinet_core.retrieval.features import feature_array, feature_pair, require_rows
 from msinet_core.retrieval.metrics import Ranking, RankList, in_percent
 from msinet_core.retrieval.ranking import JUNK, list_from_features, rank_features
 from msinet_core.retrieval.reranking import Reranking, rank_reranked, reranking
@@ -58,11 +58,7 @@ class RetrievalResult:
         left out where there are cameras; pass `protocol_for(dataset)` for a data set's own rules.
         """
         features = feature_array(features, "features")
-        if len(features) != len(table):
-            raise ReidError(
-                f"there are {len(features)} features for {len(table)} rows of the table; one each "
-                "is needed"
-            )
+        require_rows(features, table)
 
         def score(query: np.ndarray, gallery: np.ndarray) -> RetrievalResult:
             sides = features[query], features[gallery], table[query], table[gallery]
@@ -91,12 +87,8 @@ class RetrievalResult:
         protocol = protocol or Protocol(junk_identities=JUNK)
         query, gallery = feature_pair(query_features, gallery_features)
         tables = query_table.reset_index(drop=True), gallery_table.reset_index(drop=True)
-        for array, table, side in zip((query, gallery), tables, ("query", "gallery"), strict=True):
-            if len(array) != len(table):
-                raise ReidError(
-                    f"there are {len(array)} {side} features for {len(table)} rows of the table; "
-                    "one each is needed"
-                )
+        require_rows(query, tables[0], "query ")
+        require_rows(gallery, tables[1], "gallery ")
         ranking = rank_features(query, gallery, Matches.find(*tables, protocol))
         return cls(query, gallery, *tables, protocol, ranking)
 
@@ -107,7 +99,7 @@ class RetrievalResult:
         return replace(self, ranking=ranking, draws=None, reranked_by=(k1, k2, lambda_value))
 
     def rank_list(self, query_index: int, k: int = 10) -> RankList:
-        """The k nearest ranked gallery rows of one query, nearest first; see `Ranking.rank_list`."""
+        """The k nearest ranked gallery rows of one query; see `Ranking.rank_list`."""
         return self.ranking.rank_list(query_index, k)
 
     @cached_property

@@ -148,7 +148,7 @@ def test_bad_features(crowd):
 @pytest.mark.parametrize("spare", [0, 1, 11, 60])
 @pytest.mark.parametrize("size", [3, 16, 40, 64])
 def test_nearest_rows_whatever_the_blocks(size, spare):
-    """Also with equal rows, where the order of rows decides, and where candidates do not suffice."""
+    """Also with equal rows, whose order decides, and where candidates do not suffice."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 8))[rng.integers(0, 40, 47)]  # some rows twice
     unit = unit_rows(features, "rows")

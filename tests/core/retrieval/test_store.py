@@ -1,4 +1,4 @@
-"""The embedding store: what goes in comes out, and it is made anew when and only when it must be."""
+"""The embedding store: what goes in comes out; it is made anew when and only when it must be."""
 
 from __future__ import annotations
 
