@@ -9,6 +9,7 @@ from pathlib import Path
 from msinet_core.cli.parsing import DataSet, Options, Run
 from msinet_core.config import Device, parse_options, read_genotype
 from msinet_core.errors import ReidError
+from msinet_core.files import safe_name
 
 
 def evaluate(
@@ -62,7 +63,7 @@ def evaluate(
         return
     for name, result in scored.results.items():
         if save is not None:
-            result.save(save / name)
+            result.save(save / safe_name(name))
     print(scored)
 
 
