@@ -53,6 +53,7 @@ def check_dataset(
         _rows_twice(dataset, protocol),
         *_training_identities(dataset, identities_per_batch),
         *_identity_overlap(dataset),
+        *_labels(dataset),
         *_cameras(dataset, protocol),
         *_queries(dataset, protocol, needs),
     ]
@@ -209,6 +210,18 @@ def _identity_overlap(dataset: ReidDataset) -> Iterator[Finding]:
         yield warning("identity overlap", f"{what}: {shown(both)}", remedy, both)
     elif known and tested:
         yield ok("identity overlap", "no identity is in both training and testing")
+
+
+def _labels(dataset: ReidDataset) -> Iterator[Finding]:
+    """Labels that two hands may have written for one: c1 and C1, 7 and 07."""
+    for column in ("identity", "camera"):
+        labels = pd.Series(dataset.table[column].dropna().unique()).astype(str)
+        plain = labels.str.casefold().str.replace(r"\b0+(?=\d)", "", regex=True)
+        alike = tuple(labels[plain.duplicated(keep=False)].sort_values())
+        if alike:
+            what = f"{column}: some differ only in capitals or zeros in front: {shown(alike, 6)}"
+            remedy = "if they are the same, write them alike; otherwise nothing need be done"
+            yield warning("labels", what, remedy, alike)
 
 
 def _cameras(dataset: ReidDataset, protocol: Protocol) -> Iterator[Finding]:

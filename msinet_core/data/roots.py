@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,19 +13,11 @@ import pandas as pd
 from msinet_core.errors import ReidError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-LEFTOVERS = frozenset(  # folders that network drives, archives and desktops make, in lower case
-    {
-        "@eadir",
-        "@__thumb",
-        "#recycle",
-        "@recycle",
-        "#snapshot",
-        "@recently-snapshot",
-        "$recycle.bin",
-        "__macosx",
-        "lost+found",
-        "system volume information",
-    }
+# Folders that nobody made: hidden ones, and those of network drives, archives and desktops.
+LEFTOVERS = re.compile(
+    r"\..*|@eaDir|@__thumb|[#@]recycle|#snapshot|@recently-snapshot|\$recycle\.bin|__MACOSX"
+    r"|lost\+found|system volume information",
+    re.IGNORECASE,
 )
 MOST_SHOWN = 8
 
@@ -86,8 +79,7 @@ def image_files(folder: Path, root: Path) -> list[str]:
         chosen = []
         for name in sorted(folders, key=lambda name: (os.path.islink(f"{where}/{name}"), name)):
             real = os.path.realpath(os.path.join(where, name))
-            ours = not name.startswith(".") and name.lower() not in LEFTOVERS
-            if ours and real not in seen:
+            if not LEFTOVERS.fullmatch(name) and real not in seen:
                 seen.add(real)
                 chosen.append(name)
         folders[:] = chosen

@@ -46,6 +46,19 @@ def manifest(
     """
     notes: list[str] = []
     path = _find(root, file, LAYOUT)
+    table = _manifest_rows(path, notes)
+    for column in {"identity", "camera"} & set(table.columns):
+        table[column] = integers_or_text(table[column], padded=False)
+    name = title or f"manifest {path.absolute().parent.name}"
+    aside = identities(junk_identities), identities(distractor_identities)
+    absent = set(in_kind([*aside[0], *aside[1]], table["identity"])) - set(table["identity"])
+    if absent:
+        notes.append(f"no image is of {shown(sorted(absent, key=str))}, named junk or distractor")
+    return ReidDataset(name, path.parent, table, *aside, tuple(notes))
+
+
+def _manifest_rows(path: Path, notes: list[str]) -> pd.DataFrame:
+    """The rows of a manifest as texts; `ReidError` with the line for what cannot be."""
     table = read_csv(path, COLUMNS, notes)
     missing = [column for column in ("path", "identity", "split") if column not in table.columns]
     if missing:
@@ -71,14 +84,7 @@ def manifest(
             f"{path}: split is {table['split'][unknown[0]]!r} in line {shown(unknown)}; "
             f"write one of {', '.join(SPLITS)}"
         )
-    for column in {"identity", "camera"} & set(table.columns):
-        table[column] = integers_or_text(table[column], padded=False)
-    name = title or f"manifest {path.absolute().parent.name}"
-    aside = identities(junk_identities), identities(distractor_identities)
-    absent = set(in_kind([*aside[0], *aside[1]], table["identity"])) - set(table["identity"])
-    if absent:
-        notes.append(f"no image is of {shown(sorted(absent, key=str))}, named junk or distractor")
-    return ReidDataset(name, path.parent, table, *aside, tuple(notes))
+    return table
 
 
 def table(
@@ -144,12 +150,12 @@ def from_table(
     notes += [f"identity {said}"] if said else []
     if camera is not None:
         rows["camera"] = rows[camera]
-    if "camera" in rows.columns and rows["camera"].isna().any():
-        if not rows["camera"].isna().all():
-            first = rows["path"][rows["camera"].isna()]
+    if "camera" in rows.columns and (gaps := rows["camera"].isna()).any():
+        if not gaps.all():
             raise ReidError(
-                f"{camera or 'camera'} is empty in {len(first):,} rows ({shown(first)}); fill it "
-                "in, drop those rows, or take another column as camera"
+                f"{camera or 'camera'} is empty in {gaps.sum():,} rows "
+                f"({shown(rows['path'][gaps])}); fill it in, drop those rows, or take another "
+                "column as camera"
             )
         rows = rows.drop(columns="camera")
     rows["split"], told = _splits(rows, split, test_share, seed)

@@ -352,3 +352,16 @@ def test_report_prints_everything():
     assert "<a>" not in html
     assert report.details == {"files": ("<a>.png",)}
     assert report.table.columns.tolist() == ["check", "severity", "found", "remedy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "items"),
+    [
+        (("t/a1.png,a,2", "t/a1.png,A,2"), ("A", "a")),
+        (("c,2,gallery", "c,02,gallery"), ("02", "2")),
+        (("t/b1.png,b,2", "t/b1.png,b1,2"), ()),
+    ],
+)
+def test_labels_that_may_be_one(manifest, change, items):
+    report = checked(manifest(SOUND.replace(*change)), quick=True)
+    assert tuple(i for f in report.findings if f.check == "labels" for i in f.items) == items
