@@ -1,0 +1,514 @@
+"""Every command with one file operation killed or failed at a time: nothing of the user's is lost.
+
+    python -m benchmarks.faults --faults 1000 --seed 0 [--only evaluate embed]
+
+Needs Linux and gcc. Each command first runs undisturbed, and its file operations below the working
+folder are counted by a small preloaded library (`fault_shim.c`). Then, in a fresh copy, one of them
+is killed, fails (input/output error, no space, no permission, no space from then on) or writes only
+half. After each fault:
+
+1. no file of the user's has changed;
+2. the command said one sentence or went on, and never a traceback;
+3. repeated without a fault it gives the bits of the undisturbed run, or refuses in one sentence;
+4. no litter is left that the undisturbed run does not leave.
+
+Prints a line a command and every violation, and ends with status 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads must not be forked
+
+import argparse
+import ctypes
+import errno
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SHIM = Path(__file__).with_name("fault_shim.c")
+ACTIONS = {
+    "fails": 1,
+    "fails from then on": 2,
+    "falls short": 3,
+    "killed before": 4,
+    "killed after": 5,
+}
+FAULTS = [
+    ("killed before", 0),
+    ("killed after", 0),
+    ("fails", errno.EIO),
+    ("fails", errno.ENOSPC),
+    ("fails", errno.EACCES),
+    ("fails from then on", errno.ENOSPC),
+    ("falls short", errno.ENOSPC),
+]
+BATCH = "--identities-per-batch 2 --images-per-identity 2"
+SMALL = (
+    "--height 32 --width 32 --channels 16 16 16 16 --device cpu --quiet --pad 2 " + BATCH
+).split()
+CLOCK = {"time", "seconds", "images_per_second", "date", "created"}
+TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to disturb. `inputs` are copied into its folder; `outputs` are what it makes there."""
+
+    name: str
+    words: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    again: tuple[str, ...] = ()  # added to the words where an earlier try left its output
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+DATA = ("--data", "manifest", "--root", "photos")
+COMMANDS = [
+    Command(
+        "search",
+        ("search", *DATA, *SMALL, "--epochs", "2", "--overlap", "1", "--run", "out"),
+        ("photos",),
+        ("out",),
+        ("--resume",),
+    ),
+    Command(
+        "train",
+        ("train", *DATA, *SMALL, "--epochs", "2", "--run", "out"),
+        ("photos",),
+        ("out",),
+        ("--resume",),
+    ),
+    Command(
+        "train with a cache on disk",
+        (
+            "train",
+            *DATA,
+            *SMALL,
+            "--epochs",
+            "1",
+            "--cache",
+            "disk",
+            "--cache-dir",
+            "cache",
+            "--run",
+            "out",
+        ),
+        ("photos",),
+        ("out", "cache"),
+        ("--resume",),
+    ),
+    Command(
+        "evaluate",
+        ("evaluate", "--run", "run", "--device", "cpu", "--save", "out"),
+        ("photos", "run"),
+        ("out",),
+    ),
+    Command(
+        "embed",
+        ("embed", "--model", "run", *DATA, "--to", "out", "--device", "cpu"),
+        ("photos", "run"),
+        ("out",),
+    ),
+    Command(
+        "export", ("export", "--run", "run", "--to", "out.pth"), ("photos", "run"), ("out.pth",)
+    ),
+    Command(
+        "export onnx",
+        ("export", "--run", "run", "--to", "out.onnx"),
+        ("photos", "run"),
+        ("out.onnx",),
+    ),
+    Command(
+        "data generate",
+        (
+            "data",
+            "generate",
+            "people",
+            "--root",
+            "out",
+            "--train-identities",
+            "3",
+            "--test-identities",
+            "2",
+            "--images-per-identity",
+            "6",
+        ),
+        (),
+        ("out",),
+    ),
+    Command(
+        "diagnose",
+        ("diagnose", "--run", "search", "--random", "2", "--max-identities", "4", "--to", "out"),
+        ("photos", "search"),
+        ("out",),
+    ),
+    Command(
+        "study",
+        (
+            "study",
+            "--folder",
+            "out",
+            "--parts",
+            "a",
+            "--seeds",
+            "0",
+            "--kinds",
+            "people",
+            "--search-steps",
+            "2",
+            "--train-epochs",
+            "1",
+            "--train-identities",
+            "20",
+            "--random",
+            "1",
+        ),
+        (),
+        ("out",),
+    ),
+]
+
+
+def photographs(root: Path, identities: int = 12, images: int = 4) -> None:
+    """A manifest of noisy coloured squares, 32 x 32, two cameras; half of the people are for tests."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    lines = ["path,identity,camera,split"]
+    for identity in range(identities):
+        colour = rng.integers(40, 216, 3)
+        for number in range(images):
+            pixels = np.clip(colour + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / f"{identity}_{number}.png")
+            split = "train" if identity < identities // 2 else "query" if number < 2 else "gallery"
+            lines.append(f"{identity}_{number}.png,{identity},{number % 2},{split}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+class Faults:
+    """The preloaded library of this process."""
+
+    def __init__(self) -> None:
+        self.library = ctypes.CDLL(None)
+
+    def arm(
+        self, folder: Path, when: int = -1, what: str = "", number: int = 0, log: int = -1
+    ) -> None:
+        self.library.fault_arm(
+            f"{folder}/".encode(), ctypes.c_long(when), ACTIONS.get(what, 0), number, log
+        )
+
+
+def run(
+    words: Sequence[str],
+    place: Path,
+    fault: tuple[int, str, int] | None = None,
+    log: Path | None = None,
+) -> tuple[int, str]:
+    """Carry out `msinet WORDS` in a child whose present folder is `place`; exit status and what it said.
+
+    The status of a child that was killed is minus the signal's number. `fault` is which operation,
+    what happens to it, and the error's number.
+    """
+    said = place.with_name(place.name + ".said")
+    child = os.fork()
+    if child == 0:
+        _child(words, place, said, fault, log)
+    end = time.monotonic() + TIMEOUT
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() > end:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            return -99, "it hung"
+        time.sleep(0.005)
+    text = said.read_text(errors="replace")
+    said.unlink()
+    return os.waitstatus_to_exitcode(status), text
+
+
+def _child(
+    words: Sequence[str],
+    place: Path,
+    said: Path,
+    fault: tuple[int, str, int] | None,
+    log: Path | None,
+) -> None:
+    status = 1
+    try:
+        os.chdir(place)
+        os.setpgid(0, 0)
+        with said.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            from msinet_core.cli import main
+
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT) if log else -1
+            Faults().arm(place, *(fault or (-1, "", 0)), log=descriptor)
+            try:
+                status = main(list(words))
+            except SystemExit as end:
+                status = int(end.code or 0)
+            finally:
+                Faults().arm(place)
+    except BaseException as error:  # a forked child must not go on into its parent's code
+        said.open("a").write(f"Traceback of the child itself: {error!r}\n")
+    finally:
+        os._exit(status)
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Digest of every file below `folder`, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def outcome(place: Path, outputs: Sequence[str]) -> dict[str, str]:
+    """What a command made, without clock and process: what two equal runs have in common."""
+    made = {}
+    for name in outputs:
+        top = place / name
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and path.name not in ("pid", "log.txt", ".lock"):
+                made[path.relative_to(place).as_posix()] = _content(path)
+    return made
+
+
+def _content(path: Path) -> str:
+    if path.suffix in (".json", ".jsonl", ".csv", ".md"):
+        text = path.read_text()
+        if path.suffix in (".json", ".jsonl"):
+            lines = [text] if path.suffix == ".json" else text.splitlines()
+            text = "\n".join(json.dumps(_timeless(json.loads(line))) for line in lines)
+        return hashlib.sha256(text.encode()).hexdigest()
+    if path.suffix == ".pt":
+        import torch
+
+        state = torch.load(path, weights_only=True)
+        state = {k: v for k, v in state.items() if k != "history_bytes"}
+        return hashlib.sha256(repr(_digested(state)).encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _timeless(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            k: _timeless(v)
+            for k, v in value.items()
+            if k not in CLOCK and "sha" not in k and k != "files"
+        }
+    return [_timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def _digested(value: object) -> object:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+    if isinstance(value, dict):
+        return {str(k): _digested(v) for k, v in value.items()}
+    return [_digested(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+class Trial:
+    """One command in a workshop where its inputs lie ready."""
+
+    def __init__(self, command: Command, workshop: Path) -> None:
+        self.command, self.workshop = command, workshop
+        self.number = 0
+        place, log = self.fresh(), workshop / "log"
+        log.unlink(missing_ok=True)
+        status, said = run(command.words, place, log=log)
+        if status != 0:
+            raise SystemExit(f"{command.name}: fails by itself (status {status}):\n{said[-2000:]}")
+        self.operations = log.read_text().split("\n")[:-1]
+        self.expected = outcome(place, command.outputs)
+        self.names = set(_names(place))
+        shutil.rmtree(place)
+
+    def fresh(self) -> Path:
+        """A folder with the inputs, and a neighbour that nobody may touch."""
+        self.number += 1
+        place = self.workshop / f"{self.command.name.replace(' ', '_')}_{self.number}"
+        place.mkdir()
+        for name in (*self.command.inputs, "neighbour"):
+            shutil.copytree(self.workshop / "inputs" / name, place / name)
+        return place
+
+    def strike(self, when: int, what: str, number: int) -> list[str]:
+        """Violations after one fault; the folder is left where there are some."""
+        place = self.fresh()
+        before = {name: files_of(place / name) for name in (*self.command.inputs, "neighbour")}
+        problems = []
+        status, said = run(self.command.words, place, (when, what, number))
+        if status == -99:
+            problems.append("hung")
+        if "Traceback" in said or status not in (0, 1, 2, 130, -9):
+            problems.append(f"status {status}, said {_last(said)!r}")
+        if status == 1 and "log" not in said:
+            problems.append(f"an unexpected error without its log: {_last(said)!r}")
+        if status == 1:
+            problems.append(f"an error that nobody put into a sentence: {_last(said)!r}")
+        problems += self._changed(place, before, "after the fault")
+        again = (
+            self.command.again
+            if any((place / name / "config.json").exists() for name in self.command.outputs)
+            else ()
+        )
+        status, said = run((*self.command.words, *again), place)
+        if "Traceback" in said or status not in (0, 2):
+            problems.append(f"repeated: status {status}, said {_last(said)!r}")
+        problems += self._changed(place, before, "after the repetition")
+        if status == 0:
+            found = outcome(place, self.command.outputs)
+            if found != self.expected:
+                differing = sorted(
+                    k for k in {*found, *self.expected} if found.get(k) != self.expected.get(k)
+                )
+                problems.append(f"repeated: other bits in {differing[:5]}")
+            litter = sorted(set(_names(place)) - self.names)
+            if litter:
+                problems.append(f"litter: {litter[:5]}")
+        else:
+            problems += [] if "error:" in said else [f"refused without a sentence: {_last(said)!r}"]
+        if not problems:
+            shutil.rmtree(place)
+        return problems
+
+    def _changed(self, place: Path, before: dict[str, dict[str, str]], when: str) -> list[str]:
+        changed = []
+        for name, files in before.items():
+            now = files_of(place / name)
+            changed += [
+                f"{name}/{path}"
+                for path, content in files.items()
+                if now.get(path) != content and not path.endswith(("log.txt", "pid", ".lock"))
+            ]
+        return [f"{when}: the user's {changed[:3]} changed or gone"] if changed else []
+
+
+def _names(place: Path) -> Iterator[str]:
+    for path in place.rglob("*"):
+        yield re.sub(r"\d+(?=\.said$)", "", path.relative_to(place).as_posix())
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    return lines[-1][:200] if lines else ""
+
+
+def plan(trial: Trial, rng: random.Random, most: int) -> list[tuple[int, str, int]]:
+    """Which operations are to fail in which way: all, or a sample that has every kind in it."""
+    wanted = [
+        (when, what, number)
+        for when, name in enumerate(trial.operations)
+        for what, number in FAULTS
+        if (what != "falls short" or name == "write")
+        and (name != "open" or number in (errno.EIO, errno.EACCES))
+    ]
+    return wanted if len(wanted) <= most else sorted(rng.sample(wanted, most))
+
+
+def prepare(workshop: Path) -> None:
+    """The inputs: photographs, a trained network, a finished search, a neighbour's folder."""
+    inputs = workshop / "inputs"
+    inputs.mkdir(parents=True)
+    photographs(inputs / "photos")
+    (inputs / "neighbour").mkdir()
+    (inputs / "neighbour" / "thesis.txt").write_text("years of work\n")
+    for words in (
+        ("train", *DATA, *SMALL, "--epochs", "1", "--run", "run"),
+        ("search", *DATA, *SMALL, "--epochs", "2", "--overlap", "0.4", "--run", "search"),
+    ):
+        status, said = run(words, inputs)
+        if status:
+            raise SystemExit(f"the inputs cannot be made: {said[-2000:]}")
+
+
+def serve(options: argparse.Namespace) -> int:
+    """All of it, in the process that has the library preloaded."""
+    import torch
+
+    import msinet_core.cli
+    import msinet_core.search
+    import msinet_core.training  # noqa: F401  loaded before the forks
+
+    torch.set_num_threads(1)
+    rng, total, found = random.Random(options.seed), Counter[str](), 0
+    chosen = [c for c in COMMANDS if not options.only or c.name in options.only]
+    workshop = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
+    prepare(workshop)
+    for command in chosen:
+        started = time.monotonic()
+        trial = Trial(command, workshop)
+        faults = plan(trial, rng, max(1, options.faults // len(chosen)))
+        bad = 0
+        for fault in faults:
+            problems = trial.strike(*fault)
+            if problems:
+                bad += 1
+                when, what, number = fault
+                cause = f" ({errno.errorcode[number]})" if number else ""
+                print(
+                    f"  {command.name}: operation {when} ({trial.operations[when]}) {what}{cause}: "
+                    + "; ".join(problems),
+                    flush=True,
+                )
+        total["faults"] += len(faults)
+        found += bad
+        print(
+            f"{command.name}: {len(trial.operations)} operations, {len(faults)} faults, {bad} violations, {time.monotonic() - started:.0f} s",
+            flush=True,
+        )
+    print(f"{total['faults']} faults, {found} violations")
+    if not found:
+        shutil.rmtree(workshop)
+    return int(found > 0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--faults", type=int, default=1000, help="about how many in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=[], help="names of commands")
+    parser.add_argument(
+        "--folder", default=None, help="where to work; default: the folder for temporary files"
+    )
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.serve:
+        return serve(options)
+    if sys.platform != "linux" or not shutil.which("gcc"):
+        print("faults: needs Linux and gcc; nothing was tried", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "faults.so"
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl"], check=True)
+        words = [sys.executable, "-m", "benchmarks.faults", "--serve", *(argv or sys.argv[1:])]
+        environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(words, env=environment).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
