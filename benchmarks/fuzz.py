@@ -671,7 +671,12 @@ def attempt(kind: Kind, seed: int, workshop: Path) -> list[str]:
         problems.append(
             f"status {status}: {said.strip().splitlines()[-1][:200] if said.strip() else ''!r}"
         )
-    if status == 2 and "error:" not in said and "usage" not in said.lower() and "╭" not in said:
+    if (
+        status == 2
+        and "error:" not in said
+        and "Parsing error" not in said
+        and "Unrecognized" not in said
+    ):
         problems.append(f"refused without a sentence: {said.strip()[-200:]!r}")
     if "\x1b[2J" in said or "\x1b[31m<" in said:
         problems.append("a terminal's escape was passed on")
