@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from msinet_core import __version__
-from msinet_core.cli import data, networks
+from msinet_core.cli import check, data, networks
 from msinet_core.cli.parsing import Command, parse
 from msinet_core.cli.work import working
 from msinet_core.config import SearchConfig, TrainConfig
@@ -60,6 +60,7 @@ def commands(words: list[str]) -> dict[str, Command]:
         "export": Command(networks.export),
         "describe": Command(networks.describe),
         "data check": Command(data.check, takes_imports=False),
+        "check": Command(check.check, takes_imports=False),
     }
     for point in entry_points(group="msinet.commands"):
         own.update(point.load())
