@@ -29,11 +29,11 @@ def supernet():
 
 @pytest.fixture
 def scorer(supernet):
-    """8 identities, 2 cameras: 16 queries and 16 gallery images; 3 calibration batches."""
+    """8 identities, 2 cameras: 16 queries and 16 gallery images; 2 calibration batches."""
     torch.manual_seed(1)
-    centres = torch.randn(8, 3, 32, 32)
+    centres = torch.randn(8, 3, 16, 16)
     identity = [number % 8 for number in range(32)]
-    images = torch.stack([centres[i] + 1.2 * torch.randn(3, 32, 32) for i in identity]).double()
+    images = torch.stack([centres[i] + 1.2 * torch.randn(3, 16, 16) for i in identity]).double()
     table = pd.DataFrame(
         {
             "path": [f"{n}.png" for n in range(32)],
@@ -42,5 +42,5 @@ def scorer(supernet):
             "split": ["query"] * 16 + ["gallery"] * 16,
         }
     )
-    calibration = [torch.randn(8, 3, 32, 32).double() for _ in range(3)]
-    return MixScorer(supernet, calibration, list(images.split(12)), table)
+    calibration = [torch.randn(8, 3, 16, 16).double() for _ in range(2)]
+    return MixScorer(supernet, calibration, list(images.split(20)), table)
