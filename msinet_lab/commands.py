@@ -89,7 +89,7 @@ def study(
     Args:
         folder: For the data and a run folder for every cell; finished cells are taken as they are.
         parts: a twins split, b searched against random and the paper's, c alignment across domains,
-            d ResNets.
+            d unpretrained ResNets (not the paper's claim).
         seeds: One search and training of everything for each.
         kinds: Generated data to use.
         turntable: Folder of a data set of your own with a manifest, to use as well.

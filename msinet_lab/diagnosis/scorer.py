@@ -127,9 +127,7 @@ class MixScorer:
     ) -> RetrievalResult:
         """mAP and the rest of a mix, from a prefix on if given."""
         features = self.features(mix, prefix, reestimate)
-        query, table = self.query, self.table
-        sides = features[query], features[~query], table[query], table[~query]
-        return RetrievalResult.score(*sides, self.protocol)
+        return RetrievalResult.from_features(features, self.table, self.protocol)
 
     def along(self, mix: np.ndarray, reestimate: bool = True) -> Iterator[Prefix]:
         """The entrance of every slot under `mix`, one after the other, so that only one is held."""
