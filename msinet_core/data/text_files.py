@@ -38,7 +38,7 @@ def read_text(file: Path, notes: list[str]) -> str:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if "\0" in text.partition("\n")[0]:
+        if 4 * text.count("\0") > len(text):  # UTF-16 that does not say so, or no text at all
             break
         if encoding in ("cp1252", "latin-1"):
             notes.append(f"{file.name} is not UTF-8; it was read as Latin-1 (Windows-1252)")
