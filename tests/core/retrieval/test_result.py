@@ -152,3 +152,32 @@ def test_loading_what_is_no_result(tmp_path):
 def test_features_and_rows_must_agree(result):
     with pytest.raises(ReidError, match="39 features for 40 rows"):
         score_table(result.query_features[1:], result.query_table.assign(split="query"), Protocol())
+
+
+def test_without_a_protocol_junk_stays_junk(result):
+    tables = result.query_table, result.gallery_table
+    again = RetrievalResult.score(result.query_features, result.gallery_features, *tables)
+    assert again.metrics() == result.metrics()
+    sides = [t.assign(split=s) for t, s in zip(tables, ("query", "gallery"), strict=True)]
+    features = np.concatenate([result.query_features, result.gallery_features])
+    table = pd.concat(sides, ignore_index=True)
+    found = RetrievalResult.from_features(torch.from_numpy(features), table)
+    assert found.metrics() == result.metrics()
+    assert found.protocol.junk_identities
+
+
+def test_changed_files_of_a_result_are_refused(result, tmp_path):
+    result.save(tmp_path / "a")
+    file = tmp_path / "a" / "features.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ReidError, match="not what was written"):
+        RetrievalResult.load(tmp_path / "a")
+    file.unlink()
+    with pytest.raises(ReidError, match="missing or damaged"):
+        RetrievalResult.load(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(ReidError, match="is not replaced"):
+        result.save(tmp_path / "b")
