@@ -3,9 +3,12 @@
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import msinet_core
 from msinet_core import OPERATIONS, PAPER_GENOTYPE, Genotype, ReidError
 
 
@@ -66,26 +69,74 @@ def test_damaged_genotype_file():
         Genotype.from_json("{}")
 
 
-def test_importing_the_package_loads_no_torch():
-    code = (
-        "import sys, msinet_core; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+# -- who imports whom ----------------------------------------------------------------------------
+
+LAB = {"msinet_lab", "matplotlib", "seaborn", "sklearn", "pytorch_grad_cam"}
+LAB |= {"IPython", "ipywidgets", "anywidget", "jupyterlab"}
 
 
-def test_nothing_below_panels_imports_jupyter_and_nothing_below_figures_matplotlib():
-    code = """
-import sys
-import msinet_core.search, msinet_core.training, msinet_core.retrieval, msinet_core.models, msinet_core.data
-below = {"matplotlib", "ipywidgets", "IPython", "tyro", "pytorch_grad_cam"} & set(sys.modules)
-assert not below, below
-import importlib, pkgutil, msinet_lab.figures as figures
-for module in pkgutil.iter_modules(figures.__path__):
-    if module.name != "__main__":
-        importlib.import_module(f"msinet_lab.figures.{module.name}")
-assert not {"ipywidgets", "jupyterlab", "anywidget"} & set(sys.modules)
+def imported_by(code):
+    """The top names of all modules that a fresh process has imported after `code`."""
+    code += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+WALK = """
+import importlib, pkgutil
+def walk(package):
+    module = importlib.import_module(package)
+    for found in pkgutil.iter_modules(module.__path__, package + "."):
+        if found.name.endswith("__main__"):
+            continue
+        if found.ispkg:
+            walk(found.name)
+        else:
+            importlib.import_module(found.name)
 """
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_is_immediate():
+    code = """
+import time
+start = time.perf_counter()
+import msinet_core
+assert time.perf_counter() - start < 1
+assert dir(msinet_core)
+"""
+    assert not imported_by(code) & {"torch", "numpy", "pandas", "tyro", *LAB}
+
+
+def test_the_public_names_are_listed_and_there():
+    names = dir(msinet_core)
+    assert names == sorted(names)
+    assert {
+        *("Genotype", "PAPER_GENOTYPE", "OPERATIONS", "MSINet", "Supernet", "SearchConfig"),
+        *("TrainConfig", "ReidError", "load_dataset", "twins_split", "load_model", "rank"),
+        *("rerank", "RetrievalResult", "register_operation"),
+    } < set(names)
+    for name in names:
+        assert getattr(msinet_core, name) is not None
+    assert isinstance(msinet_core.search, ModuleType)
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        msinet_core.serach  # noqa: B018
+
+
+def test_no_module_of_the_core_imports_the_lab_or_its_libraries():
+    imported = imported_by(WALK + "walk('msinet_core')")
+    assert {"torch", "tyro"} <= imported  # it did walk
+    assert not imported & LAB
+
+
+@pytest.mark.parametrize("room", ["models", "search", "training"])
+def test_the_method_imports_no_compiler_and_no_progress_bar(room):
+    if (Path(msinet_core.__file__).parent / "models" / "loops").is_dir():
+        pytest.skip("the compiled loops still stand")
+    assert not imported_by(WALK + f"walk('msinet_core.{room}')") & {"numba", "tqdm", "tyro"}
+
+
+def test_figures_import_no_widgets():
+    imported = imported_by(WALK + "walk('msinet_lab.figures')")
+    assert "matplotlib" in imported
+    assert not imported & {"ipywidgets", "jupyterlab", "anywidget"}
