@@ -1,7 +1,8 @@
-PYTHON ?= python3
-VENV   ?= .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON  ?= $(if $(WINDOWS),python,python3)
+VENV    ?= .venv
+BIN     := $(VENV)/$(if $(WINDOWS),Scripts,bin)
+STAMP   := $(VENV)/.installed
 
 .PHONY: help setup demo test browser kill soak supply lint lab bench figures clean
 .DEFAULT_GOAL := help
@@ -38,13 +39,16 @@ kill: $(STAMP) ## kill -9 a search and a training 20 times each, resume, compare
 soak: $(STAMP) ## ten minutes of search with a panel on its folder: memory and open files must not grow
 	$(BIN)/python -m benchmarks.soak --minutes 10
 
-supply: $(STAMP) ## look the installed packages up in the advisory database, where pip-audit can be had
-	@$(PYTHON) -m venv $(VENV)/audit
-	@if ! $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; \
-	then echo 'supply: pip-audit cannot be installed from here; nothing was checked'; exit 0; fi; \
-	$(VENV)/audit/bin/pip-audit --progress-spinner off --path $(VENV)/lib/python*/site-packages > $(VENV)/audit/report.txt 2>&1; \
-	status=$$?; unknown=$$(grep -c 'could not be audited' $(VENV)/audit/report.txt); cat $(VENV)/audit/report.txt; \
-	if [ $$unknown -gt 5 ]; then echo "supply: $$unknown packages could not be looked up, so this says little; is the advisory database reachable?"; exit 1; fi; \
+AUDIT := $(VENV)/audit
+supply: $(STAMP) ## look the installed packages up in the advisory database; fails where it cannot be asked
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/$(notdir $(BIN))/python -m pip install --quiet --disable-pip-version-check pip-audit || \
+	{ echo 'supply: pip-audit cannot be installed from here; nothing was looked up'; exit 1; }
+	@$(AUDIT)/$(notdir $(BIN))/pip-audit --progress-spinner off \
+	--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" > $(AUDIT)/report.txt 2>&1; \
+	status=$$?; unknown=$$(grep -c 'could not be audited' $(AUDIT)/report.txt); cat $(AUDIT)/report.txt; \
+	all=$$($(BIN)/python -m pip list --format freeze | grep -c ==); \
+	if [ $$unknown -gt 5 ] || [ $$unknown -ge $$all ]; then echo "supply: $$unknown of $$all packages could not be looked up, so this says little; is the advisory database reachable?"; exit 1; fi; \
 	exit $$status
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
