@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pandas as pd
 import torch
@@ -24,19 +25,15 @@ from torch._inductor import metrics
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks._plain import plain
 from benchmarks._rows import Row, row, seconds
 from msinet_core import PAPER_GENOTYPE
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import Augmentation, IdentitySampler, TrainBatches, load_dataset, open_images
 from msinet_core.models import MSINet, Supernet
-from msinet_core.models.compiling import compile_network
-from msinet_core.models.rounding import rounded_products
-from msinet_core.runs.devices import autocast, descent, memory_format
-from msinet_core.runs.replaying import Replayed
-from msinet_core.search.memory import ContrastiveMemory
-from msinet_core.search.replaying import ReplayedPasses
-from msinet_core.search.twin_search import bilevel_step, optimizers
+from msinet_core.search import ContrastiveMemory, bilevel_step
+from msinet_core.search.step import one_pass
+from msinet_core.search.twin_search import make_adam
+from msinet_core.speed import Replayed, autocast, channels_last, compile_network, make_sgd, tf32
 from msinet_core.training.losses import training_loss
 from msinet_lab.synthetic import generate
 
@@ -100,22 +97,21 @@ class Form:
 
     network: nn.Module
     images: Tensor
-    rounded: bool = False  # float32 products with TF32 factors
-    half: bool = False  # bf16
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     replayed: bool = False  # as a CUDA graph
     moved: int = 0  # bytes a step, where they are known already
 
     def computing(self) -> ExitStack:
         stack = ExitStack()
-        stack.enter_context(rounded_products(self.rounded))
-        config = TrainConfig(precision="bf16" if self.half else "fp32")
-        stack.enter_context(autocast(config, self.images.device))
+        config, device = TrainConfig(precision=self.precision), self.images.device
+        stack.enter_context(tf32(config, device))
+        stack.enter_context(autocast(config, device))
         return stack
 
 
 def training_step(form: Form, labels: Tensor) -> Callable[[], None]:
     """A step as `msinet train` makes it."""
-    optimizer = descent(form.network.parameters(), TrainConfig(learning_rate=6.5e-4))
+    optimizer = make_sgd(form.network.parameters(), TrainConfig(learning_rate=6.5e-4))
 
     def losses(images: Tensor, labels: Tensor) -> Tensor:
         optimizer.zero_grad()
@@ -140,39 +136,45 @@ def search_step(form: Form, labels: Tensor) -> Callable[[], None]:
         ContrastiveMemory(len(labels.unique()), supernet.feature_length, device=labels.device)
         for _ in range(2)
     ]
-    pair = optimizers(supernet, SearchConfig())
+    weights = supernet.weight_parameters()
+    pair = make_sgd(weights, SearchConfig()), make_adam(supernet, SearchConfig())
+    passes: dict[int, Callable[..., Any]] = {
+        id(memory): partial(one_pass, supernet, memory, wanted)
+        for memory, wanted in zip(memories, (weights, [supernet.alphas]), strict=True)
+    }
+    if form.replayed:
+        pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
+        passes = {key: Replayed(function, pool=pool) for key, function in passes.items()}
 
-    one_pass = ReplayedPasses(supernet) if form.replayed else None
+    def one(supernet: Any, memory: Any, wanted: Any, images: Tensor, labels: Tensor) -> Any:
+        return passes[id(memory)](images, labels)
 
     def step() -> None:
         with form.computing():
-            bilevel_step(supernet, *pair, *memories, batch, batch, one_pass=one_pass)
+            bilevel_step(supernet, *pair, *memories, batch, batch, one_pass=one)
 
     return step
 
 
 def training_rows(device: torch.device, size: Size, count: int) -> Iterator[Row]:
-    """Plain float32, ours in float32 and bf16, and compiled, with images a second, memory and
-    bandwidth.
+    """Contiguous ("plain") and channels-last, in float32 and bf16, replayed and compiled, with
+    images a second, memory and bandwidth.
     """
     torch.manual_seed(0)
     model = MSINet(PAPER_GENOTYPE, count // 4, size.channels)
     images = torch.randn(count, 3, size.height, size.width, device=device)
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
-    ours, last = (
-        memory_format(copy.deepcopy(model)),
-        images.contiguous(memory_format=torch.channels_last),
-    )
+    ours = channels_last(copy.deepcopy(model))
     forms: dict[str, Form] = {
-        "plain": Form(plain(model), images),
-        "plain, TF32": Form(plain(copy.deepcopy(model)), images, rounded=True),
-        "fp32": Form(ours, last),
-        "tf32": Form(copy.deepcopy(ours), last, rounded=True),
-        "bf16": Form(copy.deepcopy(ours), last, half=True),
-        "bf16, replayed": Form(copy.deepcopy(ours), last, half=True, replayed=True),
+        "plain": Form(model, images),
+        "plain, TF32": Form(copy.deepcopy(model), images, "tf32"),
+        "fp32": Form(ours, images),
+        "tf32": Form(copy.deepcopy(ours), images, "tf32"),
+        "bf16": Form(copy.deepcopy(ours), images, "bf16"),
+        "bf16, replayed": Form(copy.deepcopy(ours), images, "bf16", replayed=True),
     }
     if size.compiled:
-        forms[FASTEST] = Form(copy.deepcopy(ours), last, half=True, replayed=True)
+        forms[FASTEST] = Form(copy.deepcopy(ours), images, "bf16", replayed=True)
     rates: dict[str, float] = {}
     for name, form in forms.items():
         form.network.to(device).train()
@@ -240,22 +242,18 @@ def bandwidth(device: torch.device) -> float:
 def search_rows(device: torch.device, size: Size) -> Iterator[Row]:
     """The bilevel step, and what an epoch at MSMT17's size would take at that speed."""
     count = size.batches[0]
-    supernet = memory_format(Supernet(size.channels)).to(device).train()
-    images = torch.randn(count, 3, size.height, size.width, device=device).contiguous(
-        memory_format=torch.channels_last
-    )
+    plain = Supernet(size.channels).to(device).train()
+    supernet = channels_last(copy.deepcopy(plain))
+    images = torch.randn(count, 3, size.height, size.width, device=device)
     labels = torch.arange(count // 4, device=device).repeat_interleave(4)
     forms: dict[str, Form] = {
-        "plain": Form(
-            plain(copy.deepcopy(supernet)).to(memory_format=torch.contiguous_format),
-            images.contiguous(),
-        ),
+        "plain": Form(plain, images),
         "fp32": Form(supernet, images),
-        "bf16": Form(supernet, images, half=True),
-        "bf16, replayed": Form(supernet, images, half=True, replayed=True),
+        "bf16": Form(supernet, images, "bf16"),
+        "bf16, replayed": Form(supernet, images, "bf16", replayed=True),
     }
     if size.compiled:
-        forms[FASTEST] = Form(copy.deepcopy(supernet), images, half=True, replayed=True)
+        forms[FASTEST] = Form(copy.deepcopy(supernet), images, "bf16", replayed=True)
     for name, form in forms.items():
         if name == FASTEST and (form := compiled(form)) is None:
             continue

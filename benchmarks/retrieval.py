@@ -217,7 +217,7 @@ def embedding() -> list[Row]:
     """
     from msinet_core import PAPER_GENOTYPE
     from msinet_core.models import MSINet
-    from msinet_core.retrieval.fast import fast
+    from msinet_core.speed import fold_for_inference
 
     torch.manual_seed(0)
     model = MSINet(PAPER_GENOTYPE, 751).eval()
@@ -229,7 +229,11 @@ def embedding() -> list[Row]:
         if name.endswith("gamma"):
             torch.nn.init.constant_(parameter, 0.5)
     images = torch.randn(64, 3, 128, 64)
-    forms: dict[str, Any] = {"plain": model, "fast": fast(model), "bf16": fast(model, "bfloat16")}
+    forms: dict[str, Any] = {
+        "plain": model,
+        "fast": fold_for_inference(model),
+        "bf16": fold_for_inference(model, "bfloat16"),
+    }
     with torch.inference_mode():
         features = {name: form(images).float() for name, form in forms.items()}
         times: dict[str, list[float]] = {name: [] for name in forms}

@@ -13,9 +13,9 @@ from msinet_core.config import Device, SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.models import MSINet
 from msinet_core.retrieval import Embedder, RetrievalResult, evaluate
-from msinet_core.runs.devices import choose_device
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
+from msinet_core.speed import choose_device
 from msinet_core.training import load_network, train
 from msinet_lab.carrying import finished_run
 from msinet_lab.synthetic import generate
@@ -158,6 +158,7 @@ def _before_and_after(
 ) -> tuple[RetrievalResult, RetrievalResult]:
     """Scores of the network as initialised and as trained."""
     trained = load_network(run)
+    assert isinstance(trained, MSINet)
     torch.manual_seed(seed)
     untrained = MSINet(trained.genotype, 1).eval()
     device = choose_device(run.config().device)

@@ -38,10 +38,10 @@ def evaluate(
     """
     from msinet_core.data import load_dataset
     from msinet_core.retrieval import evaluate_across, load_model
-    from msinet_core.runs.devices import choose_device
     from msinet_core.runs.feeding import open_dataset
     from msinet_core.runs.folder import RunFolder
     from msinet_core.runs.processes import join
+    from msinet_core.speed import choose_device
 
     processes = join(device == "cpu")
     embedder = load_model(
@@ -49,7 +49,7 @@ def evaluate(
         after_necks=after_necks,
         flip=flip,
         batch_size=batch_size,
-        device=choose_device(device, processes),
+        device=choose_device(device, processes.device),
         workers=workers,
         progress=True,
         processes=processes,
@@ -95,8 +95,8 @@ def embed(
     """
     from msinet_core.data import load_dataset
     from msinet_core.retrieval import OnnxModel, embed_dataset, load_model
-    from msinet_core.runs.devices import choose_device
     from msinet_core.runs.processes import join
+    from msinet_core.speed import choose_device
 
     dataset, processes = load_dataset(data, root, **parse_options(options)), join(device == "cpu")
     embedder = load_model(
@@ -110,7 +110,7 @@ def embed(
     if after_necks:
         embedder = replace(embedder, after_necks=True)
     if not isinstance(embedder.model, OnnxModel):
-        embedder = replace(embedder, device=choose_device(device, processes))
+        embedder = replace(embedder, device=choose_device(device, processes.device))
     store = embed_dataset(embedder, dataset, to)
     if processes.is_main_process:
         print(store)

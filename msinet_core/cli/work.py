@@ -116,8 +116,8 @@ def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
 def _carry_out(
     start: Callable[..., "RunFolder"], config: RunConfig, run: Path, resume: bool, quiet: bool
 ) -> None:
-    from msinet_core.runs.devices import keep_freed_memory
     from msinet_core.runs.processes import join
+    from msinet_core.speed import keep_freed_memory
 
     keep_freed_memory()
     processes = join(config.device == "cpu")

@@ -4,19 +4,22 @@ from typing import Any
 
 from msinet_core.models import alignment, reference
 from msinet_core.models.blocks import CHANNELS
-from msinet_core.models.interactions import make_interaction
-from msinet_core.models.msinet import MSINet, MSINetOutput
+from msinet_core.models.interactions import make_interaction, register_operation
+from msinet_core.models.msinet import MSINet
+from msinet_core.models.networks import ReidNetwork, ReidOutput
 from msinet_core.models.supernet import Supernet
 
 __all__ = [
     "CHANNELS",
     "MSINet",
-    "MSINetOutput",
+    "ReidNetwork",
+    "ReidOutput",
     "Supernet",
     "alignment",
     "load_model",
     "make_interaction",
     "reference",
+    "register_operation",
 ]
 
 

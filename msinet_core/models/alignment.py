@@ -1,6 +1,6 @@
 """SAM, the spatial alignment module: attention kept consistent between images.
 
-Shapes: N images, C channels, M = H * W positions.
+docs/method.md 4. Shapes: N images, C channels, M = H * W positions.
 """
 
 from __future__ import annotations
@@ -74,33 +74,22 @@ def pairwise_map(feature_map: Tensor) -> Tensor:
 
 
 class LearnedMap(nn.Module):
-    """Attention of an image on itself: P[m] = max over n of <query(F)(m), key(F)(n)>; N x C x H x W
-    -> N x M.
+    """Attention of an image on itself: P[m] = max over n of <query(F)(m), key(F)(n)>.
+
+    N x C x H x W -> N x M, for maps of any size.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, channels // 8, 1)
-        self.key = nn.Conv2d(channels, channels // 8, 1)
+        hidden = max(1, channels // 8)
+        self.query = nn.Conv2d(channels, hidden, 1)
+        self.key = nn.Conv2d(channels, hidden, 1)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        # One convolution makes both, so that the input has one gradient and not two as large as
-        # itself.
-        weight = torch.cat((self.query.weight, self.key.weight))
-        bias = torch.cat([layer.bias for layer in (self.query, self.key) if layer.bias is not None])
-        query, key = (
-            functional.conv2d(feature_map, weight, bias).flatten(2).chunk(2, dim=1)
-        )  # N x C/8 x M
-        # Once it is known which key is best, no N x M x M products are needed for the gradient.
-        best = torch.cat(
-            [_best_key(*pair) for pair in zip(query.detach(), key.detach(), strict=True)]
-        )  # N x M
-        return (query * key.gather(2, best[:, None].expand_as(key))).sum(dim=1)
-
-
-def _best_key(query: Tensor, key: Tensor) -> Tensor:
-    """The position of each query's best key, of one image; twice C x M -> 1 x M."""
-    return (query.T @ key).argmax(dim=1)[None]
+        query = self.query(feature_map).flatten(2)  # N x C/8 x M
+        key = self.key(feature_map).flatten(2)  # N x C/8 x M
+        energy = query.transpose(1, 2) @ key  # N x M x M: queries by keys
+        return energy.max(dim=2).values
 
 
 def alignment_loss(

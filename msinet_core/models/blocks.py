@@ -1,20 +1,17 @@
-"""Building blocks of both networks: the stem, the two-branch cell, the down-sampler, the trunk.
+"""What both networks are built of: convolution with norm, light 3x3, cell, down-sampler, trunk.
 
-Multi-scale interaction (MSI), docs/method.md 1. Shapes: N images, C channels, H x W height and width.
+Multi-scale interaction (MSI), docs/method.md 1. Shapes: N images, C channels, H x W height and
+width, K operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from msinet_core.models.entrance import enter
-from msinet_core.models.light import Light3x3
-from msinet_core.models.norms import Norm, add_normed
-from msinet_core.models.pointwise import Pointwise
-from msinet_core.models.pools import pooled
 from msinet_core.space import CELLS_PER_STAGE, NUM_CELLS, NUM_STAGES, SLOTS_PER_CELL
 
 Channels = tuple[int, int, int, int]
@@ -38,19 +35,29 @@ class ConvNorm(nn.Module):
         relu: bool = True,
     ) -> None:
         super().__init__()
-        plain = kernel == stride == 1 and padding == 0
-        self.conv = (
-            Pointwise(inputs, outputs)
-            if plain
-            else nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-        )
-        self.norm = Norm(outputs, relu)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        x = self.norm(self.conv(x))
+        return torch.relu_(x) if self.relu else x
 
 
-def wide_branch(channels: int) -> nn.Sequential:
+class Light3x3(nn.Module):
+    """A 3x3 convolution in two light steps: 1x1 across channels, 3x3 within each; norm, ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.norm(self.depthwise(self.pointwise(x))))  # N x C x H x W
+
+
+def three_light(channels: int) -> nn.Sequential:
     """Three light 3x3 in a row: a receptive field of 7 x 7."""
     return nn.Sequential(*(Light3x3(channels) for _ in range(3)))
 
@@ -58,7 +65,8 @@ def wide_branch(channels: int) -> nn.Sequential:
 class Cell(nn.Module):
     """Two branches of different receptive field that may interact in two slots.
 
-    `slots` are called with both branches, N x mid x H x W each, and give both back.
+    `slots` are called with both branches, N x mid x H x W each, and give both back; those of a
+    supernet are given the weights of their operations too.
     """
 
     def __init__(
@@ -66,24 +74,25 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         self.reduce_a, self.reduce_b = ConvNorm(inputs, mid), ConvNorm(inputs, mid)
-        self.first_a, self.first_b = Light3x3(mid), wide_branch(mid)
-        self.second_a, self.second_b = Light3x3(mid), wide_branch(mid)
+        self.first_a, self.first_b = Light3x3(mid), three_light(mid)
+        self.second_a, self.second_b = Light3x3(mid), three_light(mid)
         self.slots = nn.ModuleList(slots)
-        self.expand_a, self.expand_b = (
-            ConvNorm(mid, outputs, relu=False),
-            ConvNorm(mid, outputs, relu=False),
-        )
+        self.expand_a = ConvNorm(mid, outputs, relu=False)
+        self.expand_b = ConvNorm(mid, outputs, relu=False)
         self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.slots[0](*self.enter(x))
-        a, b = self.slots[1](*self.between(a, b))
-        return self.leave(x, a, b)
+    def forward(self, x: Tensor, mix: Sequence[Tensor] | None = None) -> Tensor:
+        """N x in x H x W -> N x out x H x W; `mix`: of a supernet, K weights for each slot."""
+        weights_1, weights_2 = ((), ()) if mix is None else ((mix[0],), (mix[1],))
+        a, b = self.enter(x)  # N x mid x H x W each, from here on
+        a, b = self.slots[0](a, b, *weights_1)
+        a, b = self.between(a, b)
+        a, b = self.slots[1](a, b, *weights_2)
+        return self.leave(x, a, b)  # N x out x H x W
 
     def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """From the cell's input to the first slot."""
-        a, b = enter(x, self.reduce_a, self.reduce_b)
-        return self.first_a(a), self.first_b(b)
+        return self.first_a(self.reduce_a(x)), self.first_b(self.reduce_b(x))
 
     def between(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """From the first slot to the second."""
@@ -91,29 +100,22 @@ class Cell(nn.Module):
 
     def leave(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """From the second slot, and past both from the cell's input, to its output."""
-        ends = [(self.expand_a, a), (self.expand_b, b)]
-        if self.shortcut is not None:
-            ends.append((self.shortcut, x))
-        maps, norms = (
-            [layer.conv(value) for layer, value in ends],
-            [layer.norm for layer, _ in ends],
-        )
-        return add_normed(maps, norms, x if self.shortcut is None else None)
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return torch.relu_(self.expand_a(a) + self.expand_b(b) + shortcut)
 
 
 class DownSampler(nn.Sequential):
-    """A convolution with norm and ReLU, and a pool."""
+    """Convolution with norm and ReLU, and a pool: N x C x H x W -> N x C x H/2 x W/2."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        layer, pool = self
-        return pooled(x, cast(ConvNorm, layer), pool)
+    def __init__(self, channels: int) -> None:
+        super().__init__(ConvNorm(channels, channels), nn.AvgPool2d(2, stride=2))
 
 
 class TrunkMaps(NamedTuple):
-    """What the trunk hands to the heads."""
+    """What a trunk hands to the heads."""
 
-    part: Tensor  # N x c2 x H/16 x W/16, after the second down-sampler
-    final: Tensor  # N x c3 x H/16 x W/16, after stage 3
+    part: Tensor  # N x c2 x H/16 x W/16, of MSINet after the second down-sampler
+    final: Tensor  # N x c3 x H/16 x W/16, of MSINet after stage 3
 
 
 class Trunk(nn.Module):
@@ -131,29 +133,26 @@ class Trunk(nn.Module):
             raise ValueError(f"cell_width is 'derived' or 'reference', not {cell_width!r}")
         self.stem = ConvNorm(3, channels[0], kernel=7, stride=2, padding=3)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        cells = []
+        self.cells = nn.ModuleList()
         for index in range(NUM_CELLS):
             stage, place = divmod(index, CELLS_PER_STAGE)
             inputs, outputs = channels[stage + (place > 0)], channels[stage + 1]
             mid = (outputs if cell_width == "derived" else inputs) // 4
-            first = index * SLOTS_PER_CELL
-            cells.append(
-                Cell(inputs, outputs, mid, (make_slot(first, mid), make_slot(first + 1, mid)))
-            )
-        self.cells = nn.ModuleList(cells)
-        self.downs = nn.ModuleList(
-            DownSampler(ConvNorm(width, width), nn.AvgPool2d(2, stride=2))
-            for width in channels[1:NUM_STAGES]
-        )
+            slot = SLOTS_PER_CELL * index
+            slots = make_slot(slot, mid), make_slot(slot + 1, mid)
+            self.cells.append(Cell(inputs, outputs, mid, slots))
+        self.downs = nn.ModuleList(DownSampler(width) for width in channels[1:NUM_STAGES])
 
-    def forward(self, images: Tensor) -> TrunkMaps:
-        x = pooled(images, self.stem, self.pool)  # N x c0 x H/4 x W/4
-        part = x
+    def forward(self, images: Tensor, mix: Tensor | None = None) -> TrunkMaps:
+        """N x 3 x H x W -> two maps; `mix`, 12 x K: of a supernet, the weights of all slots."""
+        x = part = self.pool(self.stem(images))  # N x c0 x H/4 x W/4
+        rows = None if mix is None else mix.unbind()
         for index, cell in enumerate(self.cells):
-            x = cell(x)
+            slot = SLOTS_PER_CELL * index
+            x = cell(x, None if rows is None else rows[slot : slot + SLOTS_PER_CELL])
             stage, place = divmod(index, CELLS_PER_STAGE)
             if place == CELLS_PER_STAGE - 1 and stage < len(self.downs):
-                x = part = self.downs[stage](x)
+                x = part = self.downs[stage](x)  # N x c1 x H/8 x W/8, then N x c2 x H/16 x W/16
         return TrunkMaps(part, x)
 
 

@@ -1,20 +1,20 @@
-"""The four interactions between the two branches of a cell.
+"""The four interactions between the two branches of a cell, and operations of your own.
 
-Each is called with both branches, N x C x H x W, and gives both back in the same shape.
+Multi-scale interaction (MSI), docs/method.md 1. Each is called with both branches, N x C x H x W,
+and gives both back in the same shape.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from msinet_core.errors import ReidError
-from msinet_core.models.norms import image_scale, image_sums
 from msinet_core.space import OPERATIONS, operation_name
 
 Branches = tuple[Tensor, Tensor]
@@ -37,8 +37,10 @@ class Exchange(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """`channel_gate`: each branch scaled channel by channel by its own content, through one gate
-    for both.
+    """`channel_gate`: each branch scaled channel by channel by its own content.
+
+    a <- a * g(a), b <- b * g(b), with one gate for both:
+    g(x) = sigmoid(excite(relu(squeeze(mean of x over its positions)))).
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -47,120 +49,50 @@ class ChannelGate(nn.Module):
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
 
-    def gates(self, a: Tensor, b: Tensor) -> Branches:
-        """Factors in (0, 1) for every channel of both branches, N x C x 1 x 1 each."""
-        # One pass over both branches' pooled vectors: 2N x C x 1 x 1.
-        pooled = torch.cat((a.mean(dim=(2, 3), keepdim=True), b.mean(dim=(2, 3), keepdim=True)))
-        gate_a, gate_b = (
-            torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
-            .unflatten(0, (2, -1))
-            .unbind()
-        )
-        return gate_a, gate_b
+    def gate(self, x: Tensor) -> Tensor:
+        """A factor in (0, 1) for every channel: N x C x H x W -> N x C x 1 x 1."""
+        pooled = x.mean(dim=(2, 3), keepdim=True)  # N x C x 1 x 1
+        return torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
-        if channels_last(a, b) and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            layers = [self.squeeze.weight, self.squeeze.bias, self.excite.weight, self.excite.bias]
-            with torch.autocast(a.device.type, enabled=False):
-                return cast(Branches, _Gated.apply(a, b, *layers))
-        gate_a, gate_b = self.gates(a, b)
-        return a * gate_a, b * gate_b
-
-
-class _Gated(torch.autograd.Function):
-    """The channel gate with a gradient that goes over each branch three times, not six.
-
-    A branch x reaches the result twice, y = x * g(mean(x)), so that its gradient is g * dy + dmean
-    / HW with dg = sum of dy * x over positions and dmean what the two layers make of it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, *layers: Tensor) -> Branches:
-        squeeze, squeeze_bias, excite, excite_bias = (
-            layer.flatten(1) if layer.dim() > 1 else layer for layer in layers
-        )
-        pooled = torch.cat((image_sums(a), image_sums(b))).to(squeeze.dtype) / (
-            a.shape[2] * a.shape[3]
-        )  # 2N x C
-        hidden = torch.addmm(squeeze_bias, pooled, squeeze.T).relu_()
-        gates = torch.addmm(excite_bias, hidden, excite.T).sigmoid_()
-        ctx.save_for_backward(a, b, squeeze, excite, pooled, hidden, gates)
-        gate_a, gate_b = gates.chunk(2)
-        return image_scale(a, gate_a), image_scale(b, gate_b)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        a, b, squeeze, excite, pooled, hidden, gates = ctx.saved_tensors
-        gradients = tuple(dy.contiguous(memory_format=torch.channels_last) for dy in gradients)
-        by_gate = torch.cat(
-            [image_sums(dy, x) for dy, x in zip(gradients, (a, b), strict=True)]
-        ).to(gates.dtype)
-        by_logit = by_gate * gates * (1 - gates)
-        by_hidden = (by_logit @ excite) * (hidden > 0)
-        by_mean = (by_hidden @ squeeze) / (a.shape[2] * a.shape[3])
-        parts = zip(gradients, gates.chunk(2), by_mean.chunk(2), strict=True)
-        back = [image_scale(dy, gate, level) for dy, gate, level in parts]
-        layers = (by_hidden.T @ pooled, by_hidden.sum(0), by_logit.T @ hidden, by_logit.sum(0))
-        return *back, *(layer[..., None, None] if layer.dim() > 1 else layer for layer in layers)
+        return a * self.gate(a), b * self.gate(b)
 
 
 class CrossAttention(nn.Module):
     """`cross_attention`: each branch takes up its own channels, weighted by how little they
     resemble the other's.
 
-    attention_a = softmax(rowmax(E) - E) with E = A B^T over channels, which is softmax(-E): the
-    *least* similar channel gets the largest weight, as in the authors' implementation. `gamma`
-    starts at 0, so that the interaction begins as `none`. With `scaled` (not in the paper) E is
-    divided by the root of the number of positions.
+    E = A B^T, with A and B flattened over positions; a <- a + gamma * softmax(-E) A and
+    b <- b + gamma * softmax(-E^T) B. The *least* similar channel gets the largest weight, as in
+    the authors' implementation. `gamma` starts at 0, so that the interaction begins as `none`.
+    With `scaled` (not in the paper) E is divided by the root of the number of positions.
     """
-
-    scaled = False
 
     def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
+        self.scaled = False
 
     def attention(self, a: Tensor, b: Tensor) -> Branches:
         """Both attentions, N x C x C, rows summing to 1."""
-        share = (a.shape[2] * a.shape[3]) ** -0.5 if self.scaled else 1.0
-        nothing = a.new_zeros(1, 1, 1)
-        # -E: N x C x C; branch b's is its transpose
-        opposite = torch.baddbmm(
-            nothing, a.flatten(2), b.flatten(2).transpose(1, 2), beta=0, alpha=-share
-        )
-        return torch.softmax(opposite, dim=-1), torch.softmax(opposite.transpose(1, 2), dim=-1)
+        energy = a.flatten(2) @ b.flatten(2).transpose(1, 2)  # N x C x C
+        if self.scaled:
+            energy = energy / (a.shape[2] * a.shape[3]) ** 0.5
+        return torch.softmax(-energy, dim=2), torch.softmax(-energy.transpose(1, 2), dim=2)
 
     def forward(self, a: Tensor, b: Tensor) -> Branches:
         attention_a, attention_b = self.attention(a, b)
         gamma = self.gamma.to(a.dtype)  # or it would widen maps of bf16
-        if not channels_last(a, b):
-            taken_a = (attention_a @ a.flatten(2)).view_as(a)
-            taken_b = (attention_b @ b.flatten(2)).view_as(b)
-            return gamma * taken_a + a, gamma * taken_b + b
-        if a.shape[2] * a.shape[3] <= a.shape[1]:  # the branches are smaller than the attentions
-            taken_a, taken_b = mix_channels(attention_a, a), mix_channels(attention_b, b)
-            return gamma * taken_a + a, gamma * taken_b + b
-        itself = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
-        return mix_channels(gamma * attention_a + itself, a), mix_channels(
-            gamma * attention_b + itself, b
-        )
-
-
-def channels_last(*branches: Tensor) -> bool:
-    """Whether a position's channels lie side by side, so that positions are the rows of a matrix as
-    they are.
-    """
-    return all(x.is_contiguous(memory_format=torch.channels_last) for x in branches)
+        return a + gamma * mix_channels(attention_a, a), b + gamma * mix_channels(attention_b, b)
 
 
 def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
-    """Each image's channels as sums of its channels; N x C x C, N x C x H x W -> N x C x H x W,
-    both channels-last.
+    """Each image's channels as sums of its channels; N x C x C, N x C x H x W -> N x C x H x W.
+
+    Written over rows of channels, which where a position's channels lie side by side is a view.
     """
-    count, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(count, height * width, channels)  # a view
-    return (rows @ matrix.transpose(1, 2)).view(count, height, width, channels).permute(0, 3, 1, 2)
+    rows = x.flatten(2).transpose(1, 2)  # N x M x C
+    return (rows @ matrix.transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def scale_attention(model: nn.Module) -> None:
@@ -183,7 +115,13 @@ class FunctionInteraction(nn.Module):
         return self.function(a, b)
 
 
-_MAKERS: dict[str, Maker] = {}  # of registered operations
+_MAKERS: dict[str, Maker] = {
+    "none": lambda channels: NoInteraction(),
+    "channel_gate": ChannelGate,
+    "cross_attention": lambda channels: CrossAttention(),
+    "exchange": lambda channels: Exchange(),
+}
+_OWN = frozenset(_MAKERS)  # of the method; further ones are registered
 
 
 def register_operation(name: str) -> Callable[[Registered], Registered]:
@@ -192,7 +130,8 @@ def register_operation(name: str) -> Callable[[Registered], Registered]:
     For a function `(a, b) -> (a, b)` on branches of N x C x H x W, or for a module class made with
     the number of channels whose `forward` does that. Supernets made afterwards have a column for
     it; runs made with it need it registered when they are read. It must not change its inputs in
-    place.
+    place. What it gives is checked: a `ReidError` names it unless that is two tensors of the
+    branches' shapes.
 
         @register_operation("average")
         def average(a, b):
@@ -200,17 +139,16 @@ def register_operation(name: str) -> Callable[[Registered], Registered]:
     """
 
     def register(operation: Registered) -> Registered:
-        if not callable(operation):
+        made: Maker
+        if inspect.isclass(operation) and issubclass(operation, nn.Module):
+            made = operation
+        elif callable(operation) and not inspect.isclass(operation):
+            made = partial(_as_module, operation)
+        else:
             raise ReidError(
                 f"operation {name!r} is neither a function of both branches nor a module class"
             )
         OPERATIONS.add(name, operation.__module__)
-        made = cast(
-            Maker,
-            operation
-            if inspect.isclass(operation)
-            else lambda channels: FunctionInteraction(operation),
-        )
         _MAKERS[name] = made
         return operation
 
@@ -226,10 +164,27 @@ def forget_operation(name: str) -> None:
 def make_interaction(operation: str, channels: int) -> nn.Module:
     """The module of an operation for branches of `channels` channels."""
     name = operation_name(operation)
-    if name in _MAKERS:
-        return _MAKERS[name](channels)
-    if name == "channel_gate":
-        return ChannelGate(channels)
-    if name == "cross_attention":
-        return CrossAttention()
-    return Exchange() if name == "exchange" else NoInteraction()
+    module = _MAKERS[name](channels)
+    if name not in _OWN:
+        module.register_forward_hook(partial(_check_outputs, name))
+    return module
+
+
+def _as_module(function: Callable[[Tensor, Tensor], Branches], channels: int) -> nn.Module:
+    return FunctionInteraction(function)
+
+
+def _check_outputs(name: str, module: nn.Module, inputs: Branches, outputs: object) -> None:
+    """`ReidError` unless an operation of a user's gave two tensors of the branches' shapes."""
+    expected = [tuple(branch.shape) for branch in inputs]
+    if isinstance(outputs, tuple | list) and all(isinstance(out, Tensor) for out in outputs):
+        found = [tuple(out.shape) for out in outputs]
+        if found == expected:
+            return
+        what = f"tensors of {', '.join(map(str, found)) or 'no shape'}"
+    else:
+        what = f"a {type(outputs).__name__}"
+    raise ReidError(
+        f"operation {name!r} must give both branches back, two tensors of {expected[0]}; "
+        f"it gave {what}"
+    )

@@ -142,8 +142,8 @@ def _read_file(path: Path) -> Any:
             else "is damaged or holds more than data"
         )
         raise ReidError(
-            f"checkpoint {str(path)!r} {what}; it was not opened, because that could run foreign code. "
-            "Save it again as {'state_dict': model.state_dict()}"
+            f"checkpoint {str(path)!r} {what}; it was not opened, because that could run foreign "
+            "code. Save it again as {'state_dict': model.state_dict()}"
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise ReidError(
@@ -167,7 +167,8 @@ def load_msinet(source: str | Path | StateDict, genotype: Genotype) -> MSINet:
     absent = _load(model, state, optional=(*_PART_BRANCH, *_CLASSIFIERS))
     if absent:
         warnings.warn(
-            f"the checkpoint has no {', '.join(absent)}: initialised at random, so train before retrieval",
+            f"the checkpoint has no {', '.join(absent)}: initialised at random, so train before "
+            "retrieval",
             stacklevel=2,
         )
     return model.eval()
@@ -257,13 +258,13 @@ def _check_genotype(state: StateDict, genotype: Genotype) -> None:
             found = "cross_attention"
         if operation not in found.split(" or "):
             raise ReidError(
-                f"genotype and checkpoint disagree in {slot_label(slot)}: the genotype says {operation}, "
-                f"the checkpoint holds {found}"
+                f"genotype and checkpoint disagree in {slot_label(slot)}: the genotype says "
+                f"{operation}, the checkpoint holds {found}"
             )
 
 
 def _load(model: nn.Module, state: StateDict, optional: tuple[str, ...]) -> list[str]:
-    """Copy `state` into `model` by the authors' names; gives the optional parts that were absent."""
+    """Copy `state` into `model` by the authors' names; gives the optional parts not found."""
     absent, left = [], dict(state)
     for name, ours in model.state_dict().items():
         if name == "alphas":
@@ -277,7 +278,8 @@ def _load(model: nn.Module, state: StateDict, optional: tuple[str, ...]) -> list
             raise ReidError(f"the checkpoint lacks {theirs!r} (shape {tuple(ours.shape)})")
         elif value.shape != ours.shape:
             raise ReidError(
-                f"{theirs!r} has shape {tuple(value.shape)} in the checkpoint, {tuple(ours.shape)} in the network"
+                f"{theirs!r} has shape {tuple(value.shape)} in the checkpoint, "
+                f"{tuple(ours.shape)} in the network"
             )
         else:
             with torch.no_grad():

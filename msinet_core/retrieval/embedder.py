@@ -23,10 +23,9 @@ from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ImageReader, open_imag
 from msinet_core.data.batches import to_device
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
-from msinet_core.models.rounding import rounded_products
-from msinet_core.retrieval.fast import fast as fast_form
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.runs.processes import ALONE, Processes
+from msinet_core.speed import fold_for_inference, tf32
 
 Colour = tuple[float, float, float]
 
@@ -98,7 +97,7 @@ class Embedder:
         try:
             for batch in self._shown(images, count):
                 batch = batch.to(device)
-                with torch.inference_mode(), rounded_products(False):
+                with torch.inference_mode(), tf32():
                     features = run(batch)
                     if self.flip:
                         features = (features + run(batch.flip(3))) / 2
@@ -165,7 +164,7 @@ class Embedder:
         self.model.eval().to(device)
         network: Any = self.model
         if self.fold or self.precision != "float32":
-            network = fast_form(self.model, self.precision)
+            network = fold_for_inference(self.model, self.precision)
         if not self.after_necks:
             return network, device
         if not hasattr(network, "embed"):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from msinet_core import speed
 from msinet_core.config import RunConfig
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Stopped
 from msinet_core.runs import guards
-from msinet_core.runs.devices import products_as_asked
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import join
 from msinet_core.runs.resuming import begin, claimed, save
@@ -25,6 +23,8 @@ class Progress:
     """One bar over all steps of a run, with an estimate of the time left, and a clock for speeds."""
 
     def __init__(self, epochs: int, steps: int, done: int, shown: bool, name: str) -> None:
+        from tqdm.auto import tqdm  # only a run under way has a use for it
+
         self.epochs, self.steps = epochs, steps
         self.bar = tqdm(
             total=epochs * steps,
@@ -73,7 +73,7 @@ def carry_out(
     with claimed(run, config, resume, processes) as mine, stop.listening():
         worker = kind(config, dataset, mine, progress and processes.is_main_process, processes)
         begin(worker, resume)
-        with products_as_asked(config, worker.device):
+        with speed.tf32(config, worker.device):
             run_epochs(worker, stop)
         mine.log(worker.result())
     return run

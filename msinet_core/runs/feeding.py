@@ -15,7 +15,6 @@ from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.runs.devices import worker_threads
 from msinet_core.runs.processes import ALONE, Processes
 
 
@@ -99,6 +98,13 @@ def training_batches(
         seed=seed,
         workers=worker_threads(config, device),
     )
+
+
+def worker_threads(config: RunConfig, device: torch.device) -> int:
+    """On a CPU a thread that prepares batches only takes the network's time."""
+    if config.workers is not None:
+        return config.workers
+    return 4 if device.type == "cuda" else 0
 
 
 def cache_of(config: RunConfig, processes: Processes) -> str:

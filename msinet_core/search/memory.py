@@ -30,7 +30,7 @@ class ContrastiveMemory:
         self.rows = torch.zeros(num_identities, length, device=device)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy of cosine similarities over the temperature; x N x D, y N -> scalar."""
+        """Mean cross-entropy of cosine similarities over the temperature; N x D, N -> scalar."""
         similarity = (
             functional.normalize(x.float(), dim=1) @ self.rows.to(x.device, torch.float32).T
         )

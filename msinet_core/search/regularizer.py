@@ -107,7 +107,7 @@ def mean_entropy(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def drop_weakest(alphas: Tensor) -> None:
-    """In place: the smallest alpha of every slot that still has two operations is set to `DROPPED`."""
+    """In place: the smallest alpha of every slot that still has two operations is `DROPPED`."""
     for row in alphas:
         kept = row > DROPPED / 2
         if int(kept.sum()) > 1:

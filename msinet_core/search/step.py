@@ -1,10 +1,9 @@
-"""The bilevel search step with twin memories."""
+"""The bilevel search step with twin memories: docs/method.md 2."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,10 @@ from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.search.memory import ContrastiveMemory
 
 Batch = tuple[Tensor, Tensor]  # images N x 3 x H x W, labels N
+Gradients = list[Tensor | None]
+# A batch's loss, its features (N x D), and the loss's gradient by each tensor asked for.
 Passed = tuple[Tensor, Tensor, Sequence[Tensor | None]]
-Pass = Callable[[ContrastiveMemory, Sequence[Tensor], float, Tensor, Tensor], Passed]
+OnePass = Callable[[Supernet, ContrastiveMemory, Sequence[Tensor], Tensor, Tensor], Passed]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,20 @@ class StepReport:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
+def one_pass(
+    supernet: Supernet,
+    memory: ContrastiveMemory,
+    wanted: Sequence[Tensor],
+    images: Tensor,
+    labels: Tensor,
+) -> Passed:
+    """Images N x 3 x H x W through the supernet and a memory's loss, and back to `wanted` only."""
+    features = supernet(images)  # N x D
+    loss = memory.loss(features, labels)
+    gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+    return loss.detach(), features.detach(), gradients
+
+
 def bilevel_step(
     supernet: Supernet,
     weight_optimizer: Optimizer,
@@ -44,7 +59,7 @@ def bilevel_step(
     *,
     leak_validation_gradient: bool = False,
     processes: Processes = ALONE,
-    one_pass: Pass | None = None,
+    one_pass: OnePass = one_pass,
 ) -> StepReport:
     """One first-order step: alpha on the validation twin, then the weights on the train twin.
 
@@ -57,86 +72,71 @@ def bilevel_step(
     memories take in all of them afterwards, in order. A loss that is not finite raises
     `guards.NotFinite` before it has moved anything. `one_pass` replaces the function of that name.
     """
-    weights, one_pass = supernet.weights(), one_pass or partial(pass_of, supernet)
+    alphas, weights = supernet.alphas, supernet.weight_parameters()
     validation_loss = alpha_gradient = None
-    leaked: Sequence[Tensor | None] = [None] * len(weights)
+    leaked: Gradients = [None] * len(weights)
+
+    # 1. The validation batch moves alpha.
     if validation is not None:
-        wanted = [supernet.alphas, *weights] if leak_validation_gradient else [supernet.alphas]
-        validation_loss, (gradient, *rest), seen = _gradients(
-            one_pass, validation_memory, validation, wanted
-        )
-        assert gradient is not None
-        processes.average([gradient])
-        supernet.alphas.grad = gradient
-        alpha_gradient = float(gradient.norm())
-        checked = processes.mean(
-            {"validation_loss": validation_loss, "alpha_gradient": alpha_gradient}
-        )
-        guards.require_finite(checked)
-        validation_loss = checked["validation_loss"]
+        wanted = [alphas, *weights] if leak_validation_gradient else [alphas]
+        passes = [one_pass(supernet, validation_memory, wanted, *b) for b in _listed(validation)]
+        loss, (alphas.grad, *rest) = _means(passes)
+        assert alphas.grad is not None
+        processes.average([alphas.grad])
+        values = {"validation_loss": loss, "alpha_gradient": float(alphas.grad.norm())}
+        validation_loss, alpha_gradient = _finite(processes.mean(values)).values()
         alpha_optimizer.step()
-        supernet.alphas.grad = None
-        _remember(validation_memory, seen, processes)
+        alphas.grad = None
+        _remember(validation_memory, passes, _listed(validation), processes)
         leaked = rest or leaked
-    train_loss, gradients, seen = _gradients(one_pass, train_memory, train, weights)
+
+    # 2. The train batch moves the weights.
+    passes = [one_pass(supernet, train_memory, weights, *batch) for batch in _listed(train)]
+    loss, gradients = _means(passes)
     for weight, own, other in zip(weights, gradients, leaked, strict=True):
-        weight.grad = own if other is None or own is None else own + other
-    moved = [w.grad for w in weights if w.grad is not None]
-    processes.average(
-        [*moved, *(buffer for buffer in supernet.buffers() if buffer.is_floating_point())]
-    )
+        weight.grad = _sum(own, other)
+    moved = [weight.grad for weight in weights if weight.grad is not None]
+    processes.average([*moved, *(b for b in supernet.buffers() if b.is_floating_point())])
+    train_loss = processes.mean({"train_loss": loss})["train_loss"]
     weight_gradient = float(nn.utils.get_total_norm(moved))
-    train_loss = processes.mean({"train_loss": train_loss})["train_loss"]
     report = StepReport(train_loss, validation_loss, alpha_gradient, weight_gradient)
-    guards.require_finite(report.values())
+    _finite(report.values())
     weight_optimizer.step()
     weight_optimizer.zero_grad()
-    _remember(train_memory, seen, processes)
+    _remember(train_memory, passes, _listed(train), processes)
     return report
 
 
-def pass_of(
-    supernet: Supernet,
-    memory: ContrastiveMemory,
-    wanted: Sequence[Tensor],
-    share: float,
-    images: Tensor,
-    labels: Tensor,
-) -> Passed:
-    """The loss of a batch by a memory, its features, and `share` of the loss's gradient by each
-    tensor wanted.
-    """
-    features = supernet(images)
-    loss = memory.loss(features, labels)
-    gradients = torch.autograd.grad(loss if share == 1 else loss * share, wanted, allow_unused=True)
-    return loss.detach(), features.detach(), gradients
+def _listed(batches: Batch | list[Batch]) -> list[Batch]:
+    return batches if isinstance(batches, list) else [batches]
 
 
-def _gradients(
-    one_pass: Pass,
-    memory: ContrastiveMemory,
-    batches: Batch | list[Batch],
-    wanted: Sequence[Tensor],
-) -> tuple[float, list[Tensor | None], list[Batch]]:
-    """Mean loss of the batches, its gradient by each tensor wanted, and each batch's features and
-    labels.
-    """
-    batches = batches if isinstance(batches, list) else [batches]
-    losses: list[Tensor] = []
-    total: list[Tensor | None] = [None] * len(wanted)
-    seen: list[Batch] = []
-    for images, labels in batches:
-        loss, features, part = one_pass(memory, wanted, 1 / len(batches), images, labels)
-        total = [
-            new if old is None else old if new is None else old + new
-            for old, new in zip(total, part, strict=True)
-        ]
-        losses.append(loss)
-        seen.append((features, labels))
-    return float(losses[0] if len(losses) == 1 else torch.stack(losses).mean()), total, seen
+def _means(passes: list[Passed]) -> tuple[float, Gradients]:
+    """The loss and the gradients, averaged over the batches that were passed."""
+    losses = [loss for loss, _, _ in passes]
+    total: Gradients = list(passes[0][2])
+    for _, _, gradients in passes[1:]:
+        total = [_sum(old, new) for old, new in zip(total, gradients, strict=True)]
+    if len(passes) > 1:
+        total = [None if gradient is None else gradient / len(passes) for gradient in total]
+    return float(torch.stack(losses).mean()), total
 
 
-def _remember(memory: ContrastiveMemory, seen: list[Batch], processes: Processes) -> None:
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Of two gradients, either of which may be missing."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
+
+
+def _finite(values: dict[str, float]) -> dict[str, float]:
+    guards.require_finite(values)
+    return values
+
+
+def _remember(
+    memory: ContrastiveMemory, passes: list[Passed], batches: list[Batch], processes: Processes
+) -> None:
     """Move the memory by all processes' features, in the order of ranks."""
-    for features, labels in seen:
+    for (_, features, _), (_, labels) in zip(passes, batches, strict=True):
         memory.update(processes.all_gather(features), processes.all_gather(labels))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam
+from torch.optim import Adam
 
 from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
+from msinet_core.data.batches import TrainBatches
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
 from msinet_core.errors import ReidError
@@ -19,7 +21,6 @@ from msinet_core.models.supernet import Supernet
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import Checkpoint
-from msinet_core.runs.devices import autocast, compile_if_asked, descent, memory_format
 from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import open_dataset, step_paths, training_batches, usable_identities
 from msinet_core.runs.folder import RunFolder
@@ -29,13 +30,12 @@ from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Worker
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.search.regularizer import Steadying, prepare, temperature_at
-from msinet_core.search.replaying import ReplayedPasses
-from msinet_core.search.step import Batch, bilevel_step
+from msinet_core.search.step import Batch, Passed, bilevel_step, one_pass
 from msinet_core.space import OPERATIONS
 
 
 class TwinSearch(Worker):
-    """A search in progress: supernet, both optimisers and schedules, both memories, and its place."""
+    """A search in progress: supernet, both optimisers and schedules, both memories, its place."""
 
     config: SearchConfig
     model: Supernet
@@ -49,43 +49,37 @@ class TwinSearch(Worker):
         processes: Processes = ALONE,
     ) -> None:
         super().__init__(config, dataset, run, progress, processes)
-        self.split = split_for(config, dataset)
+        split = split_for(config, dataset)
+        sides = split.train, split.validation
+        self.data = {
+            "data": guards.fingerprint(*sides),
+            "files": guards.file_sizes(dataset.root, *sides),
+        }
         self.train_batches, self.validation_batches = (
             training_batches(
                 side,
                 dataset.root,
-                config.for_validation() if place else config,
+                settings,
                 self.device,
                 seed=2 * config.seed + place,
                 progress=progress,
                 processes=processes,
             )
-            for place, side in enumerate((self.split.train, self.split.validation))
-        )
-        halves = self.split.train, self.split.validation
-        self.data = {
-            "data": guards.fingerprint(*halves),
-            "files": guards.file_sizes(dataset.root, *halves),
-        }
-        torch.manual_seed(config.seed)
-        self.model = self.supernet = (
-            prepare(Supernet(config.channels, config.cell_width), config).to(self.device).train()
-        )
-        memory_format(self.supernet)
-        compile_if_asked(self.supernet, config, self.device)
-        self.memories = [
-            ContrastiveMemory(
-                int(batches.labels.max()) + 1,
-                self.supernet.feature_length,
-                config.memory_momentum,
-                config.temperature,
-                self.device,
+            for place, (side, settings) in enumerate(
+                zip(sides, (config, config.for_validation()), strict=True)
             )
-            for batches in (self.train_batches, self.validation_batches)
+        )
+        self.steps = len(self.train_batches) // config.accumulate
+        torch.manual_seed(config.seed)
+        supernet = prepare(Supernet(config.channels, config.cell_width), config).train()
+        self.model = self.supernet = self.accelerate(supernet)
+        self.memories = [
+            self._memory(batches) for batches in (self.train_batches, self.validation_batches)
         ]
-        replay = config.compile and config.accumulate == 1
-        self.one_pass = ReplayedPasses(self.supernet) if replay else None
-        self.optimizers = weight_optimizer, alpha_optimizer = optimizers(self.supernet, config)
+        self.optimizers = weight_optimizer, alpha_optimizer = (
+            self.make_sgd(self.supernet.weight_parameters()),
+            make_adam(self.supernet, config),
+        )
         self.schedules = [
             Schedule(
                 weight_optimizer,
@@ -100,7 +94,17 @@ class TwinSearch(Worker):
             ),
         ]
         self.steadying = Steadying(config, self.supernet, alpha_optimizer)
-        self.steps = len(self.train_batches) // config.accumulate
+        self.passes: dict[int, Callable[..., Passed]] = {}  # by memory, where they are replayed
+
+    def _memory(self, batches: TrainBatches) -> ContrastiveMemory:
+        """An empty memory of the identities in some batches."""
+        return ContrastiveMemory(
+            int(batches.labels.max()) + 1,
+            self.supernet.feature_length,
+            self.config.memory_momentum,
+            self.config.temperature,
+            self.device,
+        )
 
     def batches(self) -> Iterator[tuple[list[Batch], list[Batch] | None]]:
         """For each step left of the current epoch: train batches and, but for the first, validation
@@ -133,7 +137,7 @@ class TwinSearch(Worker):
             validation = None
         for schedule in self.schedules:
             schedule.move_to(self.epoch + self.step / self.steps)
-        with autocast(self.config, self.device):
+        with self.autocast():
             report = bilevel_step(
                 self.supernet,
                 *self.optimizers,
@@ -143,12 +147,30 @@ class TwinSearch(Worker):
                 validation,
                 leak_validation_gradient=self.config.leak_validation_gradient,
                 processes=self.processes,
-                one_pass=self.one_pass,
+                one_pass=self._one_pass,
             )
         self.step += 1
         values = report.values()
         self.averages.add(**values)
         return values
+
+    def _one_pass(
+        self,
+        supernet: Supernet,
+        memory: ContrastiveMemory,
+        wanted: Sequence[Tensor],
+        images: Tensor,
+        labels: Tensor,
+    ) -> Passed:
+        """`one_pass`, of each memory in its own graph where that was asked for. What it gives then
+        lasts until that memory's next pass, so several batches a step cannot be replayed.
+        """
+        if self.config.accumulate > 1:
+            return one_pass(supernet, memory, wanted, images, labels)
+        if id(memory) not in self.passes:
+            function = partial(one_pass, supernet, memory, wanted)
+            self.passes[id(memory)] = self.replayed(function, lambda: supernet.temperature)
+        return self.passes[id(memory)](images, labels)
 
     def rates(self) -> list[float]:
         return [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
@@ -223,16 +245,13 @@ def split_for(config: SearchConfig, dataset: ReidDataset) -> TwinSplit:
     return twins_split(table, config.overlap, config.stratify_by_camera)
 
 
-def optimizers(supernet: Supernet, config: SearchConfig) -> tuple[SGD, Adam]:
-    """For the weights and for alpha."""
-    return (
-        descent(supernet.weights(), config),
-        Adam(
-            [supernet.alphas],
-            config.alpha_learning_rate,
-            betas=(0.5, 0.999),
-            weight_decay=config.alpha_weight_decay,
-        ),
+def make_adam(supernet: Supernet, config: SearchConfig) -> Adam:
+    """The optimiser of alpha."""
+    return Adam(
+        [supernet.alphas],
+        config.alpha_learning_rate,
+        betas=(0.5, 0.999),
+        weight_decay=config.alpha_weight_decay,
     )
 
 
@@ -265,8 +284,9 @@ def load_supernet(run: RunFolder) -> Supernet:
     weights = checkpoint.weights
     if weights["alphas"].shape != supernet.alphas.shape:
         raise ReidError(
-            f"{str(run.path)!r} was searched with {weights['alphas'].shape[1]} operations, but {len(OPERATIONS)} are known "
-            "here; register its own operations first (register_operation)"
+            f"{str(run.path)!r} was searched with {weights['alphas'].shape[1]} operations, but "
+            f"{len(OPERATIONS)} are known here; register its own operations first "
+            "(register_operation)"
         )
     supernet.load_state_dict(weights)
     supernet.temperature = temperature_at(config, max(0, checkpoint.state["epoch"] - 1))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from msinet_core.models.alignment import alignment_loss
-from msinet_core.models.msinet import MSINetOutput
+from msinet_core.models.networks import ReidOutput
 
 
 def batch_hard_triplet(
@@ -51,7 +51,7 @@ class LossParts:
 
 
 def training_loss(
-    output: MSINetOutput,
+    output: ReidOutput,
     identities: Tensor,
     *,
     margin: float = 0.3,
@@ -59,7 +59,7 @@ def training_loss(
     alignment: str = "none",
     alignment_weight: float = 2.0,
 ) -> LossParts:
-    """[CE + triplet] of the global branch + [CE + triplet] of the part branch + weighted alignment."""
+    """[CE + triplet] of the global branch + the same of the part branch + weighted alignment."""
 
     def classification(logits: Tensor) -> Tensor:
         return functional.cross_entropy(logits.float(), identities, label_smoothing=label_smoothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,12 @@ from msinet_core.errors import ReidError
 from msinet_core.models import reference
 from msinet_core.models.interactions import scale_attention
 from msinet_core.models.msinet import MSINet
-from msinet_core.models.resnet import ResNetReid
+from msinet_core.models.networks import ReidNetwork, resnet
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.result import RetrievalResult
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import Checkpoint
-from msinet_core.runs.devices import (
-    autocast,
-    compile_if_asked,
-    descent,
-    memory_format,
-    worker_threads,
-)
 from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import (
     cache_of,
@@ -40,10 +33,10 @@ from msinet_core.runs.feeding import (
     step_paths,
     training_batches,
     usable_identities,
+    worker_threads,
 )
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import ALONE, Processes
-from msinet_core.runs.replaying import Replayed
 from msinet_core.runs.schedule import Schedule
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Worker
@@ -58,7 +51,7 @@ class Training(Worker):
     """A training in progress: network, optimiser, schedule, and its place."""
 
     config: TrainConfig
-    model: MSINet
+    model: ReidNetwork
 
     def __init__(
         self,
@@ -88,15 +81,14 @@ class Training(Worker):
         }
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
-        self.model = make_network(config, self.genotype, num_identities)
+        network = make_network(config, self.genotype, num_identities)
         if config.weights:
-            start_from(self.model, config.weights)
-        memory_format(self.model.to(self.device)).train()
-        compile_if_asked(self.model, config, self.device)
-        self.replayed: Callable[..., Tensor] = (
-            Replayed(self._add_gradient) if config.compile else self._add_gradient
-        )
-        self.optimizer = descent(self.model.parameters(), config)
+            start_from(network, config.weights)
+        self.model = self.accelerate(network.train())
+        # what a replayed pass leaves lasts until the next, so it must be the step's only one
+        alone = config.accumulate == 1
+        self.gradient = self.replayed(self.fresh_gradient) if alone else self.fresh_gradient
+        self.optimizer = self.make_sgd(self.model.parameters())
         self.schedule = Schedule(
             self.optimizer,
             config.milestone_ticks(config.milestones),
@@ -135,11 +127,7 @@ class Training(Worker):
         means = Averages()
         for number in range(count):
             images, labels, _ = next(batches)
-            losses = (
-                self.replayed(images, labels)
-                if count == 1
-                else self._add_gradient(images, labels, number)
-            )
+            losses = (self.add_gradient if number else self.gradient)(images, labels)
             means.add(**dict(zip(VALUES, losses.tolist(), strict=True)))
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         self.processes.average([*gradients, *float_buffers(self.model)])
@@ -164,15 +152,16 @@ class Training(Worker):
             self.model.parameters(), math.inf if largest is None else largest
         )
 
-    def _add_gradient(self, images: Tensor, labels: Tensor, number: int = 0) -> Tensor:
-        """The gradient of a step's batch of this number, added to those of the batches before;
-        gives `VALUES`.
-        """
+    def fresh_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
+        """`add_gradient` of the first batch of a step."""
+        self.model.zero_grad()
+        return self.add_gradient(images, labels)
+
+    def add_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Add this batch's share to the step's gradient; gives its `VALUES`."""
         config = self.config
-        if number == 0:
-            self.model.zero_grad()
-        with autocast(config, self.device):
-            output = self.model(images.contiguous(memory_format=torch.channels_last))
+        with self.autocast():
+            output = self.model(images)
             parts = training_loss(
                 output,
                 labels,
@@ -181,7 +170,7 @@ class Training(Worker):
                 alignment=config.alignment,
                 alignment_weight=config.alignment_weight,
             )
-        (parts.total if config.accumulate == 1 else parts.total / config.accumulate).backward()
+        (parts.total / config.accumulate).backward()
         accuracy = (output.global_logits.argmax(1) == labels).float().mean()
         return torch.cat((parts.values(), accuracy[None]))
 
@@ -280,7 +269,7 @@ def train(
     return carry_out(Training, config, folder, dataset, resume=resume, progress=progress, stop=stop)
 
 
-def float_buffers(model: MSINet) -> list[Tensor]:
+def float_buffers(model: nn.Module) -> list[Tensor]:
     """The running statistics of the batch norms: averages stay averages when they are averaged."""
     return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
 
@@ -294,17 +283,18 @@ def check_test_set(dataset: ReidDataset) -> None:
     for name, table in (("query", query), ("gallery", gallery)):
         if table.empty:
             raise ReidError(
-                f"data set {dataset.name!r} has no {name} images; a test needs queries and a gallery"
+                f"data set {dataset.name!r} has no {name} images; a test needs queries and a "
+                "gallery"
             )
     if not Matches.find(query, gallery, protocol).kept.any():
         where = "in another camera " if protocol.exclude_same_camera else ""
         raise ReidError(
-            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing could be "
-            "scored; check the identity, camera and split columns"
+            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing "
+            "could be scored; check the identity, camera and split columns"
         )
 
 
-def start_from(model: MSINet, source: str) -> None:
+def start_from(model: ReidNetwork, source: str) -> None:
     """Take over weights from a run folder of ours or one of the authors' checkpoints, classifiers
     excepted.
 
@@ -313,6 +303,8 @@ def start_from(model: MSINet, source: str) -> None:
     if Path(source).is_dir():
         state = RunFolder(source).checkpoint().weights
     else:
+        if not isinstance(model, MSINet):
+            raise ReidError(f"{source!r} is no run folder; only an MSINet starts from another file")
         state = reference.load_msinet(source, model.genotype).state_dict()
     own = model.state_dict()
     wanted = {name for name in own if not name.startswith((*CLASSIFIERS, "learned_map."))}
@@ -320,8 +312,9 @@ def start_from(model: MSINet, source: str) -> None:
         if name not in state or state[name].shape != own[name].shape:
             found = tuple(state[name].shape) if name in state else "nothing"
             raise ReidError(
-                f"the weights in {source!r} are of another architecture: {name} is {tuple(own[name].shape)} "
-                f"here and {found} there; give the matching --genotype and --channels"
+                f"the weights in {source!r} are of another architecture: {name} is "
+                f"{tuple(own[name].shape)} here and {found} there; give the matching --genotype "
+                "and --channels"
             )
     model.load_state_dict({name: state[name] for name in wanted}, strict=False)
     fresh = sorted(set(own) - wanted)
@@ -329,17 +322,17 @@ def start_from(model: MSINet, source: str) -> None:
         warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)
 
 
-def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -> MSINet:
+def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -> ReidNetwork:
     """The network that a configuration asks for, initialised at random."""
     if config.backbone != "msinet":
-        return ResNetReid(config.backbone, num_identities, config.alignment != "none")
+        return resnet(config.backbone, num_identities, config.alignment != "none")
     model = MSINet(genotype, num_identities, config.channels, config.alignment != "none")
     if config.scaled_attention:
         scale_attention(model)
     return model
 
 
-def load_network(run: RunFolder | str | Path) -> MSINet:
+def load_network(run: RunFolder | str | Path) -> ReidNetwork:
     """The network of a training run as its last checkpoint has it, in evaluation mode."""
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     config = run.config()

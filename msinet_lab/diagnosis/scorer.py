@@ -26,8 +26,8 @@ from msinet_core.data import Protocol, ReidDataset, iterate_images, open_images
 from msinet_core.models.blocks import Cell, Trunk
 from msinet_core.models.supernet import Supernet
 from msinet_core.retrieval import RetrievalResult
-from msinet_core.runs.devices import choose_device, memory_format
 from msinet_core.space import CELLS_PER_STAGE, NUM_SLOTS, OPERATIONS, Genotype
+from msinet_core.speed import channels_last, choose_device
 from msinet_lab.diagnosis.held_out import held_out_protocol, held_out_split
 
 CALIBRATION_IMAGES, BATCH_SIZE = 256, 64
@@ -87,7 +87,7 @@ class MixScorer:
         table: pd.DataFrame,
         protocol: Protocol | None = None,
     ) -> None:
-        supernet = cast(Supernet, memory_format(copy.deepcopy(supernet)))
+        supernet = channels_last(copy.deepcopy(supernet))
         self.supernet = supernet.eval().requires_grad_(False)
         self.slots, self.segments = supernet.slots(), segments_of(supernet.trunk)
         self.stored = {name: value.clone() for name, value in supernet.named_buffers()}

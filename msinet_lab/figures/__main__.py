@@ -47,8 +47,10 @@ def readme_figures(demo: DemoResult, folder: Path) -> list[Path]:
     epochs, alphas = alpha_history(demo.search_run.lines())
     result, root = demo.trained, demo.dataset.root
     queries = best_and_worst(result.ranking.average_precision, 2)
+    genotype = demo.train_run.genotype()
+    assert genotype is not None
     return [
-        save(draw_network(load_network(demo.train_run).genotype), folder / "architecture.png", 110),
+        save(draw_network(genotype), folder / "architecture.png", 110),
         save(
             alpha_heatmap(alphas[-1], f"Softmax weights after epoch {epochs[-1]}"),
             folder / "alpha_heatmap.png",

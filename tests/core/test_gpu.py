@@ -14,14 +14,11 @@ from msinet_core.data import Augmentation, IdentitySampler, TrainBatches, open_i
 from msinet_core.errors import Stopped
 from msinet_core.models import MSINet, Supernet, reference
 from msinet_core.models.alignment import alignment_loss
-from msinet_core.models.compiling import compile_network
-from msinet_core.models.rounding import rounded_products
 from msinet_core.retrieval import Embedder, rank
-from msinet_core.runs.devices import memory_format
 from msinet_core.runs.folder import RunFolder
-from msinet_core.runs.replaying import WARM, Replayed
 from msinet_core.search import ContrastiveMemory, search
-from msinet_core.search.step import pass_of
+from msinet_core.search.step import one_pass
+from msinet_core.speed import WARM, Replayed, channels_last, compile_network, tf32
 from msinet_core.training import train, training_loss
 
 GPU = "cuda"
@@ -31,7 +28,7 @@ CASES = ["msinet_plain", "msinet_mixed", "msinet_sam_pos", "msinet_sam_pos_neg"]
 
 @pytest.fixture(autouse=True)
 def exact():
-    with rounded_products(False):
+    with tf32():
         yield
 
 
@@ -72,7 +69,7 @@ def test_one_training_step_in_float64():
     images, labels = torch.randn(8, 3, 64, 32).double(), torch.arange(4).repeat_interleave(2)
     found = []
     for device in ("cpu", GPU):
-        network = memory_format(copy.deepcopy(model)).to(device)
+        network = channels_last(copy.deepcopy(model)).to(device)
         training_loss(network(images.to(device)), labels.to(device)).total.backward()
         found.append(
             torch.cat([p.grad.cpu().flatten() for p in network.parameters() if p.grad is not None])
@@ -98,9 +95,9 @@ def test_both_passes_of_a_bilevel_step():
             ContrastiveMemory(4, 64, device=device),
         )
         memory.update(start.to(device), torch.arange(4, device=device))
-        batch = images.to(device), labels.to(device)
-        _, _, by_alpha = pass_of(network, memory, [network.alphas], 1.0, *batch)
-        loss, features, by_weights = pass_of(network, memory, network.weights(), 1.0, *batch)
+        batch, weights = (images.to(device), labels.to(device)), network.weight_parameters()
+        _, _, by_alpha = one_pass(network, memory, [network.alphas], *batch)
+        loss, features, by_weights = one_pass(network, memory, weights, *batch)
         gradient = torch.cat([part.flatten() for part in by_weights if part is not None])
         memory.update(features, batch[1])
         ends.append((loss, features, *by_alpha, gradient, memory.rows))
@@ -143,7 +140,7 @@ def test_float32_is_not_rounded_unless_asked():
     exact = functional.conv2d(x.double(), kernels.double())
     errors = {}
     for allowed in (False, True):
-        with rounded_products(allowed):
+        with tf32(TrainConfig(precision="tf32" if allowed else "fp32")):
             errors[allowed] = max(
                 distance(functional.conv2d(x, kernels), exact),
                 distance(
@@ -260,7 +257,7 @@ def recordings(monkeypatch):
         return worked[-1]
 
     monkeypatch.setattr(Replayed, "_record", noted)
-    monkeypatch.setattr("msinet_core.runs.devices.compile_network", lambda *_: True)
+    monkeypatch.setattr("msinet_core.speed.compile_network", lambda *_: True)
     return worked
 
 
@@ -343,7 +340,7 @@ def test_a_compiled_network_is_replayed():
     torch.manual_seed(0)
     # In float64 and in small steps, as rounding would have grown to a hundredth of the loss by the
     # second step.
-    model = memory_format(MSINet(PAPER_GENOTYPE, 4, (16, 32, 32, 32)).double()).to(GPU).train()
+    model = channels_last(MSINet(PAPER_GENOTYPE, 4, (16, 32, 32, 32)).double()).to(GPU).train()
     images = [
         torch.randn(8, 3, 64, 32).double().to(GPU, memory_format=torch.channels_last)
         for _ in range(6)
@@ -355,13 +352,13 @@ def test_a_compiled_network_is_replayed():
     for form in forms:
         optimizer = torch.optim.SGD(form.parameters(), 1e-4)
 
-        def one_pass(batch, labels, form=form):
+        def one_step(batch, labels, form=form):
             form.zero_grad()
             loss = training_loss(form(batch), labels).total
             loss.backward()
             return loss.detach()
 
-        function = one_pass if form is forms[0] else Replayed(one_pass)
+        function = one_step if form is forms[0] else Replayed(one_step)
         for batch in images:
             losses.append(float(function(batch, labels)))
             optimizer.step()

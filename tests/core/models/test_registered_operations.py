@@ -82,7 +82,7 @@ def test_a_module_with_parameters():
 
 
 def test_it_is_computed_in_evaluation_too(average):
-    """The fast form knows the four only, and must not take a fifth for none."""
+    """Folding must not take a fifth operation for none."""
     torch.manual_seed(0)
     genotype = Genotype(("average",) * 12)
     model = MSINet(genotype, 2, CHANNELS).eval()
@@ -132,6 +132,32 @@ def test_a_run_needs_its_operations(tiny_settings, tmp_path):
         forget_operation("keep")
     with pytest.raises(ReidError, match="5 operations"):
         load_supernet(run)
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (lambda a, b: a + b, "a Tensor"),
+        (lambda a, b: (a, b, a), r"\(2, 8, 4, 4\), \(2, 8, 4, 4\), \(2, 8, 4, 4\)"),
+        (lambda a, b: (a, b.mean(1, keepdim=True)), r"\(2, 8, 4, 4\), \(2, 1, 4, 4\)"),
+        (lambda a, b: (a, None), "a tuple"),
+        (lambda a, b: None, "a NoneType"),
+    ],
+)
+def test_what_it_gives_is_checked(operation, said):
+    register_operation("odd")(operation)
+    try:
+        module = make_interaction("odd", 8)
+        with pytest.raises(ReidError, match=f"operation 'odd' must give both branches.*{said}"):
+            module(*torch.randn(2, 2, 8, 4, 4))
+    finally:
+        forget_operation("odd")
+
+
+def test_a_class_that_is_no_module_is_refused():
+    with pytest.raises(ReidError, match="neither a function of both branches nor a module class"):
+        register_operation("odd")(dict)
+    assert "odd" not in OPERATIONS
 
 
 @pytest.mark.parametrize("name", ["none", "ag", "Average", "two words", ""])

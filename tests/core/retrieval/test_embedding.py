@@ -13,10 +13,8 @@ from msinet_core import PAPER_GENOTYPE, Genotype
 from msinet_core.data import open_images
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet, Supernet
-from msinet_core.models.blocks import ConvNorm
 from msinet_core.retrieval import Embedder
-from msinet_core.retrieval import fast as fast_module
-from msinet_core.retrieval.fast import FastMSINet, folded
+from msinet_core.speed import fold_for_inference
 
 CHANNELS = (16, 64, 80, 96)
 
@@ -60,31 +58,20 @@ def test_fast_form_computes_the_same(genotype, channels):
     for after_necks in (False, True):
         with torch.no_grad():
             close(
-                FastMSINet(model).embed(images, after_necks).numpy(),
+                fold_for_inference(model).embed(images, after_necks).numpy(),
                 plain(model, images, after_necks),
             )
-
-
-def test_folding_counts_the_norms_epsilon():
-    """Which matters in channels that hardly move."""
-    torch.manual_seed(0)
-    layer = ConvNorm(4, 6, relu=False).eval()
-    layer.norm.running_var.uniform_(0, 2e-5)
-    weight, bias = folded(layer.conv.weight, layer.norm)
-    images = torch.randn(2, 4, 3, 3)
-    with torch.no_grad():
-        close(nn.functional.conv2d(images, weight, bias).numpy(), layer(images).numpy())
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 70), (33, 95), (64, 32), (96, 40)])
 def test_any_size_and_any_batch(size, monkeypatch):
     model = network()
-    monkeypatch.setattr(fast_module, "CACHED_PIXELS", 3 * size[0] * size[1])  # several parts
+    monkeypatch.setattr("msinet_core.speed.CACHED_PIXELS", 3 * size[0] * size[1])  # several parts
     for count in (1, 3, 8):
         images = torch.randn(count, 3, *size)
-        close(FastMSINet(model)(images).numpy(), plain(model, images))
+        close(fold_for_inference(model)(images).numpy(), plain(model, images))
         rows_last = images.contiguous(memory_format=torch.channels_last)
-        close(FastMSINet(model)(rows_last).numpy(), plain(model, images))
+        close(fold_for_inference(model)(rows_last).numpy(), plain(model, images))
 
 
 @pytest.mark.parametrize("case", ["msinet_plain", "msinet_mixed"])
@@ -167,7 +154,7 @@ def test_any_module_will_do():
     ("options", "message"),
     [
         ({"after_necks": True}, "Colours has no necks"),
-        ({"precision": "bfloat16"}, "bfloat16 is offered for MSINet only"),
+        ({"precision": "bfloat16"}, "bfloat16 is offered for networks with ReID heads only"),
         ({"precision": "half"}, "precision is float32 or bfloat16"),
     ],
 )

@@ -41,7 +41,7 @@ def gradients(setting, validation, **options):
     """(alpha's, the weights') gradients that the optimisers get in one step."""
     supernet, memories, (train, validation_batch) = setting
     rows = [memory.rows.clone() for memory in memories]
-    weights, alpha = Recorder(supernet.weights()), Recorder([supernet.alphas])
+    weights, alpha = Recorder(supernet.weight_parameters()), Recorder([supernet.alphas])
     bilevel_step(
         supernet,
         weights,
@@ -67,7 +67,7 @@ def test_the_leaking_step_adds_the_validation_gradient(setting):
     _, right = gradients(setting, validation=True)
     _, leaking = gradients(setting, validation=True, leak_validation_gradient=True)
     loss = memories[1].loss(supernet(validation[0]), validation[1])
-    own = torch.autograd.grad(loss, supernet.weights())
+    own = torch.autograd.grad(loss, supernet.weight_parameters())
     flat = [torch.cat([g.flatten() for g in side]) for side in (right, leaking, own)]
     torch.testing.assert_close(flat[1], flat[0] + flat[2])
     assert flat[1].norm() > 1.01 * flat[0].norm()
@@ -87,7 +87,7 @@ def test_both_memories_move_after_the_step(setting):
     before = [memory.rows.clone() for memory in memories]
     bilevel_step(
         supernet,
-        Recorder(supernet.weights()),
+        Recorder(supernet.weight_parameters()),
         Recorder([supernet.alphas]),
         *memories,
         train,

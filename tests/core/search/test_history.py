@@ -1,4 +1,4 @@
-"""`SearchHistory`: alpha as the optimiser has it, weights as the slots are mixed, of old runs too."""
+"""`SearchHistory`: alpha as the optimiser has it, weights as the slots are mixed."""
 
 import json
 

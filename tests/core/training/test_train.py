@@ -10,7 +10,6 @@ from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
 from msinet_core.errors import Stopped
 from msinet_core.models import MSINet, reference
-from msinet_core.runs.devices import products_as_asked
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.schedule import Schedule
 from msinet_core.training import load_network, train
@@ -84,28 +83,6 @@ def test_other_precisions_train_too(tiny_settings, tmp_path, precision):
     assert all(
         w.dtype == torch.float32 for w in run.checkpoint().weights.values() if w.is_floating_point()
     )
-
-
-@pytest.mark.parametrize(
-    ("precision", "device", "inside"),
-    [
-        ("tf32", "cuda", True),
-        ("tf32", "cpu", False),
-        ("fp32", "cuda", False),
-        ("bf16", "cuda", False),
-    ],
-)
-def test_rounded_products_are_for_gpus_and_the_time_of_a_run(precision, device, inside):
-    def state():
-        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-
-    before = state()
-    with products_as_asked(TrainConfig(precision=precision), torch.device(device)):
-        assert state() == (
-            "high" if inside else "highest",
-            inside,
-        )  # of matrices, and of convolutions
-    assert state() == before
 
 
 def rates_of(config, rate, steps):
