@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from msinet_core.errors import ReidError
-from msinet_core.files import LITTER, replacing_folder
+from msinet_core.files import LITTER, read_json, replacing_folder
 from msinet_lab.synthetic.identities import LARGE, SMALL, Attributes, Recipe, identity_table
 from msinet_lab.synthetic.photos import Photo, Place, bad_box, false_detection, take
 
@@ -94,7 +94,8 @@ def _exists_already(root: Path, recipe: Recipe) -> bool:
     home = root / LAYOUTS[recipe.kind][0]
     if not home.exists():
         return False
-    found = json.loads((home / RECORD).read_text(encoding="utf-8"))
+    record = read_json(home / RECORD)
+    found = record if isinstance(record, dict) else {}
     differing = [
         f"{name} {found.get(name)!r} there, {value!r} asked"
         for name, value in asdict(recipe).items()
