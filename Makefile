@@ -58,7 +58,7 @@ bench: $(STAMP) ## all benchmarks; tables go to benchmarks/results
 	$(BIN)/python -m benchmarks
 
 figures: $(STAMP) ## the pictures that the README shows
-	$(BIN)/python -m msinet_lab.figures
+	$(BIN)/python -m msinet_lab.readme_pictures
 
 clean: ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -46,7 +46,7 @@ def diagnose(
     from msinet_core.runs.folder import RunFolder
     from msinet_lab.diagnosis import diagnose as judged
     from msinet_lab.figures.style import save
-    from msinet_lab.figures.trust import trust_figures
+    from msinet_lab.figures.diagnosis import diagnosis_figures
 
     folder = RunFolder(run)
     config, place = folder.config(), to or run / "trust"
@@ -61,7 +61,7 @@ def diagnose(
         folder=place / "trainings",
     )
     found.save(place)
-    for name, figure in trust_figures(found).items():
+    for name, figure in diagnosis_figures(found).items():
         save(figure, place / f"{name}.png")
     print(f"{found}\n\ntables and pictures: {place}")
 
@@ -102,7 +102,7 @@ def study(
         device: Where to compute; auto takes a GPU if there is one.
     """
     from msinet_lab.figures.style import save
-    from msinet_lab.figures.trust_study import study_figures
+    from msinet_lab.figures.study import study_figures
     from msinet_lab.study import Study, StudySize, markdown, summary, verdicts
 
     size = StudySize(

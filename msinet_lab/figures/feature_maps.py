@@ -1,14 +1,14 @@
-"""Feature maps taken out of a network, and the maps between two images that attention pictures
-show.
+"""Feature maps taken out of a network, and maps between two images that attention pictures show.
 
-Shapes: C channels, h x w positions of a map.
+Shapes: C channels, h x w positions of a map. A network is any module that gives features of images.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,11 @@ from torch.nn import functional
 from msinet_core.data import normalise
 from msinet_core.errors import ReidError
 from msinet_core.models.alignment import pairwise_map
-from msinet_core.space import CELLS_PER_STAGE, NUM_STAGES, SLOTS_PER_CELL
+from msinet_core.space import SLOTS_PER_CELL
 from msinet_lab.figures.tiles import PhotoShelf
 
-LAYERS = {
-    f"stage {number + 1}": number * CELLS_PER_STAGE + CELLS_PER_STAGE - 1
-    for number in range(NUM_STAGES)
-}
+STRIDE = 4  # of the finest map that is called a stage; the stem's are finer
+Shapes = dict[nn.Module, torch.Size]  # of what modules give, in the order of their work
 
 
 def as_input(photo: np.ndarray) -> Tensor:
@@ -47,36 +45,71 @@ def evaluation(model: nn.Module) -> Iterator[nn.Module]:
         model.train(was_training)
 
 
-def _caught(model: nn.Module, module: nn.Module, images: Tensor, *, inputs: bool = False) -> Any:
-    """What one module is given, or gives, when the model sees the images."""
+def _watch(
+    model: nn.Module,
+    modules: Iterable[nn.Module],
+    images: Tensor,
+    seen: Callable[[nn.Module, Any, Any], None],
+) -> None:
+    """Show the model the images; each module calls `seen` with itself, its inputs, its output."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(seen).remove)
+        stack.enter_context(evaluation(model))
+        stack.enter_context(torch.no_grad())
+        model(images.to(next(model.parameters()).device))
+
+
+def output_of(model: nn.Module, module: nn.Module, images: Tensor) -> Any:
+    """What one module gives when the model sees the images."""
     held: list[Any] = []
-    handle = module.register_forward_hook(
-        lambda _, given, out: held.append(given if inputs else out)
-    )
-    try:
-        with evaluation(model), torch.no_grad():
-            model(images.to(next(model.parameters()).device))
-    finally:
-        handle.remove()
-    return held[0]
-
-
-def stage_map(model: Any, images: Tensor, layer: str = "stage 3") -> Tensor:
-    """The output of a stage, N x C x h x w."""
-    if layer not in LAYERS:
-        raise ReidError(f"there is no layer {layer!r}; there are {', '.join(LAYERS)}")
-    return _caught(model, model.trunk.cells[LAYERS[layer]], images)
+    _watch(model, [module], images, lambda _, given, out: held.append(out))
+    return held[-1]
 
 
 def slot_inputs(model: Any, images: Tensor, slot: int) -> tuple[Tensor, Tensor]:
-    """Both branches as they enter slot 0..11, N x mid x h x w each."""
+    """Both branches as they enter slot 0..11 of an MSINet, N x mid x h x w each."""
     cell, place = divmod(slot, SLOTS_PER_CELL)
-    return _caught(model, model.trunk.cells[cell].slots[place], images, inputs=True)
+    held: list[Any] = []
+    module = model.trunk.cells[cell].slots[place]
+    _watch(model, [module], images, lambda _, given, out: held.append(given))
+    return held[-1]
+
+
+def layers(model: nn.Module, images: Tensor) -> dict[str, nn.Module]:
+    """`stage 1`, `stage 2`, ...: the last module at each size of map, the finest first.
+
+    Asked of the model itself, shown the images (N x 3 x H x W): those of its modules that give 4-D
+    maps, of its trunk where it has one. `ReidError` where there are none.
+    """
+    trunk = getattr(model, "trunk", model)
+    shapes: Shapes = {}
+
+    def seen(module: nn.Module, _: Any, out: Any) -> None:
+        maps = isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] * out.shape[3] > 1
+        if maps and out.shape[2] * STRIDE <= images.shape[2]:
+            shapes[module] = out.shape
+
+    _watch(model, [module for module in trunk.modules() if module is not trunk], images, seen)
+    outer = set(_outermost(trunk, shapes))
+    by_size = {shape[2:]: module for module, shape in shapes.items() if module in outer}
+    if not by_size:
+        raise ReidError(f"{type(model).__name__} has no layer that gives a map of its images")
+    return {f"stage {place}": module for place, module in enumerate(by_size.values(), 1)}
+
+
+def _outermost(module: nn.Module, shapes: Shapes) -> list[nn.Module]:
+    """The modules below that gave maps and lie in no other such; of a single one, its own."""
+    found = []
+    for child in module.children():
+        found += [child] if child in shapes else _outermost(child, shapes)
+    return (_outermost(found[0], shapes) or found) if len(found) == 1 else found
 
 
 def point_map(query: Tensor, partner: Tensor, position: int, cosine: bool = True) -> np.ndarray:
-    """Where one position of the query (C x h x w) is found in the partner: h x w inner products, or
-    cosines.
+    """Where one position of the query (C x h x w) is found in the partner.
+
+    h x w inner products, or cosines.
     """
     mine, theirs = query.flatten(1)[:, position], partner.flatten(1)  # C, C x M
     if cosine:
@@ -85,35 +118,32 @@ def point_map(query: Tensor, partner: Tensor, position: int, cosine: bool = True
 
 
 def whole_map(query: Tensor, partner: Tensor) -> np.ndarray:
-    """How strongly each position of the partner is found anywhere in the query: the pairwise map U,
-    h x w.
+    """How strongly each position of the partner is found anywhere in the query, h x w.
+
+    A row of the pairwise map U (SAM, docs/method.md 4).
     """
     both = pairwise_map(torch.stack([query, partner]).float())
     return both[0, 1].view(partner.shape[1:]).cpu().numpy()
 
 
 def strength_map(features: Tensor) -> np.ndarray:
-    """Length of the feature vector at each position of a C x h x w map: what average pooling
-    listens to.
-    """
+    """Length of the feature at each position of a C x h x w map: what average pooling hears."""
     return features.float().norm(dim=0).cpu().numpy()
 
 
-def learned_map(model: Any, features: Tensor) -> np.ndarray | None:
-    """SAM's attention of an image on itself, h x w, from its stage 3 map; None for a network
-    without SAM.
-    """
+def learned_map(model: Any, images: Tensor) -> np.ndarray | None:
+    """SAM's attention of an image (1 x 3 x H x W) on itself, h x w; None for a network without."""
     if getattr(model, "learned_map", None) is None:
         return None
+    final = output_of(model, model.trunk, images).final
     with torch.no_grad():
-        return model.learned_map(features[None])[0].view(features.shape[1:]).float().cpu().numpy()
+        return model.learned_map(final)[0].view(final.shape[2:]).float().cpu().numpy()
 
 
-def similarity_cam(
-    model: Any, query: Tensor, partner: Tensor, layer: str = "stage 3"
-) -> np.ndarray:
-    """Grad-CAM of the pair: what in the partner (1 x 3 x H x W) makes it similar to the query. H x
-    W in 0..1.
+def similarity_cam(model: Any, layer: nn.Module, query: Tensor, partner: Tensor) -> np.ndarray:
+    """Grad-CAM of the pair: what in the partner (1 x 3 x H x W) makes it similar to the query.
+
+    H x W in 0..1, from the maps of one of the model's `layers`.
     """
     device = next(model.parameters()).device
     with evaluation(model):
@@ -123,15 +153,12 @@ def similarity_cam(
         def similarity(output: Tensor) -> Tensor:
             return functional.normalize(output, dim=-1) @ wanted
 
-        with (
-            torch.enable_grad(),
-            GradCAM(model=model, target_layers=[model.trunk.cells[LAYERS[layer]]]) as cam,
-        ):
+        with torch.enable_grad(), GradCAM(model=model, target_layers=[layer]) as cam:
             return cam(input_tensor=partner.to(device), targets=[similarity])[0]
 
 
 class Looker:
-    """A model and the photographs of one table: stage maps by row, the latest few kept.
+    """A model and the photographs of one table: maps by row and layer, the latest few kept.
 
     Photographs are stretched to height x width, as the network sees them.
     """
@@ -149,32 +176,34 @@ class Looker:
         self.photos = PhotoShelf(root, list(table["path"]), height, width, fit="stretch")
         self._maps: OrderedDict[tuple[int, str], Tensor] = OrderedDict()
 
+    @cached_property
+    def layers(self) -> dict[str, nn.Module]:
+        """The model's layers by name, the finest first; see `layers`."""
+        return layers(self.model, self.input(0))
+
     def input(self, row: int) -> Tensor:
         """1 x 3 x H x W."""
         return as_input(self.photos[row])
 
-    def features(self, row: int, layer: str = "stage 3") -> Tensor:
-        """C x h x w."""
-        key = (int(row), layer)
+    def features(self, row: int, layer: str = "") -> Tensor:
+        """C x h x w of a layer, by default the last one."""
+        name = layer or list(self.layers)[-1]
+        if name not in self.layers:
+            raise ReidError(f"there is no layer {layer!r}; there are {', '.join(self.layers)}")
+        key = (int(row), name)
         if key not in self._maps:
-            self._maps[key] = stage_map(self.model, self.input(row), layer)[0]
+            self._maps[key] = output_of(self.model, self.layers[name], self.input(row))[0]
             while len(self._maps) > self.keep:
                 self._maps.popitem(last=False)
         return self._maps[key]
-
-    def strength(self, row: int) -> np.ndarray:
-        """h x w, for a gallery's heatmaps."""
-        return strength_map(self.features(row))
 
 
 def strength_maps(
     model: Any, result: Any, root: str | Path, height: int, width: int
 ) -> Callable[[str, int], np.ndarray]:
-    """For a gallery's heatmaps: a function (side, row) -> h x w over a `RetrievalResult`'s queries
-    and gallery.
-    """
+    """For a gallery's heatmaps: a function (side, row) -> h x w over a result's tables."""
     lookers = {
         "query": Looker(model, result.query_table, root, height, width),
         "gallery": Looker(model, result.gallery_table, root, height, width),
     }
-    return lambda side, row: lookers[side].strength(row)
+    return lambda side, row: strength_map(lookers[side].features(row))

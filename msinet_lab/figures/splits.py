@@ -1,28 +1,32 @@
-"""Pictures of the twins split: who is seen by which side, through which cameras, and what they look
-like.
+"""Pictures of the twins split: who is seen by which side, through which cameras, how they look.
 
-Both halves are tables with `identity` and, where the data has cameras, `camera`. Paper: section
-3.1, figure 2.
+Both halves are tables with `identity` and, where the data has cameras, `camera`.
+docs/method.md 2, twins split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from msinet_lab.figures.style import (
+    PAGE,
     SERIES,
+    Look,
     bare,
     dress,
     empty_figure,
-    legend,
+    ink_on,
+    new_axes,
     new_figure,
+    outer_legend,
     whole_numbers,
 )
 from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, stack
@@ -31,72 +35,70 @@ SIDES = ("search train", "search validation")
 SIDE_COLOURS = (SERIES[0], SERIES[1])
 
 
+def in_order(labels: Iterable[Any]) -> list[Any]:
+    """Identities or cameras sorted, numbers before text, each once."""
+    return sorted(set(labels), key=lambda label: (isinstance(label, str), label))
+
+
 def identity_counts(train: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:
-    """Images of every identity on either side: index identity, columns `search train`, `search
-    validation`.
-    """
+    """Images by identity (index) and side (columns `search train`, `search validation`)."""
     counts = [table["identity"].value_counts() for table in (train, validation)]
     table = pd.concat(counts, axis=1, keys=SIDES).fillna(0).astype(int)
-    return table.sort_index(
-        key=lambda index: index.map(lambda value: (isinstance(value, str), value))
-    )
+    return table.loc[in_order(table.index)]
 
 
-def twin_matrix(
-    train: pd.DataFrame, validation: pd.DataFrame, title: str = "Which identities each twin sees"
-) -> Figure:
-    """A row a side, a column an identity: coloured where the side sees it. Shared identities colour
-    both rows.
-    """
+def twin_matrix(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
+    """A row a side, a column an identity: coloured where the side sees it."""
     counts = identity_counts(train, validation)
     if counts.empty:
         return empty_figure("The split has no identities.")
     seen = (counts.to_numpy() > 0).T  # 2 x identities
-    figure = new_figure(11, 1.9)
-    axes = dress(figure.add_subplot(), title, "identity, in order", grid="")
-    page = np.where(seen, [[1], [2]], 0)
-    axes.imshow(
-        page,
-        cmap=ListedColormap(["#EFF1F4", *SIDE_COLOURS]),
-        vmin=0,
-        vmax=2,
-        aspect="auto",
-        interpolation="nearest" if len(counts) <= 1200 else "antialiased",
+    figure, axes = new_axes(
+        11, 1.9, "Which identities each twin sees", "identity, in order", "", ""
     )
+    smooth: Any = "nearest" if len(counts) <= 1200 else "antialiased"
+    colours = ListedColormap(["#EFF1F4", *SIDE_COLOURS])
+    look: Look = {"cmap": colours, "vmin": 0, "vmax": 2, "aspect": "auto"}
+    axes.imshow(np.where(seen, [[1], [2]], 0), interpolation=smooth, **look)
     if len(counts) <= 120:
         axes.set_xticks(np.arange(-0.5, len(counts)), minor=True)
-        axes.grid(which="minor", axis="x", color="white", linewidth=1.2)
+        axes.grid(which="minor", axis="x", color=PAGE, linewidth=1.2)
         axes.tick_params(which="minor", length=0)
-    axes.axhline(0.5, color="white", linewidth=3)
-    axes.set_yticks(
-        [0, 1],
-        [f"{side}\n{n} of {len(counts)}" for side, n in zip(SIDES, seen.sum(1), strict=True)],
-    )
+    axes.axhline(0.5, color=PAGE, linewidth=3)
+    words = [f"{side}\n{n} of {len(counts)}" for side, n in zip(SIDES, seen.sum(1), strict=True)]
+    axes.set_yticks([0, 1], words)
     whole_numbers(axes)
     return figure
 
 
+def _both_sides(values: Sequence[pd.Series], name: str) -> pd.DataFrame:
+    """One long table with a column `side`, for seaborn."""
+    parts = [
+        pd.DataFrame({name: part, "side": side}) for part, side in zip(values, SIDES, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _side_legend(figure: Figure) -> None:
+    patches = [Patch(color=c, label=s) for s, c in zip(SIDES, SIDE_COLOURS, strict=True)]
+    outer_legend(figure, patches, below=True)
+
+
 def camera_distribution(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
-    """Share of each side's images by camera, side by side: unlike heights mean that the sides
-    differ in cameras.
-    """
+    """Share of each side's images by camera: unlike heights mean that the sides see it unlike."""
     tables = (train, validation)
     if any("camera" not in table or table["camera"].isna().all() for table in tables):
         return empty_figure("This data has no cameras.")
-    shares = pd.concat(
-        [table["camera"].value_counts(normalize=True) for table in tables], axis=1, keys=SIDES
-    )
-    shares = shares.fillna(0).sort_index(
-        key=lambda index: index.map(lambda value: (isinstance(value, str), value))
-    )
-    figure = new_figure(max(5.0, 1.6 + 0.55 * len(shares)), 2.8)
-    axes = dress(figure.add_subplot(), "Cameras of either side", "camera", "share of images")
-    places = np.arange(len(shares))
-    for shift, side, colour in zip((-0.2, 0.2), SIDES, SIDE_COLOURS, strict=True):
-        axes.bar(places + shift, shares[side], 0.38, color=colour, label=side)
-    axes.set_xticks(places, [str(name) for name in shares.index])
-    axes.set_ylim(0, float(shares.to_numpy().max()) * 1.3)
-    legend(axes, "upper right", columns=2)
+    long = _both_sides([table["camera"].dropna() for table in tables], "camera")
+    names = [str(name) for name in in_order(long["camera"])]
+    long["camera"] = long["camera"].astype(str)
+    shares = long.groupby("side")["camera"].value_counts(normalize=True).reset_index()
+    figure = new_figure(max(5.0, 1.6 + 0.55 * len(names)), 3.0)
+    axes = figure.add_subplot()
+    look: Look = {"hue": "side", "hue_order": SIDES, "palette": SIDE_COLOURS, "saturation": 1.0}
+    seaborn.barplot(shares, x="camera", y="proportion", order=names, legend=False, ax=axes, **look)
+    dress(axes, "Cameras of either side", "camera", "share of images")
+    _side_legend(figure)
     return figure
 
 
@@ -105,24 +107,20 @@ def images_per_identity(train: pd.DataFrame, validation: pd.DataFrame) -> Figure
     counts = identity_counts(train, validation)
     if counts.empty:
         return empty_figure("The split has no identities.")
-    figure = new_figure(4.8, 2.8)
-    axes = dress(figure.add_subplot(), "Images per identity", "images", "identities")
-    most = int(counts.to_numpy().max())
-    bins = np.arange(0.5, most + 1.5) if most <= 60 else np.linspace(0.5, most + 0.5, 40)
-    for side, colour in zip(SIDES, SIDE_COLOURS, strict=True):
-        values = counts.loc[counts[side] > 0, side]
-        axes.hist(values, bins=bins.tolist(), color=colour, alpha=0.35)
-        axes.hist(
-            values, bins=bins.tolist(), color=colour, histtype="step", linewidth=1.6, label=side
-        )
+    long = _both_sides([counts.loc[counts[side] > 0, side] for side in SIDES], "images")
+    figure = new_figure(4.8, 3.0)
+    axes = figure.add_subplot()
+    bins: Any = {"discrete": True} if long["images"].max() <= 60 else {"bins": 40}
+    look: Look = {"hue": "side", "hue_order": SIDES, "palette": SIDE_COLOURS, "element": "step"}
+    seaborn.histplot(long, x="images", legend=False, alpha=0.35, ax=axes, **look, **bins)
+    dress(axes, "Images per identity", "images", "identities")
     whole_numbers(axes)
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
-    legend(axes, "upper right", columns=2)
+    _side_legend(figure)
     return figure
 
 
 def overlap_diagram(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
-    """Identities seen by the train side only, by both, and by the validation side only, as one bar."""
+    """Identities seen by train only, by both, and by validation only, as one bar."""
     mine, theirs = set(train["identity"]), set(validation["identity"])
     parts = [
         (len(mine - theirs), "train only", SIDE_COLOURS[0]),
@@ -134,19 +132,11 @@ def overlap_diagram(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
     for count, _, colour in parts:
         axes.barh([0], [count], left=left, color=colour, height=0.8)
         if count:
-            axes.text(
-                left + count / 2,
-                0,
-                str(count),
-                ha="center",
-                va="center",
-                color="white",
-                fontweight="bold",
-            )
+            look: Look = {"ha": "center", "va": "center", "fontweight": "bold"}
+            axes.text(left + count / 2, 0, str(count), color=ink_on(colour), **look)
         left += count
     axes.set_xlim(0, max(left, 1))
-    handles = [Patch(color=colour, label=f"{name}: {count}") for count, name, colour in parts]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    outer_legend(figure, [Patch(color=c, label=f"{name}: {n}") for n, name, c in parts], below=True)
     return figure
 
 
@@ -155,31 +145,31 @@ def identity_sheet(
     root: Any,
     identities: Sequence[Any],
     *,
-    cameras: Sequence[Any] | None = None,
+    cameras: Sequence[Any] = (),
     images: int = 8,
-    height: int = 128,
-    width: int = 64,
+    size: tuple[int, int] = (128, 64),
 ) -> np.ndarray:
-    """Photographs of some identities, a row each, at most `images` a row; uint8. `cameras` keeps
-    only these.
+    """Photographs of some identities, a row each, at most `images` a row; uint8.
 
-    A column `side`, if there is one, goes into the captions.
+    `cameras` keeps only these. A column `side`, if there is one, goes into the captions. `size` is
+    height and width of a tile, pixels.
     """
-    part = table if not cameras else table[table["camera"].isin(list(cameras))]
+    part = table[table["camera"].isin(list(cameras))] if cameras else table
     rows = []
     for identity in identities:
         chosen = part[part["identity"] == identity].head(images)
-        photos = PhotoShelf(root, list(chosen["path"]), height, width)
-        cameras_of = chosen.get("camera", pd.Series([None] * len(chosen)))
-        sides = chosen.get("side", pd.Series([""] * len(chosen)))
-        words = [
-            " · ".join(part for part in ("" if pd.isna(camera) else f"cam {camera}", side) if part)
-            for camera, side in zip(cameras_of, sides, strict=True)
-        ]
+        photos = PhotoShelf(root, list(chosen["path"]), *size)
         tiles = [
-            Tile(photos[place], "plain", (f"id {identity}", word))
-            for place, word in enumerate(words)
+            Tile(photos[place], "plain", (f"id {identity}", _caption(line)))
+            for place, line in enumerate(chosen.to_dict("records"))
         ]
         if tiles:
             rows.append(sheet(tiles, images, gap=2))
     return stack(rows) if rows else sheet([], 1)
+
+
+def _caption(line: dict[Any, Any]) -> str:
+    """`cam 3 · train`, of what there is."""
+    camera, side = line.get("camera"), line.get("side", "")
+    words = ("" if camera is None or pd.isna(camera) else f"cam {camera}", side)
+    return " · ".join(word for word in words if word)

@@ -1,15 +1,16 @@
 """One look for every picture: the palette, the light page they are drawn on, and their bytes.
 
 Figures are `matplotlib.figure.Figure` objects made without pyplot, so that nothing is left open
-and panels may draw from threads. Each has a solid white page on purpose: the same picture is
-readable in JupyterLab's light and dark theme, on paper, and in the README.
+and panels may draw from threads; seaborn is only called with an `ax`, and its themes are left
+alone. Each has a solid white page on purpose: the same picture is readable in JupyterLab's light
+and dark theme, on paper, and in the README.
 """
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from msinet_core.errors import ReidError
-from msinet_core.space import OPERATIONS
+from msinet_core.space import CELLS_PER_STAGE, OPERATIONS, SLOTS_PER_CELL
 
 # Okabe and Ito's colours, told apart in the common kinds of colour blindness; grey for "nothing".
 OPERATION_COLOURS: dict[str, str] = {
@@ -35,14 +36,21 @@ EXTRA_COLOURS = ("#CC79A7", "#D55E00", "#56B4E9", "#F0E442")  # for operations a
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#6B4C9A", "#444444")
 MATCH_COLOURS: dict[str, str] = {
     "query": "#0072B2",
-    "right": "#009E73",
-    "wrong": "#D55E00",
+    "match": "#009E73",
+    "non-match": "#D55E00",
     "junk": "#8A9099",
 }
 PAGE, INK, FAINT, GRID = "#FFFFFF", "#22262B", "#6B737D", "#E3E6EA"
+Look = dict[str, Any]  # how something is drawn, as keywords of matplotlib or seaborn
+SLOTS_PER_STAGE = CELLS_PER_STAGE * SLOTS_PER_CELL
 
 # FreeType's glyph cache is shared by all figures; two threads must not draw at once.
 DRAWING = threading.RLock()
+
+
+def series(count: int) -> list[str]:
+    """`count` colours, repeating beyond eight."""
+    return [SERIES[place % len(SERIES)] for place in range(count)]
 
 
 def operation_colour(name: str) -> str:
@@ -52,9 +60,18 @@ def operation_colour(name: str) -> str:
     return EXTRA_COLOURS[sum(name.encode()) % len(EXTRA_COLOURS)]
 
 
-def operation_label(name: str) -> str:
+def operation_label(name: str, between: str = " ") -> str:
     """`channel gate` for `channel_gate`."""
-    return name.replace("_", " ")
+    return name.replace("_", between)
+
+
+def short_slot(slot: int, stage: bool = True) -> str:
+    """`s2 c1 · 2` for stage 2, cell 1, slot 2; without the stage `cell 1 · slot 2`."""
+    number, rest = divmod(slot, SLOTS_PER_STAGE)
+    cell, place = divmod(rest, SLOTS_PER_CELL)
+    if stage:
+        return f"s{number + 1} c{cell + 1} · {place + 1}"
+    return f"cell {cell + 1} · slot {place + 1}"
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
@@ -68,7 +85,7 @@ def ink_on(colour: str) -> str:
         (c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in rgb(colour)
     ]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if luminance > 0.24 else "#FFFFFF"
+    return INK if luminance > 0.24 else PAGE
 
 
 def new_figure(
@@ -88,11 +105,12 @@ def new_figure(
     return figure
 
 
-def new_axes(width: float, height: float, title: str = "") -> tuple[Figure, Axes]:
+def new_axes(
+    width: float, height: float, title: str = "", x: str = "", y: str = "", grid: str = "y"
+) -> tuple[Figure, Axes]:
     """A figure with one dressed axes."""
     figure = new_figure(width, height)
-    axes = figure.add_subplot()
-    return figure, dress(axes, title)
+    return figure, dress(figure.add_subplot(), title, x, y, grid)
 
 
 def dress(axes: Axes, title: str = "", x: str = "", y: str = "", grid: str = "y") -> Axes:
@@ -117,8 +135,7 @@ def bare(axes: Axes, title: str = "") -> Axes:
     axes.set_title(title, fontsize=9.5, color=INK)
     axes.set_xticks([])
     axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     return axes
 
 
@@ -130,44 +147,34 @@ def whole_numbers(axes: Axes) -> None:
 def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
     """A legend, if anything has a label; where it has to lie over lines, they fade behind it."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc=where,
-            ncols=columns,
-            fontsize=8.5,
-            framealpha=0.8,
-            edgecolor=PAGE,
-            facecolor=PAGE,
-            labelcolor=INK,
-        )
+        look: Look = {"framealpha": 0.8, "edgecolor": PAGE, "facecolor": PAGE, "labelcolor": INK}
+        axes.legend(loc=where, ncols=columns, fontsize=8.5, **look)
+
+
+def outer_legend(figure: Figure, handles: Iterable[Any], below: bool = False) -> None:
+    """A legend beside the axes, at the right or below, clear of the titles."""
+    handles = list(handles)
+    where: Any = "outside lower center" if below else "outside right upper"
+    columns = max(1, len(handles)) if below else 1
+    figure.legend(
+        handles=handles, loc=where, ncols=columns, fontsize=9, frameon=False, labelcolor=INK
+    )
 
 
 def operation_legend(
-    figure: Figure, operations: Sequence[str] = OPERATIONS, where: Any = "outside lower center"
+    figure: Figure, operations: Sequence[str] = OPERATIONS, below: bool = True
 ) -> None:
-    """The palette of operations along the lower edge of the figure."""
-    handles = [
-        Patch(color=operation_colour(name), label=operation_label(name)) for name in operations
-    ]
-    figure.legend(
-        handles=handles, loc=where, ncols=len(handles), fontsize=9, frameon=False, labelcolor=INK
-    )
+    """The palette of operations along the lower edge of the figure, or in a column at its right."""
+    patches = [Patch(color=operation_colour(n), label=operation_label(n)) for n in operations]
+    outer_legend(figure, patches, below)
 
 
 def empty_figure(message: str, width: float = 7, height: float = 2.4) -> Figure:
     """A page with a sentence on it, for when there is nothing to draw yet."""
     figure = new_figure(width, height)
     axes = bare(figure.add_subplot())
-    axes.text(
-        0.5,
-        0.5,
-        message,
-        ha="center",
-        va="center",
-        fontsize=11,
-        color=FAINT,
-        transform=axes.transAxes,
-        wrap=True,
-    )
+    at: Look = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, message, fontsize=11, color=FAINT, wrap=True, **at)
     return figure
 
 
@@ -208,8 +215,9 @@ def encode(picture: Figure | np.ndarray, dpi: int = 100) -> bytes:
 
 
 def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path:
-    """Write a figure or image to `path` (PNG, or what matplotlib knows by its ending); folders are
-    made.
+    """Write a figure or image to `path` (PNG, or what matplotlib knows by its ending).
+
+    Folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,19 +225,6 @@ def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path
         with DRAWING:
             picture.savefig(path, dpi=dpi, facecolor=picture.get_facecolor())
     else:
-        path.write_bytes(
-            image_bytes(picture, "jpeg" if path.suffix in (".jpg", ".jpeg") else "png")
-        )
+        kind = "jpeg" if path.suffix in (".jpg", ".jpeg") else "png"
+        path.write_bytes(image_bytes(picture, kind))
     return path
-
-
-def finite(values: Any) -> np.ndarray:
-    """As float64 array, with None and text that is no number as NaN."""
-
-    def number(value: Any) -> float:
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            return float("nan")
-
-    return np.array([number(value) for value in values], dtype=np.float64)

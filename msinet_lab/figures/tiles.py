@@ -1,5 +1,4 @@
-"""Photographs as small uint8 tiles of one size, and sheets of tiles with borders, marks and
-captions.
+"""Photographs as small uint8 tiles of one size, and sheets of tiles with borders and captions.
 
 Numpy and Pillow only: a sheet of 21 tiles takes a few milliseconds, where as many matplotlib axes
 take more than half a second.
@@ -16,11 +15,12 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 
-from msinet_lab.figures.style import FAINT, INK, MATCH_COLOURS, PAGE, rgb
+from msinet_core.data.images import decode
+from msinet_lab.figures.style import FAINT, INK, MATCH_COLOURS, PAGE, Look, rgb
 
-MARGIN = rgb("#EDEFF2")
+MARGIN, CROSSED = rgb("#EDEFF2"), rgb("#D5D9DE")
 BORDER = 4  # pixels around a framed tile
 LINE = 15  # height of a line of caption, pixels
 
@@ -29,7 +29,7 @@ LINE = 15  # height of a line of caption, pixels
 class Tile:
     """One picture of a sheet: H x W x 3 uint8, how it counts, and up to two lines of caption.
 
-    `kind` is `query`, `right`, `wrong`, `junk` or `plain` (no border, no mark).
+    `kind` is `query`, `match`, `non-match`, `junk` or `plain` (no border, no mark).
     """
 
     image: np.ndarray
@@ -47,34 +47,31 @@ def placeholder(height: int, width: int, text: str = "no image") -> np.ndarray:
     """What stands for a photograph that cannot be read, H x W x 3."""
     image = Image.new("RGB", (width, height), MARGIN)
     draw = ImageDraw.Draw(image)
-    draw.line((0, 0, width, height), fill=rgb("#D5D9DE"))
-    draw.line((0, height, width, 0), fill=rgb("#D5D9DE"))
-    draw.text(
-        (width / 2, height / 2),
-        text,
-        fill=rgb(FAINT),
-        font=font(max(8, min(13, width // 6))),
-        anchor="mm",
-    )
+    draw.line((0, 0, width, height), fill=CROSSED)
+    draw.line((0, height, width, 0), fill=CROSSED)
+    letters = font(max(8, min(13, width // 6)))
+    draw.text((width / 2, height / 2), text, fill=rgb(FAINT), font=letters, anchor="mm")
     return np.asarray(image)
 
 
-def letterbox(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """The whole picture inside H x W, its proportions kept, on a plain margin."""
-    scale = min(height / image.height, width / image.width)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    small = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
-    if size == (width, height):
-        return np.asarray(small)
-    page = Image.new("RGB", (width, height), MARGIN)
-    page.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
-    return np.asarray(page)
+def inside(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Height and width of a picture of `size` (height, width) fitted into H x W."""
+    scale = min(height / size[0], width / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def on_margin(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture in the middle of a plain page of H x W."""
+    if image.shape[:2] == (height, width):
+        return image
+    page = np.full((height, width, 3), MARGIN, np.uint8)
+    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    page[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return page
 
 
 def as_photo(image: Any) -> np.ndarray:
-    """H x W x 3 uint8 out of an array or tensor: grey or RGB, channels first or last, uint8 or
-    0..1.
-    """
+    """H x W x 3 uint8 out of an array or tensor: grey or RGB, channels first or last, or 0..1."""
     array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
         array = array.transpose(1, 2, 0)
@@ -86,20 +83,25 @@ def as_photo(image: Any) -> np.ndarray:
 
 
 def read_photo(path: str | Path, height: int, width: int, fit: str = "letterbox") -> np.ndarray:
-    """The photograph as H x W x 3 uint8, or a placeholder if it cannot be read; never raises for a
-    bad file.
+    """The photograph as H x W x 3 uint8, or a placeholder if it cannot be read.
 
-    `fit="stretch"` gives what a network sees: resized to H x W without regard to its proportions.
+    It is decoded by the very function that feeds networks: upright, of any depth and mode.
+    `fit="stretch"` gives what a network sees, resized to H x W without regard to its proportions;
+    `letterbox` keeps them, on a plain margin.
     """
     try:
-        with Image.open(path) as file:
-            file.draft("RGB", (2 * width, 2 * height))  # lets the JPEG decoder skip detail
-            photo = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        if fit == "stretch":
+            return decode(path, height, width)
+        return on_margin(decode(path, *inside(_upright_size(path), height, width)), height, width)
+    except Exception:  # a broken file may raise anything from within a decoder
         return placeholder(height, width)
-    if fit == "stretch":
-        return np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
-    return letterbox(photo, height, width)
+
+
+def _upright_size(path: str | Path) -> tuple[int, int]:
+    """Height and width as the photograph is looked at, from its header alone."""
+    with Image.open(path) as file:
+        turned = file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (file.width, file.height) if turned else (file.height, file.width)
 
 
 class PhotoShelf:
@@ -117,14 +119,8 @@ class PhotoShelf:
         keep: int = 512,
         fit: str = "letterbox",
     ) -> None:
-        self.root, self.height, self.width, self.keep, self.fit = (
-            Path(root),
-            height,
-            width,
-            keep,
-            fit,
-        )
-        self.paths = list(paths)
+        self.root, self.paths, self.fit = Path(root), list(paths), fit
+        self.height, self.width, self.keep = height, width, keep
         self._tiles: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = Lock()
 
@@ -145,79 +141,66 @@ class PhotoShelf:
         return tile
 
 
+STROKES: dict[str, list[list[tuple[float, float]]]] = {  # of the marks, on a disc 18 wide
+    "match": [[(5, 9.5), (8, 12.5), (13, 6)]],
+    "non-match": [[(5.7, 5.7), (12.3, 12.3)], [(12.3, 5.7), (5.7, 12.3)]],
+    "junk": [[(5, 9), (13, 9)]],
+}
+
+
 @lru_cache(maxsize=32)
 def badge(kind: str, size: int = 18) -> np.ndarray:
-    """A disc in the kind's colour with a mark: tick, cross, bar, or Q. size x size x 4, alpha last."""
+    """A disc in the kind's colour with a tick, cross, bar or Q. size x size x 4, alpha last."""
     scale = 4
     side = size * scale
     image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
-    draw.ellipse(
-        (1, 1, side - 2, side - 2),
-        fill=(*rgb(MATCH_COLOURS[kind]), 255),
-        outline="white",
-        width=scale,
-    )
+    disc: Look = {"fill": (*rgb(MATCH_COLOURS[kind]), 255), "outline": "white", "width": scale}
+    draw.ellipse((1, 1, side - 2, side - 2), **disc)
     at, width = side / 18, round(side / 9)
-    strokes: dict[str, list[list[tuple[float, float]]]] = {
-        "right": [[(5, 9.5), (8, 12.5), (13, 6)]],
-        "wrong": [[(5.7, 5.7), (12.3, 12.3)], [(12.3, 5.7), (5.7, 12.3)]],
-        "junk": [[(5, 9), (13, 9)]],
-    }
-    for stroke in strokes.get(kind, []):
+    for stroke in STROKES.get(kind, []):
         draw.line([(x * at, y * at) for x, y in stroke], fill="white", width=width, joint="curve")
     if kind == "query":
-        draw.text(
-            (side / 2, side / 2), "Q", fill="white", font=font(round(side * 0.6)), anchor="mm"
-        )
+        letter: Look = {"fill": "white", "font": font(round(side * 0.6)), "anchor": "mm"}
+        draw.text((side / 2, side / 2), "Q", **letter)
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def framed(tile: Tile, height: int, width: int) -> np.ndarray:
     """The tile with its border and mark, (height + 2 borders) x (width + 2 borders) x 3."""
-    colour = rgb(MATCH_COLOURS.get(tile.kind, PAGE))
     page = np.empty((height + 2 * BORDER, width + 2 * BORDER, 3), np.uint8)
-    page[:] = colour
+    page[:] = rgb(MATCH_COLOURS.get(tile.kind, PAGE))
     image = tile.image
     if image.shape != (height, width, 3):
-        image = letterbox(Image.fromarray(as_photo(image)), height, width)
+        small = inside(image.shape[:2], height, width)
+        resized = Image.fromarray(as_photo(image)).resize(small[::-1], Image.Resampling.BILINEAR)
+        image = on_margin(np.asarray(resized), height, width)
     page[BORDER : BORDER + height, BORDER : BORDER + width] = image
     if tile.kind in MATCH_COLOURS:
         mark = badge(tile.kind, max(12, min(20, width // 3)))
-        size = len(mark)
-        corner = page[1 : size + 1, 1 : size + 1]
+        corner = page[1 : len(mark) + 1, 1 : len(mark) + 1]
         alpha = mark[..., 3:].astype(np.float32) / 255
         corner[:] = (mark[..., :3] * alpha + corner * (1 - alpha)).astype(np.uint8)
     return page
 
 
-def sheet(
-    tiles: Sequence[Tile],
-    columns: int,
-    *,
-    height: int | None = None,
-    width: int | None = None,
-    gap: int = 6,
-    lead: bool = False,
-) -> np.ndarray:
+def sheet(tiles: Sequence[Tile], columns: int, *, gap: int = 6, lead: bool = False) -> np.ndarray:
     """Tiles side by side in rows of `columns`, each with its caption below; uint8 H x W x 3.
 
     `lead` puts the first tile into a column of its own, a gap apart, as the query of a gallery.
-    The tiles' size is the first one's unless `height` and `width` say otherwise.
+    All are fitted to the size of the first.
     """
     if not tiles:
         return placeholder(120, 360, "nothing to show")
-    height = height or tiles[0].image.shape[0]
-    width = width or tiles[0].image.shape[1]
+    height, width = tiles[0].image.shape[:2]
     lines = max(len(tile.caption) for tile in tiles)
     box_h, box_w = height + 2 * BORDER, width + 2 * BORDER
     cell_h, cell_w = box_h + LINE * lines + gap, box_w + gap
     rest = len(tiles) - lead
     rows = max(1, -(-rest // columns))
     offset = (cell_w + 3 * gap) * lead
-    page = np.full(
-        (rows * cell_h + gap, offset + min(columns, rest) * cell_w + gap, 3), 255, np.uint8
-    )
+    size = rows * cell_h + gap, offset + min(columns, rest) * cell_w + gap, 3
+    page = np.full(size, 255, np.uint8)
     for number, tile in enumerate(tiles):
         first = number < lead
         row, column = (0, 0) if first else divmod(number - lead, columns)
@@ -225,9 +208,8 @@ def sheet(
         page[y : y + box_h, x : x + box_w] = framed(tile, height, width)
         for place, text in enumerate(tile.caption):
             below = y + box_h + LINE * place
-            page[below : below + LINE, x : x + box_w] = caption(
-                text, box_w, INK if place == 0 else FAINT
-            )
+            line = caption(text, box_w, INK if place == 0 else FAINT)
+            page[below : below + LINE, x : x + box_w] = line
     return page
 
 

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from msinet_core.errors import ReidError
-from msinet_lab.figures.trust_study import TITLES, part_figure, verdict_figure
+from msinet_lab.figures.study import TITLES, part_figure, verdict_figure
 from msinet_lab.panels.base import Panel, dropdown, row, table_html
 from msinet_lab.study import Study, StudySize, summary, verdicts
 

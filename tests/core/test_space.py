@@ -136,7 +136,8 @@ def test_the_method_imports_no_compiler_and_no_progress_bar(room):
     assert not imported_by(WALK + f"walk('msinet_core.{room}')") & {"numba", "tqdm", "tyro"}
 
 
-def test_figures_import_no_widgets():
-    imported = imported_by(WALK + "walk('msinet_lab.figures')")
-    assert "matplotlib" in imported
-    assert not imported & {"ipywidgets", "jupyterlab", "anywidget"}
+def test_figures_need_no_widgets():
+    """seaborn takes ipywidgets where there are some; hidden, nothing misses them."""
+    names = "ipywidgets", "IPython", "jupyterlab", "anywidget"
+    hidden = f"import sys\nsys.modules |= dict.fromkeys({names})\n"
+    assert "matplotlib" in imported_by(hidden + WALK + "walk('msinet_lab.figures')")

@@ -87,6 +87,7 @@ def search_lines(alphas: np.ndarray) -> list[dict[str, Any]]:
                 "kind": "epoch",
                 "epoch": epoch,
                 "alphas": alpha.tolist(),
+                "temperature": 1.0,
                 "train_loss": 2.0 / epoch,
                 "validation_loss": 3.0 / epoch,
                 "learning_rate": 0.01,

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from msinet_core.errors import ReidError
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
 from msinet_lab.figures import architecture
 from msinet_lab.figures.network import draw_network
@@ -20,20 +18,23 @@ def share_of(pixels, colour):
     return float((np.abs(pixels.astype(int) - rgb(colour)).sum(-1) < 12).mean())
 
 
-def test_softmax_and_entropy_by_hand(alphas):
-    weights = architecture.softmax(alphas[-1])
-    expected = [[np.exp(v) / sum(np.exp(row)) for v in row] for row in alphas[-1]]
-    np.testing.assert_allclose(weights, expected)
-    assert architecture.entropy(np.full((1, 4), 0.25))[0] == pytest.approx(1)
-    assert architecture.entropy(np.eye(4)).max() == pytest.approx(0, abs=1e-9)
-    assert architecture.entropy(np.array([[0.5, 0.5, 0, 0]]))[0] == pytest.approx(0.5)
-    with pytest.raises(ReidError, match="12 rows"):
-        architecture.softmax(np.zeros((4, 12)))
+def weights_of(alphas):
+    return architecture.as_history(alphas).weights
+
+
+def test_share_of_the_largest_entropy_by_hand():
+    alphas = np.stack(
+        [np.zeros((12, 4)), np.tile([0, 0, -1e9, -1e9], (12, 1)), 1e9 * np.eye(12, 4)]
+    )
+    share = architecture.undecided(architecture.as_history(alphas))
+    np.testing.assert_allclose(share[0], 1)
+    np.testing.assert_allclose(share[1], 0.5)
+    np.testing.assert_allclose(share[2, :4], 0, atol=1e-9)
 
 
 def test_heatmap_writes_every_weight_and_outlines_the_largest(alphas):
-    figure = architecture.alpha_heatmap(torch.tensor(alphas[-1]))
-    weights = architecture.softmax(alphas[-1])
+    figure = architecture.alpha_heatmap(alphas)
+    weights = weights_of(alphas)[-1]
     assert sorted(texts(figure)) == sorted(f"{value:.2f}" for value in weights.ravel())
     outlines = [patch for axes in figure.axes for patch in axes.patches]
     colours = {
@@ -41,28 +42,51 @@ def test_heatmap_writes_every_weight_and_outlines_the_largest(alphas):
     }
     assert len(outlines) == 12
     assert colours == {rgb(OPERATION_COLOURS[OPERATIONS[column]]) for column in weights.argmax(1)}
+    bold = [
+        text.get_text()
+        for axes in figure.axes
+        for text in axes.texts
+        if text.get_fontweight() == "bold"
+    ]
+    assert sorted(bold) == sorted(f"{value:.2f}" for value in weights.max(1))
+
+
+def test_the_temperature_divides_and_is_told(search_lines, alphas):
+    for line in search_lines:
+        line["temperature"] = 0.5
+    figure = architecture.alpha_heatmap(search_lines, epoch=4)
+    expected = np.exp(2 * alphas[3]) / np.exp(2 * alphas[3]).sum(1, keepdims=True)
+    assert sorted(texts(figure)) == sorted(f"{value:.2f}" for value in expected.ravel())
+    assert figure.get_suptitle() == "Softmax weights after epoch 4, temperature 0.5"
+    assert "temperature" not in architecture.alpha_heatmap(alphas).get_suptitle()
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_one_stage_alone(alphas, stage):
-    weights = architecture.softmax(alphas[0])[4 * stage - 4 : 4 * stage]
-    assert sorted(texts(architecture.alpha_heatmap(alphas[0], stage=stage))) == sorted(
+    weights = weights_of(alphas)[0, 4 * stage - 4 : 4 * stage]
+    assert sorted(texts(architecture.alpha_heatmap(alphas, 1, stage))) == sorted(
         f"{v:.2f}" for v in weights.ravel()
     )
 
 
 def test_history_from_lines_table_and_array(alphas, search_lines):
-    for history in (search_lines, pd.DataFrame(search_lines), alphas):
-        epochs, read = architecture.alpha_history(history)
-        assert epochs.tolist() == [1, 2, 3, 4, 5, 6]
-        np.testing.assert_allclose(read, alphas)
+    for source in (search_lines, pd.DataFrame(search_lines), alphas):
+        history = architecture.as_history(source)
+        assert history.epochs.tolist() == [1, 2, 3, 4, 5, 6]
+        np.testing.assert_allclose(history.alphas, alphas)
+        assert architecture.as_history(history) is history
 
 
 @pytest.mark.parametrize(
     "history", [[], pd.DataFrame(), [{"kind": "step", "epoch": 1}], np.zeros((0, 12, 4))]
 )
 def test_no_epoch_yet(history):
-    for draw in (architecture.alpha_trajectories, architecture.entropy_heatmap):
+    draws = (
+        architecture.alpha_heatmap,
+        architecture.alpha_trajectories,
+        architecture.entropy_heatmap,
+    )
+    for draw in draws:
         assert as_array(draw(history)).std() > 0
 
 
@@ -75,13 +99,32 @@ def test_one_epoch_is_drawn_as_points(alphas):
 
 def test_trajectories_follow_the_weights(alphas):
     figure = architecture.alpha_trajectories(alphas, epoch=3)
-    weights = architecture.softmax(alphas)
+    weights = weights_of(alphas)
     drawn = [axes.lines for axes in figure.axes if axes.lines]
     assert len(drawn) == 12
     for slot, lines in enumerate(drawn):
         for column, line in enumerate(lines[:4]):
             np.testing.assert_allclose(line.get_ydata(), weights[:, slot, column])
             assert line.get_color() == OPERATION_COLOURS[OPERATIONS[column]]
+
+
+def test_bands_over_seeds(alphas):
+    others = {"a": alphas, "b": alphas[::-1], "c": alphas[:4]}
+    figure = architecture.alpha_trajectories(others)
+    weights = [weights_of(one) for one in others.values()]
+    for slot, axes in enumerate(axes for axes in figure.axes if axes.lines):
+        for column, (line, band) in enumerate(zip(axes.lines, axes.collections, strict=True)):
+            means = [
+                np.mean([w[epoch, slot, column] for w in weights if len(w) > epoch])
+                for epoch in range(6)
+            ]
+            np.testing.assert_allclose(line.get_ydata(), means)
+            low, high = (
+                band.get_paths()[0].vertices[:, 1].min(),
+                band.get_paths()[0].vertices[:, 1].max(),
+            )
+            every = np.concatenate([w[:, slot, column] for w in weights])
+            assert (low, high) == (pytest.approx(every.min()), pytest.approx(every.max()))
 
 
 def test_the_quick_picture_moves_only_its_line(alphas):
@@ -103,7 +146,7 @@ def test_network_shows_its_operations_in_their_colours(operation):
 
 
 def test_network_with_weights_and_a_chosen_slot(alphas):
-    weights = architecture.softmax(alphas[-1])
+    weights = weights_of(alphas)[-1]
     plain, chosen = (
         draw_network(PAPER_GENOTYPE, weights=weights),
         draw_network(PAPER_GENOTYPE, weights=weights, chosen=5),

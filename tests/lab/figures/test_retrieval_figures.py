@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msinet_core.retrieval import count_pairs
 from msinet_lab.figures import comparison, retrieval
 from msinet_lab.figures.style import MATCH_COLOURS, as_array, rgb
 from msinet_lab.figures.tiles import BORDER
@@ -21,7 +22,7 @@ def naive_list(result, query):
         removed = entry["identity"] == -1 or (
             result.protocol.exclude_same_camera and same and entry["camera"] == probe["camera"]
         )
-        entries.append((distance, row, "junk" if removed else "right" if same else "wrong"))
+        entries.append((distance, row, "junk" if removed else "match" if same else "non-match"))
     return sorted(entries)
 
 
@@ -32,19 +33,23 @@ def test_listing_with_and_without_junk(result, query):
     for with_junk, expected in ((False, kept), (True, everything)):
         listing = retrieval.list_gallery(result, query, 30, with_junk=with_junk)
         assert listing.rows.tolist() == [row for _, row, _ in expected[:30]]
-        assert list(listing.kinds) == [kind for _, _, kind in expected[:30]]
+        assert [entry.kind for entry in listing.entries] == [kind for _, _, kind in expected[:30]]
         np.testing.assert_allclose(
-            listing.distances, [distance for distance, _, _ in expected[:30]], atol=1e-5
+            [entry.distance for entry in listing.entries],
+            [distance for distance, _, _ in expected[:30]],
+            atol=1e-5,
         )
     rank_of = {row: place for place, (_, row, _) in enumerate(kept, 1)}
-    assert list(listing.ranks) == [rank_of.get(row) for row in listing.rows.tolist()]
+    assert [entry.rank for entry in listing.entries] == [
+        rank_of.get(row) for row in listing.rows.tolist()
+    ]
 
 
 def test_filters_keep_the_ranks_of_the_full_list(result):
     kept = [entry for entry in naive_list(result, 2) if entry[2] != "junk"]
-    wrong = [(row, place) for place, (_, row, kind) in enumerate(kept, 1) if kind == "wrong"]
-    listing = retrieval.list_gallery(result, 2, 15, errors_only=True)
-    assert list(zip(listing.rows.tolist(), listing.ranks, strict=True)) == wrong[:15]
+    wrong = [(row, place) for place, (_, row, kind) in enumerate(kept, 1) if kind == "non-match"]
+    listing = retrieval.list_gallery(result, 2, 15, non_matches_only=True)
+    assert [(entry.row, entry.rank) for entry in listing.entries] == wrong[:15]
     camera = retrieval.list_gallery(result, 2, 200, camera=3)
     assert camera.rows.tolist() == [
         row for _, row, _ in kept if result.gallery_table["camera"][row] == 3
@@ -56,10 +61,10 @@ def test_gallery_borders(result, photos):
     page = retrieval.gallery_image(result, listing, photos, photos, columns=20)
     box, gap = 16 + 2 * BORDER, 6
     assert (page[gap + 30, gap + 1] == rgb(MATCH_COLOURS["query"])).all()
-    for place, kind in enumerate(listing.kinds):
+    for place, entry in enumerate(listing.entries):
         left = gap + box + gap + 3 * gap + place * (box + gap)
-        assert (page[gap + 30, left + 1] == rgb(MATCH_COLOURS[kind])).all()
-        assert (page[gap + 30, left + BORDER + 8] == photos[listing.rows[place]][0, 0]).all()
+        assert (page[gap + 30, left + 1] == rgb(MATCH_COLOURS[entry.kind])).all()
+        assert (page[gap + 30, left + BORDER + 8] == photos[entry.row][0, 0]).all()
 
 
 @pytest.mark.parametrize(
@@ -78,13 +83,14 @@ def test_every_picture_in_odd_shapes(make, photos, shape):
     for with_junk in (False, True):
         listing = retrieval.list_gallery(result, 0, 20, with_junk=with_junk)
         assert retrieval.gallery_image(result, listing, photos, photos).dtype == np.uint8
-    right, wrong = comparison.pair_distances(result, queries=3)
+    pairs = count_pairs(result)
+    rocs = {"one": pairs.roc()} if comparison.has_both(pairs) else {}
     figures = [
         retrieval.rank_list_figure(result, photos, photos, k=5),
-        retrieval.cmc_curves({"one": result.ranking}),
-        retrieval.distance_histograms({"one": (right, wrong)}),
-        retrieval.roc_curves({"one": comparison.roc(right, wrong)[:2]}),
-        retrieval.camera_matrix(comparison.map_by_camera(make(cameras=shape.get("cameras", 4)))),
+        comparison.cmc_curves({"one": result.ranking}),
+        comparison.distance_histograms({"one": pairs}),
+        comparison.roc_curves(rocs),
+        comparison.camera_matrix(comparison.map_by_camera(make(cameras=shape.get("cameras", 4)))),
         comparison.query_scatter(
             ("a", "b"), result.ranking.average_precision, result.ranking.average_precision
         ),
@@ -105,7 +111,7 @@ def test_queries_without_any_match(make, photos):
     )
     for figure in (
         retrieval.rank_list_figure(lonely, photos, photos),
-        retrieval.cmc_curves({"x": lonely.ranking}),
+        comparison.cmc_curves({"x": lonely.ranking}),
     ):
         assert as_array(figure).std() > 0
 
@@ -117,25 +123,24 @@ def test_best_and_worst():
     assert retrieval.best_and_worst([np.nan]) == []
 
 
-def test_pair_distances_by_hand(result):
-    right, wrong = comparison.pair_distances(result)
-    expected = {"right": [], "wrong": [], "junk": []}
+def test_histogram_and_roc_are_those_of_retrieval(result):
+    pairs = count_pairs(result)
+    axes = comparison.distance_histograms({"one": pairs}).axes[0]
+    shares = [0.0, 0.0]
     for query in range(len(result.query_table)):
-        for distance, _, kind in naive_list(result, query):
-            expected[kind].append(distance)
-    np.testing.assert_allclose(np.sort(right), np.sort(expected["right"]), atol=1e-5)
-    np.testing.assert_allclose(np.sort(wrong), np.sort(expected["wrong"]), atol=1e-5)
-
-
-def test_roc_by_hand():
-    right, wrong = np.array([0.1, 0.2, 0.6]), np.array([0.3, 0.5, 0.7, 0.9])
-    false, true, thresholds = comparison.roc(right, wrong)
-    for f, t, at in zip(false, true, thresholds, strict=True):
-        assert f == np.mean([d <= at for d in wrong])
-        assert t == np.mean([d <= at for d in right])
-    at, f, t = comparison.balanced_threshold(right, wrong)
-    assert abs(f - (1 - t)) == min(abs(false - (1 - true)))
-    assert all(len(part) == 0 for part in comparison.roc(np.zeros(0), wrong))
+        for _, _, kind in naive_list(result, query):
+            shares[0] += kind == "non-match"
+            shares[1] += kind == "match"
+    assert [int(counts.sum()) for counts in (pairs.negative, pairs.positive)] == shares
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["non-match", "match"]
+    roc = pairs.roc()
+    error, at = roc.equal_error
+    line = next(line for line in axes.lines if line.get_linestyle() == "--")
+    assert line.get_xdata()[0] == at
+    axes = comparison.roc_curves({"one": roc}).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), roc.curve()["true_positive_rate"])
+    assert axes.lines[0].get_label() == f"one (EER {100 * error:.1f} %)"
+    assert axes.lines[1].get_xdata()[0] == error
 
 
 def test_camera_table_against_filtered_scoring(result):
@@ -164,13 +169,13 @@ def test_unlike_query_sets_cannot_be_compared():
 @pytest.mark.parametrize("count", [1, 2, 4, 6, 30])
 def test_points_in_two_dimensions(count):
     features = np.random.default_rng(0).normal(size=(count, 16))
-    points = retrieval.tsne(features)
+    points = comparison.tsne(features)
     assert points.shape == (count, 2)
     assert np.isfinite(points).all()
-    assert as_array(retrieval.embedding_figure(points, range(count), None)).std() > 0
-    assert as_array(retrieval.embedding_figure(points, ["a"] * count, range(count))).std() > 0
-    assert as_array(retrieval.embedding_figure(np.zeros((0, 2)), [])).std() > 0
+    assert as_array(comparison.embedding_figure(points, range(count), None)).std() > 0
+    assert as_array(comparison.embedding_figure(points, ["a"] * count, range(count))).std() > 0
+    assert as_array(comparison.embedding_figure(np.zeros((0, 2)), [])).std() > 0
 
 
 def test_camera_matrix_of_nothing():
-    assert as_array(retrieval.camera_matrix(pd.DataFrame())).std() > 0
+    assert as_array(comparison.camera_matrix(pd.DataFrame())).std() > 0

@@ -4,11 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torchvision
 from matplotlib.colors import to_hex
+from PIL import Image
+from torch import nn
 
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.alignment import pairwise_map
+from msinet_core.models.resnet import ResNetReid
 from msinet_core.space import PAPER_GENOTYPE
 from msinet_lab.figures import attention, feature_maps, splits
 from msinet_lab.figures.style import as_array
@@ -85,9 +89,6 @@ def test_overlay_takes_everything(photo, values):
 
 
 def test_maps_and_places():
-    assert attention.as_grid(torch.arange(6), 2, 3)[1, 0] == 3
-    with pytest.raises(ReidError, match="5 positions"):
-        attention.as_grid(np.arange(5), 2, 3)
     assert attention.cell_of(0, 0, 4, 2) == 0
     assert attention.cell_of(0.99, 0.6, 4, 2) == 7
     assert attention.cell_of(1.0, 1.0, 4, 2) == 7
@@ -100,9 +101,9 @@ def test_maps_and_places():
 def test_alignment_figure_and_feature_sheet():
     photo = np.zeros((32, 16, 3), np.uint8)
     grid = np.random.default_rng(0).random((4, 2))
-    figure = attention.alignment_figure(photo, photo, grid, 0.5, 0.5, whole=grid, learned=grid)
-    assert len(figure.axes) == 5
-    assert as_array(attention.map_row([], [])).std() > 0
+    figure = attention.alignment_figure(photo, photo, (0.5, 0.5), {"one": grid, "two": grid})
+    assert [axes.get_title() for axes in figure.axes][1:] == ["partner", "one", "two"]
+    assert as_array(attention.map_row({})).std() > 0
     assert attention.feature_sheet(np.zeros((5, 4, 2)), 3).dtype == np.uint8
     assert attention.feature_sheet(np.zeros((0, 4, 2))).size
 
@@ -118,8 +119,12 @@ def pair():
     return torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(1))
 
 
+def last_map(network, images):
+    return feature_maps.output_of(network, network.trunk.cells[5], images)
+
+
 def test_maps_between_two_images(network, pair):
-    query, partner = (feature_maps.stage_map(network, image[None])[0] for image in pair)
+    query, partner = (last_map(network, image[None])[0] for image in pair)
     assert query.shape == (64, 4, 2)
     raw = feature_maps.point_map(query, partner, 5, cosine=False)
     for row in range(4):
@@ -138,10 +143,53 @@ def test_maps_between_two_images(network, pair):
     )
 
 
-def test_layers_and_slots(network, pair):
-    assert feature_maps.stage_map(network, pair, "stage 1").shape == (2, 64, 16, 8)
+@pytest.mark.parametrize(
+    "make, shapes",
+    [
+        (
+            lambda: MSINet(PAPER_GENOTYPE, 3, (16, 64, 64, 64)),
+            [(64, 16, 8), (64, 8, 4), (64, 4, 2)],
+        ),
+        (
+            lambda: ResNetReid("resnet18", 3),
+            [(64, 16, 8), (128, 8, 4), (256, 4, 2), (512, 2, 1)],
+        ),
+        (
+            lambda: torchvision.models.resnet18(),
+            [(64, 16, 8), (128, 8, 4), (256, 4, 2), (512, 2, 1)],
+        ),
+        (
+            lambda: nn.Sequential(torchvision.models.mobilenet_v3_small().features, nn.Flatten()),
+            [(16, 16, 8), (24, 8, 4), (48, 4, 2), (576, 2, 1)],
+        ),
+    ],
+    ids=["MSINet", "ResNet-18", "torchvision", "wrapped"],
+)
+def test_layers_come_from_the_network(make, shapes, pair):
+    model = make()
+    found = feature_maps.layers(model, pair)
+    assert list(found) == [f"stage {place}" for place in range(1, len(shapes) + 1)]
+    for module, shape in zip(found.values(), shapes, strict=True):
+        assert feature_maps.output_of(model, module, pair).shape == (2, *shape)
+    assert not any(module._forward_hooks for module in model.modules())
+    cam = feature_maps.similarity_cam(model, found["stage 2"], pair[:1], pair[1:])
+    assert cam.shape == (64, 32)
+
+
+def test_no_layer_at_all(pair):
+    with pytest.raises(ReidError, match="no layer"):
+        feature_maps.layers(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 32, 4)), pair)
+
+
+def test_a_looker_names_its_layers(network, tmp_path):
+    Image.new("RGB", (32, 64), "red").save(tmp_path / "a.png")
+    looker = feature_maps.Looker(network, pd.DataFrame({"path": ["a.png"]}), tmp_path, 64, 32)
+    assert looker.features(0).shape == looker.features(0, "stage 3").shape == (64, 4, 2)
     with pytest.raises(ReidError, match="stage 1, stage 2, stage 3"):
-        feature_maps.stage_map(network, pair, "stage 9")
+        looker.features(0, "stage 9")
+
+
+def test_slots(network, pair):
     seen = {}
     handle = (
         network.trunk.cells[2]
@@ -157,20 +205,20 @@ def test_layers_and_slots(network, pair):
 
 
 def test_learned_map_is_the_networks_own(network, pair):
-    features = feature_maps.stage_map(network, pair[:1])
     np.testing.assert_allclose(
-        feature_maps.learned_map(network, features[0]).ravel(),
-        network.learned_map(features)[0].detach().numpy(),
+        feature_maps.learned_map(network, pair[:1]).ravel(),
+        network.learned_map(last_map(network, pair[:1]))[0].detach().numpy(),
         rtol=1e-5,
     )
-    assert (
-        feature_maps.learned_map(MSINet(PAPER_GENOTYPE, 3, (16, 64, 64, 64)), features[0]) is None
-    )
+    without = MSINet(PAPER_GENOTYPE, 3, (16, 64, 64, 64))
+    assert feature_maps.learned_map(without, pair[:1]) is None
+    resnet = ResNetReid("resnet18", 3, alignment=True)
+    assert feature_maps.learned_map(resnet, pair[:1]).shape == (2, 1)
 
 
 def test_grad_cam_of_a_pair(network, pair):
     training = network.training
-    cam = feature_maps.similarity_cam(network, pair[:1], pair[1:])
+    cam = feature_maps.similarity_cam(network, network.trunk.cells[5], pair[:1], pair[1:])
     assert cam.shape == (64, 32)
     assert 0 <= cam.min() <= cam.max() <= 1 + 1e-6
     assert network.training == training

@@ -87,19 +87,30 @@ def test_the_page_is_light_whatever_the_theme():
     assert (style.as_array(style.empty_figure("nothing"))[0, 0] == 255).all()
 
 
-def test_figures_never_import_pyplot_or_jupyter():
-    code = (
-        "import sys\n"
-        "import msinet_lab.figures.architecture, msinet_lab.figures.network, msinet_lab.figures.curves\n"
-        "import msinet_lab.figures.retrieval, msinet_lab.figures.splits, msinet_lab.figures.attention\n"
-        "import msinet_lab.figures.comparison\n"
-        "found = {'matplotlib.pyplot', 'ipywidgets', 'IPython', 'anywidget'} & set(sys.modules)\n"
-        "sys.exit(f'imported {found}' if found else 0)"
-    )
+def test_figures_leave_pyplot_and_themes_alone_and_need_no_jupyter():
+    """seaborn loads pyplot; nothing may stand in it, and no setting may have changed."""
+    code = """
+import sys, importlib, pkgutil
+sys.modules |= dict.fromkeys(["ipywidgets", "IPython", "anywidget"])  # as if not installed
+import matplotlib as mpl
+before = dict(mpl.rcParams)
+import numpy as np, msinet_lab.figures as figures
+for module in pkgutil.iter_modules(figures.__path__):
+    importlib.import_module(f"msinet_lab.figures.{module.name}")
+from msinet_lab.figures.architecture import alpha_heatmap, alpha_trajectories
+from msinet_lab.figures.style import as_array
+alphas = np.random.default_rng(0).normal(size=(3, 12, 4))
+as_array(alpha_heatmap(alphas))
+as_array(alpha_trajectories({"a": alphas, "b": alphas}))
+import matplotlib.pyplot as plt
+assert not plt.get_fignums()
+changed = {name for name, value in mpl.rcParams.items() if before[name] != value}
+assert not changed - {"backend"}, changed
+assert "msinet_lab.demo" not in sys.modules
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
-def test_numbers_with_holes():
-    assert np.isnan(style.finite([1, None, "x"])).tolist() == [False, True, True]
+def test_an_empty_page_is_a_figure():
     assert isinstance(style.empty_figure("x"), Figure)

@@ -3,9 +3,12 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from msinet_core.data import open_images
+from msinet_core.data.images import decode
 from msinet_lab.figures import tiles
 from msinet_lab.figures.style import MATCH_COLOURS, rgb
 
@@ -24,12 +27,47 @@ def test_photographs_of_every_kind_fit(tmp_path, mode, size):
         assert tiles.read_photo(tmp_path / "a.tif", 48, 32, fit).shape == (48, 32, 3)
 
 
-def test_letterbox_keeps_proportions():
-    wide = Image.new("RGB", (100, 50), (255, 0, 0))
-    page = tiles.letterbox(wide, 40, 40)
+def test_letterbox_keeps_proportions(tmp_path):
+    Image.new("RGB", (100, 50), (255, 0, 0)).save(tmp_path / "wide.png")
+    page = tiles.read_photo(tmp_path / "wide.png", 40, 40)
     red = (page == (255, 0, 0)).all(-1)
     assert red.sum() == 40 * 20
     assert red[10:30].all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_shown_is_what_the_network_gets(tmp_path, orientation):
+    """Turned by its EXIF orientation, 40 x 20 as it lies and upright: the reader's own pixels."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[274] = orientation
+    noise = Image.fromarray(rng.integers(0, 255, (20, 40, 3), dtype=np.uint8))
+    noise.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    seen = tiles.read_photo(tmp_path / "a.jpg", 32, 24, "stretch")
+    table = pd.DataFrame({"path": ["a.jpg"]})
+    given = open_images(table, tmp_path, 32, 24, cache="none").read([0])[0].numpy()
+    np.testing.assert_array_equal(seen, given.transpose(1, 2, 0))
+    height, width = (40, 20) if orientation > 4 else (20, 40)
+    page = tiles.read_photo(tmp_path / "a.jpg", height, width)
+    np.testing.assert_array_equal(page, decode(tmp_path / "a.jpg", height, width))
+    np.testing.assert_array_equal(
+        tiles.read_photo(tmp_path / "a.jpg", height, width + 8)[:, 4:-4], page
+    )
+
+
+@pytest.mark.parametrize("mode", ["I;16", "LA", "RGBA", "P", "CMYK"])
+def test_deep_and_transparent_photographs_too(tmp_path, mode):
+    values = np.random.default_rng(0).integers(0, 2**16, (16, 16)).astype(np.uint16)
+    image = (
+        Image.fromarray(values)
+        if mode == "I;16"
+        else Image.fromarray((values >> 8).astype(np.uint8)).convert(mode)
+    )
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path)
+    page = tiles.read_photo(path, 16, 16)
+    np.testing.assert_array_equal(page, decode(path, 16, 16))
+    assert page.std() > 20
 
 
 def test_missing_and_broken_files_give_a_placeholder(tmp_path):
@@ -58,7 +96,7 @@ def test_arrays_of_every_form_become_photographs():
         np.testing.assert_array_equal(tiles.as_photo(array), expected)
 
 
-@pytest.mark.parametrize("kind", ["query", "right", "wrong", "junk"])
+@pytest.mark.parametrize("kind", ["query", "match", "non-match", "junk"])
 def test_borders_have_the_colour_of_their_kind(kind):
     page = tiles.framed(tiles.Tile(grey(), kind), 128, 64)
     edge = np.concatenate([page[-2], page[60, :3], page[60, -3:]])
@@ -69,7 +107,7 @@ def test_borders_have_the_colour_of_their_kind(kind):
 def test_marks_differ_beyond_their_colour():
     marks = [
         tiles.badge(kind)[..., :3].astype(int).min(-1) > 240
-        for kind in ("right", "wrong", "junk", "query")
+        for kind in ("match", "non-match", "junk", "query")
     ]
     for place, one in enumerate(marks):
         for other in marks[place + 1 :]:
@@ -109,7 +147,7 @@ def test_long_captions_are_shortened_not_clipped():
 
 def test_twenty_one_tiles_in_thirty_milliseconds():
     words = [
-        tiles.Tile(grey(k), "right", (f"{k} · 0.{k:03d}", f"id {k} · cam 1")) for k in range(21)
+        tiles.Tile(grey(k), "match", (f"{k} · 0.{k:03d}", f"id {k} · cam 1")) for k in range(21)
     ]
     tiles.sheet(words, 10, lead=True)
     times = []

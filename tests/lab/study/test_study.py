@@ -19,8 +19,8 @@ from msinet_core.models.describe import describe
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search.twin_search import split_for
 from msinet_core.space import PAPER_GENOTYPE
+from msinet_lab.figures.study import COLOURS, part_figure, study_figures, verdict_figure
 from msinet_lab.figures.style import as_array
-from msinet_lab.figures.trust_study import COLOURS, part_figure, study_figures, verdict_figure
 from msinet_lab.panels import StudyPanel, read_study
 from msinet_lab.study import (
     CLAIMS,

@@ -15,7 +15,7 @@ from msinet_lab.diagnosis import Trajectory, agreement, place_among
 from msinet_lab.diagnosis.effects import OperationEffect
 from msinet_lab.diagnosis.gap import OperationStrength
 from msinet_lab.diagnosis.trainings import rank_correlation
-from msinet_lab.figures import trust as figures
+from msinet_lab.figures import diagnosis as figures
 from msinet_lab.figures.style import as_array, operation_colour, rgb
 
 
@@ -97,7 +97,7 @@ def test_the_last_winners_are_in_the_picture(made):
         assert (picture == colour).all(1).sum() > 100
 
 
-def test_a_disguised_winner_has_a_red_ring():
+def test_a_winner_that_does_next_to_nothing_has_a_red_ring():
     distance = np.full((12, 4), 0.5)
     effect = OperationEffect(distance, np.full(12, 2))
     fine = as_array(figures.effect_figure(effect))

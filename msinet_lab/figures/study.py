@@ -1,0 +1,111 @@
+"""The study's pictures: every setting's score over the seeds, and what became of each claim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from msinet_lab.figures.diagnosis import say_good
+from msinet_lab.figures.style import (
+    FAINT,
+    INK,
+    SERIES,
+    Look,
+    dress,
+    empty_figure,
+    new_figure,
+    outer_legend,
+)
+from msinet_lab.study.verdicts import SMALLEST, VERDICTS, verdicts
+
+TITLES = {
+    "a": "Twins split, overlaps, and the leaking step",
+    "b": "Searched, random, uniform and the paper's genotype",
+    "c": "Spatial alignment across domains",
+    "d": "MSINet and ResNets from scratch",
+}
+RIGHT_OF = "by more than the seeds spread (band: one deviation)."
+GOOD = {
+    "a": f"the twins split lies right of the usual one on every data set, {RIGHT_OF}",
+    "b": f"the searched genotype lies right of random and uniform ones, {RIGHT_OF}",
+    "c": f"the alignment losses lie right of none, {RIGHT_OF}",
+    "d": "MSINet lies level with networks of ten times its size, or to the right.",
+}
+COLOURS = dict(zip(VERDICTS, ("#00795A", "#B3261E", "#8A9099"), strict=True))
+FARTHEST = 40.0  # mAP points; what lies beyond is drawn at the edge
+
+
+def part_figure(rows: pd.DataFrame, part: str) -> Figure:
+    """mAP of each setting of one part, an axes a data set.
+
+    A dot a training; over them mean and deviation of the seeds.
+    """
+    own = rows[rows["part"] == part]
+    if own.empty:
+        return empty_figure(f"Part {part} has not been carried out.")
+    # settings that are drawn, such as `random 2`, are shown together
+    families = own["setting"].str.replace(r"^random .*", "random", regex=True)
+    own = own.assign(setting=families, points=100 * own["mAP"])
+    settings, datasets = list(families.unique()), list(own["data"].unique())
+    figure = new_figure(3.2 + 3.0 * len(datasets), 1.5 + 0.42 * len(settings), TITLES[part])
+    grid = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    for axes, data in zip(grid, datasets, strict=True):
+        _settings(axes, own[own["data"] == data], settings)
+        dress(axes, str(data), "mAP in %", grid="x")
+    return say_good(figure, GOOD[part])
+
+
+def _settings(axes: Axes, table: pd.DataFrame, settings: list[str]) -> None:
+    palette = {name: SERIES[0] if name == settings[0] else FAINT for name in settings}
+    hue: Look = {
+        "x": "points",
+        "y": "setting",
+        "hue": "setting",
+        "palette": palette,
+        "legend": False,
+    }
+    every: Look = {**hue, "order": settings, "hue_order": settings, "ax": axes}
+    seaborn.stripplot(table, size=5, alpha=0.8, jitter=False, **every)
+    mean: Look = {"marker": "|", "markersize": 15, "markeredgewidth": 2.4, "linestyle": "none"}
+    seaborn.pointplot(
+        table, errorbar="sd", err_kws={"linewidth": 5, "alpha": 0.35}, **every, **mean
+    )
+
+
+def verdict_figure(rows: pd.DataFrame) -> Figure:
+    """Difference in mAP points of each claim with its 95 % interval, coloured by its verdict."""
+    table = verdicts(rows)
+    if table.empty:
+        return empty_figure("No claim has both of its sides yet.")
+    figure = new_figure(11, 1.6 + 0.27 * len(table), "What became of each claim")
+    axes = figure.add_subplot()
+    points = 100 * table[["difference", "low", "high"]].replace([np.inf, -np.inf], np.nan)
+    reach = float(np.clip(np.nanmax(points.abs().to_numpy(float)), 2.0, FARTHEST))
+    axes.axvspan(0, 100 * SMALLEST, color="#EEF1F4", zorder=0)
+    axes.axvline(0, color=INK, linewidth=1)
+    for place, line in enumerate(table.to_dict("records")):
+        colour = COLOURS[line["verdict"]]
+        ends = np.clip([100 * line["low"], 100 * line["high"]], -1.05 * reach, 1.05 * reach)
+        thick = 4.5 if line["data"] == "all" else 2.2
+        axes.plot(ends, [place, place], color=colour, linewidth=thick, alpha=0.6)
+        middle = np.clip(100 * line["difference"], -reach, reach)
+        axes.plot(middle, place, marker="o", markersize=7, color=colour)
+    words = "difference in mAP points, 95 % interval over data sets and seeds"
+    dress(axes, "", words, grid="x")
+    names = [f"{c} · {data}" for c, data in zip(table["claim"], table["data"], strict=True)]
+    axes.set_yticks(range(len(table)), names)
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.set_xlim(-1.08 * reach, 1.08 * reach)
+    outer_legend(figure, [Line2D([], [], color=c, lw=4, label=n) for n, c in COLOURS.items()])
+    words = "intervals to the right of zero (green); the grey band is a difference too small to"
+    return say_good(figure, f"{words} matter.")
+
+
+def study_figures(rows: pd.DataFrame) -> dict[str, Figure]:
+    """The pictures of all parts in the table, and the verdicts."""
+    figures = {f"part_{part}": part_figure(rows, part) for part in sorted(set(rows["part"]))}
+    return figures | {"verdicts": verdict_figure(rows)}
