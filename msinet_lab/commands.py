@@ -45,8 +45,8 @@ def diagnose(
     from msinet_core.runs.feeding import open_dataset
     from msinet_core.runs.folder import RunFolder
     from msinet_lab.diagnosis import diagnose as judged
-    from msinet_lab.figures.style import save
     from msinet_lab.figures.diagnosis import diagnosis_figures
+    from msinet_lab.figures.style import save
 
     folder = RunFolder(run)
     config, place = folder.config(), to or run / "trust"
@@ -101,8 +101,8 @@ def study(
         random: Random genotypes for each seed.
         device: Where to compute; auto takes a GPU if there is one.
     """
-    from msinet_lab.figures.style import save
     from msinet_lab.figures.study import study_figures
+    from msinet_lab.figures.style import save
     from msinet_lab.study import Study, StudySize, markdown, summary, verdicts
 
     size = StudySize(

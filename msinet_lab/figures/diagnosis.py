@@ -220,7 +220,7 @@ def baseline_figure(against: Any) -> Figure:
     axes.set_yticks([0, 1], ["random", "uniform, paper's"])
     axes.set_ylim(-0.6, 1.6)
     outer_legend(figure, axes.get_legend_handles_labels()[0])
-    axes.get_legend().remove()  # the strip plot's own
+    axes.legend().remove()  # the strip plot's own
     words = "the dark line lies right of nearly all grey dots (p below 0.05) and of the squares."
     return say_good(figure, words)
 

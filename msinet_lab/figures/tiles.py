@@ -15,9 +15,9 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
-from msinet_core.data.images import decode
+from msinet_core.data import decode, read_rgb
 from msinet_lab.figures.style import FAINT, INK, MATCH_COLOURS, PAGE, Look, rgb
 
 MARGIN, CROSSED = rgb("#EDEFF2"), rgb("#D5D9DE")
@@ -54,20 +54,14 @@ def placeholder(height: int, width: int, text: str = "no image") -> np.ndarray:
     return np.asarray(image)
 
 
-def inside(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Height and width of a picture of `size` (height, width) fitted into H x W."""
-    scale = min(height / size[0], width / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def on_margin(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture in the middle of a plain page of H x W."""
-    if image.shape[:2] == (height, width):
-        return image
-    page = np.full((height, width, 3), MARGIN, np.uint8)
-    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
-    page[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return page
+def letterbox(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """The whole picture inside H x W, its proportions kept, on a plain margin."""
+    scale = min(height / image.height, width / image.width)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    page = Image.new("RGB", (width, height), MARGIN)
+    small = image.resize(size, Image.Resampling.BILINEAR)
+    page.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return np.asarray(page)
 
 
 def as_photo(image: Any) -> np.ndarray:
@@ -85,23 +79,16 @@ def as_photo(image: Any) -> np.ndarray:
 def read_photo(path: str | Path, height: int, width: int, fit: str = "letterbox") -> np.ndarray:
     """The photograph as H x W x 3 uint8, or a placeholder if it cannot be read.
 
-    It is decoded by the very function that feeds networks: upright, of any depth and mode.
+    It is decoded as for networks (`read_rgb`): upright, of any depth and mode.
     `fit="stretch"` gives what a network sees, resized to H x W without regard to its proportions;
     `letterbox` keeps them, on a plain margin.
     """
     try:
         if fit == "stretch":
             return decode(path, height, width)
-        return on_margin(decode(path, *inside(_upright_size(path), height, width)), height, width)
+        return letterbox(read_rgb(path), height, width)
     except Exception:  # a broken file may raise anything from within a decoder
         return placeholder(height, width)
-
-
-def _upright_size(path: str | Path) -> tuple[int, int]:
-    """Height and width as the photograph is looked at, from its header alone."""
-    with Image.open(path) as file:
-        turned = file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        return (file.width, file.height) if turned else (file.height, file.width)
 
 
 class PhotoShelf:
@@ -172,9 +159,7 @@ def framed(tile: Tile, height: int, width: int) -> np.ndarray:
     page[:] = rgb(MATCH_COLOURS.get(tile.kind, PAGE))
     image = tile.image
     if image.shape != (height, width, 3):
-        small = inside(image.shape[:2], height, width)
-        resized = Image.fromarray(as_photo(image)).resize(small[::-1], Image.Resampling.BILINEAR)
-        image = on_margin(np.asarray(resized), height, width)
+        image = letterbox(Image.fromarray(as_photo(image)), height, width)
     page[BORDER : BORDER + height, BORDER : BORDER + width] = image
     if tile.kind in MATCH_COLOURS:
         mark = badge(tile.kind, max(12, min(20, width // 3)))

@@ -1,9 +1,9 @@
-"""What every panel has: a status line that shows errors, pictures as encoded bytes, latest value
-wins.
+"""What every panel has: a status line that shows errors, encoded pictures, latest value wins.
 
 Exceptions in widget callbacks are invisible in JupyterLab, and callbacks may run on other threads
 while a cell is busy. So every callback goes through `Panel.react`, which draws under a lock, skips
-values that have been overtaken, and writes what goes wrong into the status line.
+values that have been overtaken, and writes what goes wrong into the status line. What a failed
+drawing would have renewed is taken off the page, so that nothing old is taken for new.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 from IPython.display import Image as DisplayImage
 from matplotlib.figure import Figure
 
@@ -26,15 +27,16 @@ from msinet_lab.figures.style import encode, image_bytes
 
 ANY = object()  # the value of "all" in a dropdown: with None it would show as blank
 Work = Callable[[], Any]  # a returned sentence goes to the status line
-GOOD, BAD, QUIET = (
+GOOD, BAD, WARNING, QUIET = (
     "var(--jp-success-color0, #00795a)",
     "var(--jp-error-color0, #b3261e)",
+    "var(--jp-warn-color0, #9a6700)",
     "var(--jp-ui-font-color2, #666)",
 )
 
 
 class Panel(widgets.VBox):
-    """A column of controls and pictures. Subclasses fill `children` and write `draw`.
+    """A column of controls, pictures and texts. Subclasses fill `children` and write `draw`.
 
     `name` gives the panel the CSS class `msinet-NAME`; `tag` does the same for its parts.
     """
@@ -43,10 +45,13 @@ class Panel(widgets.VBox):
         super().__init__()
         self.name, self.saves_to = name, Path(saves_to)
         self.pictures: dict[str, widgets.Image] = {}
+        self.texts: dict[str, widgets.HTML] = {}
         self.status = self.tag(widgets.HTML(), "status")
         self.draws = 0  # pictures drawn so far; the tests watch it
         self._ticket = 0
         self._worker: int | None = None  # the thread that is at work
+        self._renewed: set[str] = set()  # pictures and texts that the work under way has shown
+        self._renews: dict[Work, set[str]] = {}  # what each kind of work shows when it succeeds
         self._lock = threading.RLock()
         self.add_class(f"msinet-{name}")
 
@@ -61,6 +66,11 @@ class Panel(widgets.VBox):
         self.pictures[part] = self.tag(widgets.Image(format=format, layout=layout), part)
         return self.pictures[part]
 
+    def text(self, part: str) -> widgets.HTML:
+        """An empty place for words or tables."""
+        self.texts[part] = self.tag(widgets.HTML(), part)
+        return self.texts[part]
+
     def show(self, part: str, picture: Figure | np.ndarray) -> None:
         """Put a figure or an image into a picture of this panel."""
         image = self.pictures[part]
@@ -69,25 +79,35 @@ class Panel(widgets.VBox):
             image.value = image_bytes(picture, "jpeg", quality=90)
         else:
             image.value = encode(picture)
+        self._renewed.add(part)
+
+    def tell(self, part: str, words: str) -> None:
+        """Put HTML into a text of this panel; what comes from data must be escaped."""
+        self.texts[part].value = words
+        self._renewed.add(part)
 
     def hide(self, part: str) -> None:
-        """Take a picture off the page until it is shown again."""
-        self.pictures[part].value, self.pictures[part].layout.display = b"", "none"
+        """Take a picture or text off the page until it is shown again."""
+        if part in self.texts:
+            self.texts[part].value = ""
+        else:
+            self.pictures[part].value, self.pictures[part].layout.display = b"", "none"
 
     def react(self, controls: Sequence[Any], action: Work | None = None) -> None:
         """Call `action` (default `draw`) when a control's value changes or a button is pressed."""
         work = action or self.draw
         for control in controls:
             if isinstance(control, widgets.Button):
-                control.on_click(lambda _, work=work: self.attempt(work))
+                control.on_click(lambda _, work=work: self.attempt(work, drawing=False))
             else:
                 control.observe(lambda _, work=work: self.attempt(work, latest=True), names="value")
 
-    def attempt(self, work: Work, latest: bool = False) -> None:
+    def attempt(self, work: Work, latest: bool = False, drawing: bool = True) -> None:
         """Run `work` under the panel's lock; an exception goes to the status line, not to the void.
 
         With `latest`, a call that a newer one has overtaken while it waited is dropped. A control
-        that `work` itself moves does not start another round.
+        that `work` itself moves does not start another round. Where a `drawing` fails, what it
+        shows when it succeeds is hidden.
         """
         if self._worker == threading.get_ident():
             return
@@ -97,17 +117,20 @@ class Panel(widgets.VBox):
             if latest and ticket != self._ticket:
                 return
             start, self._worker = time.perf_counter(), threading.get_ident()
+            self._renewed = set()
             try:
                 message = work()
             except Exception as error:  # the status line is the only place where it would be seen
+                if drawing:
+                    every = {*self.pictures, *self.texts}
+                    for part in self._renews.get(work, every) - self._renewed:
+                        self.hide(part)
                 self.report(error)
             else:
                 self.draws += 1
-                self.say(
-                    message
-                    if isinstance(message, str)
-                    else f"drawn in {1000 * (time.perf_counter() - start):.0f} ms"
-                )
+                self._renews[work] = self._renewed
+                spent = f"drawn in {1000 * (time.perf_counter() - start):.0f} ms"
+                self.say(message if isinstance(message, str) else spent)
             finally:
                 self._worker = None
 
@@ -116,8 +139,9 @@ class Panel(widgets.VBox):
         self.status.value = f'<span style="color:{colour}">{html.escape(text)}</span>'
 
     def report(self, error: Exception) -> None:
-        """An exception in the status line: a user's mistake as its sentence, anything else with its
-        place.
+        """An exception in the status line.
+
+        A user's mistake as its sentence, anything else with its place.
         """
         text = str(error)
         if not isinstance(error, ReidError):
@@ -132,32 +156,31 @@ class Panel(widgets.VBox):
 
     def save(self) -> str:
         """Write every picture of the panel into the folder `saves_to`."""
-        self.saves_to.mkdir(parents=True, exist_ok=True)
         names = []
         for part, image in self.pictures.items():
             if image.value:
-                path = (
-                    self.saves_to
-                    / f"{self.name}-{part}.{'jpg' if image.format == 'jpeg' else 'png'}"
-                )
-                path.write_bytes(image.value)
-                names.append(path.name)
-        return (
-            f"saved {', '.join(names)} to {self.saves_to.resolve()}"
-            if names
-            else "nothing has been drawn yet"
-        )
+                ending = "jpg" if image.format == "jpeg" else "png"
+                names.append(self.write(f"{self.name}-{part}.{ending}", image.value).name)
+        if not names:
+            return "nothing has been drawn yet"
+        return f"saved {', '.join(names)} to {self.saves_to.resolve()}"
+
+    def write(self, name: str, content: bytes) -> Path:
+        """A file in `saves_to`, which is made."""
+        self.saves_to.mkdir(parents=True, exist_ok=True)
+        path = self.saves_to / name
+        path.write_bytes(content)
+        return path
+
+    def button(self, part: str, words: str, icon: str, action: Work, tip: str = "") -> Any:
+        """A button that calls `action`."""
+        made = widgets.Button(description=words, icon=icon, tooltip=tip)
+        self.react([made], action)
+        return self.tag(made, part)
 
     def save_button(self) -> widgets.Button:
         """A button that calls `save`."""
-        button = self.tag(
-            widgets.Button(
-                description="Save pictures", icon="save", tooltip=f"to {self.saves_to}/"
-            ),
-            "save",
-        )
-        self.react([button], self.save)
-        return button
+        return self.button("save", "Save pictures", "save", self.save, f"to {self.saves_to}/")
 
 
 def show(picture: Figure | np.ndarray, dpi: int = 100) -> DisplayImage:
@@ -165,53 +188,75 @@ def show(picture: Figure | np.ndarray, dpi: int = 100) -> DisplayImage:
     return DisplayImage(data=encode(picture, dpi))
 
 
-def slider(
-    description: str, value: int, low: int, high: int, step: int = 1, **more: Any
-) -> widgets.IntSlider:
-    """A slider that speaks when it is let go."""
+LABEL = {"description_width": "initial"}
+WIDE = {"style": LABEL, "continuous_update": False}  # a control that speaks when it is let go
+
+
+def slider(description: str, value: int, low: int, high: int) -> widgets.IntSlider:
+    """A slider over whole numbers."""
+    layout, high = widgets.Layout(width="420px"), max(low, high)
     return widgets.IntSlider(
-        value=value,
-        min=low,
-        max=max(low, high),
-        step=step,
-        description=description,
-        continuous_update=False,
-        style=LABEL,
-        layout=widgets.Layout(width="420px"),
-        **more,
+        value, min=low, max=high, description=description, layout=layout, **WIDE
     )
+
+
+def share(description: str, value: float, width: str = "300px") -> widgets.FloatSlider:
+    """A slider from 0 to 1."""
+    layout = widgets.Layout(width=width)
+    between = {"min": 0, "max": 1, "step": 0.05}
+    return widgets.FloatSlider(value, description=description, layout=layout, **between, **WIDE)
+
+
+def field(description: str, value: str, width: str = "380px", **more: Any) -> widgets.Text:
+    """A line of text to fill in."""
+    layout = widgets.Layout(width=width)
+    return widgets.Text(value, description=description, layout=layout, **WIDE, **more)
 
 
 def dropdown(
     description: str, options: Any, value: Any = None, width: str = "300px"
 ) -> widgets.Dropdown:
     """A dropdown whose label is not cut off."""
-    made = widgets.Dropdown(
-        options=options, description=description, style=LABEL, layout=widgets.Layout(width=width)
-    )
+    layout = widgets.Layout(width=width)
+    made = widgets.Dropdown(options=options, description=description, style=LABEL, layout=layout)
     if value is not None:
         made.value = value
     return made
 
 
+def several(
+    description: str, names: Sequence[Any], value: Sequence[Any] | None = None, rows: int = 6
+) -> widgets.SelectMultiple:
+    """A list of which several may be chosen, all of them at first."""
+    options = [(str(name), name) for name in names]
+    chosen = tuple(names if value is None else value)
+    rows = min(rows, len(options) + 1)
+    return widgets.SelectMultiple(options=options, value=chosen, description=description, rows=rows)
+
+
 def checkbox(description: str, value: bool = False) -> widgets.Checkbox:
     """A checkbox as wide as its words."""
-    return widgets.Checkbox(
-        value=value, description=description, indent=False, layout=widgets.Layout(width="auto")
-    )
+    layout = widgets.Layout(width="auto")
+    return widgets.Checkbox(value=value, description=description, indent=False, layout=layout)
 
 
 def row(*children: Any) -> widgets.HBox:
     """Controls side by side, wrapping where the page is narrow."""
-    return widgets.HBox(
-        children,
-        layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 16px"),
-    )
+    layout = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 16px")
+    return widgets.HBox(children, layout=layout)
 
 
-def table_html(table: Any) -> str:
-    """A pandas table as HTML in the notebook's own look."""
+def table_html(table: pd.DataFrame) -> str:
+    """A pandas table as HTML in the notebook's own look; what stands in it is escaped."""
     return str(table.rename_axis(None).to_html(classes="jp-RenderedHTMLCommon", border=0))
 
 
-LABEL = {"description_width": "initial"}
+def marked_html(lines: Sequence[tuple[str, str, str, str]]) -> str:
+    """Rows of (colour, mark, what, found) as a small table; all words are escaped."""
+    cell = "<td style='text-align:left'>{}</td>"
+    rows = [
+        f"<tr><td style='color:{colour}'><b>{html.escape(mark)}</b></td>"
+        + "".join(cell.format(html.escape(word)) for word in words)
+        for colour, mark, *words in lines
+    ]
+    return f"<table class='jp-RenderedHTMLCommon'>{'</tr>'.join(rows)}</tr></table>"

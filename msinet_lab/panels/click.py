@@ -29,8 +29,9 @@ function render({ model, el }) {
     const box = image.getBoundingClientRect();
     choose((event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
   });
+  const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   image.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const step = steps[event.key];
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();

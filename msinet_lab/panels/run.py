@@ -1,45 +1,45 @@
 """Start, stop, resume and watch a run. It is a process of its own: the panel only reads its folder.
 
 A run outlives the notebook: closing the page, restarting the kernel or a crash of either leaves it
-going, and a new panel on the same folder finds it by the lock on the folder's `pid`.
+going, and a new panel on the same folder finds it by the lock that it holds there.
 """
 
 from __future__ import annotations
 
 import html
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import pandas as pd
 
 from msinet_core.errors import ReidError
 from msinet_core.runs.folder import RunFolder
-from msinet_lab.figures.architecture import alpha_heatmap, alpha_history, entropy_heatmap
+from msinet_core.search.history import SearchHistory
+from msinet_lab.figures.architecture import alpha_heatmap, entropy_heatmap
 from msinet_lab.figures.curves import search_curves, training_curves
 from msinet_lab.figures.style import empty_figure
 from msinet_lab.panels.base import BAD, GOOD, QUIET, Panel, row
 
 TERMINAL = "terminal.txt"  # what the process prints, beside the run folder's own files
 STOPPED = (None, 0, 130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes that are no failure
+OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows; elsewhere a session
 _watching: weakref.WeakValueDictionary[str, RunPanel] = weakref.WeakValueDictionary()
+Lines = Sequence[Mapping[str, Any]]
 
 
 class RunPanel(Panel):
     """A run of `msinet search ...` or `msinet train ...` in `folder`.
 
     command: the words after `msinet`, such as `["search", "--data", "market1501", "--root",
-        "..."]`, without
-    `--run` and `--resume`. Without a command the panel only watches. poll: seconds between looks at
-    the folder.
+        "..."]`, without `--run` and `--resume`. Without a command the panel only watches.
+    poll: seconds between looks at the folder.
     """
 
     def __init__(
@@ -51,12 +51,9 @@ class RunPanel(Panel):
         saves_to: str | Path = "figures",
     ) -> None:
         super().__init__("run", saves_to)
-        self.run, self.command, self.poll = (
-            RunFolder(Path(folder).absolute()),
-            [str(word) for word in command],
-            poll,
-        )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.run, self.poll = RunFolder(Path(folder).absolute()), poll
+        self.command = [str(word) for word in command]
+        self.process: subprocess.Popen[bytes] | None = None  # a child of ours
         self._seen: Any = None
         self._closing = threading.Event()
         self._controls()
@@ -65,40 +62,26 @@ class RunPanel(Panel):
             previous.stop_watching()
         _watching[str(self.run.path)] = self
         self.attempt(self.draw)
-        threading.Thread(
-            target=_watch,
-            args=(weakref.ref(self), self._closing, poll),
-            daemon=True,
-            name="msinet run watch",
-        ).start()
+        task: Any = {"target": _watch, "args": (weakref.ref(self), self._closing, poll)}
+        threading.Thread(**task, daemon=True, name="msinet run watch").start()
 
     def _controls(self) -> None:
-        def button(name: str, icon: str, action: Any, tip: str) -> widgets.Button:
-            made = self.tag(widgets.Button(description=name, icon=icon, tooltip=tip), name.lower())
-            self.react([made], action)
-            return made
-
-        self.start_button = button(
-            "Start", "play", self.start, "start the run as a process of its own"
-        )
-        self.stop_button = button(
-            "Stop", "stop", self.stop, "save and exit; Resume goes on from there"
-        )
-        self.resume_button = button(
-            "Resume", "forward", self.resume, "go on from the last checkpoint"
-        )
-        self.state = self.tag(widgets.HTML(), "state")
-        self.bar = self.tag(
-            widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="300px")), "bar"
-        )
-        self.last_words = self.tag(widgets.HTML(), "log")
-        self.picture("curves")
-        self.picture("weights")
-        self.picture("entropy")
+        tips = {
+            "start": "start the run as a process of its own",
+            "stop": "save and exit; Resume goes on from there",
+            "resume": "go on from the last checkpoint",
+        }
+        self.start_button = self.button("start", "Start", "play", self.start, tips["start"])
+        self.stop_button = self.button("stop", "Stop", "stop", self.stop, tips["stop"])
+        self.resume_button = self.button("resume", "Resume", "forward", self.resume, tips["resume"])
+        self.state, self.last_words = self.text("state"), self.text("log")
+        wide = widgets.Layout(width="300px")
+        self.bar = self.tag(widgets.IntProgress(min=0, max=1, layout=wide), "bar")
+        pictures = [self.picture(part) for part in ("curves", "weights", "entropy")]
         self.children = (
             row(self.start_button, self.stop_button, self.resume_button, self.save_button()),
             row(self.bar, self.state),
-            *self.pictures.values(),
+            *pictures,
             self.last_words,
             self.status,
         )
@@ -106,11 +89,14 @@ class RunPanel(Panel):
     # -- what the buttons do -----------------------------------------------------------------------
 
     @property
+    def starting(self) -> bool:
+        """Whether our own process is alive and has not claimed the folder yet."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def alive(self) -> bool:
         """Whether a process works on the folder, ours or anyone's, or ours is just starting."""
-        return self.run.writer_pid() is not None or (
-            self.process is not None and self.process.poll() is None
-        )
+        return self.run.writer_pid() is not None or self.starting
 
     def start(self) -> str:
         """Start the command in the folder; a run that is already going is watched instead."""
@@ -127,54 +113,47 @@ class RunPanel(Panel):
             return "already running; this panel watches it"
         if not self.command:
             raise ReidError(
-                "this panel was made without a command, so it can only watch; start the run in a terminal"
+                "this panel was made without a command, so it can only watch; start the run in a "
+                "terminal"
             )
         if self.run.exists and not resume:
             raise ReidError(
                 f"{self.run.path} holds a run already; press Resume, or choose another folder"
             )
         self.run.path.mkdir(parents=True, exist_ok=True)
-        words = [
-            sys.executable,
-            "-m",
-            "msinet_core.cli",
-            *self.command,
-            "--run",
-            str(self.run.path),
-        ]
-        with (self.run.path / TERMINAL).open("wb") as terminal:
-            self.process = (
-                subprocess.Popen(  # a session of its own, so that the kernel's end is not its end
-                    [*words, "--resume"] if resume else words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=terminal,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            )
+        words = [sys.executable, "-m", "msinet_core.cli", *self.command]
+        words += ["--run", str(self.run.path), *(["--resume"] if resume else [])]
+        with (self.run.path / TERMINAL).open("ab") as terminal:
+            # a session or group of its own, so that the kernel's end is not its end
+            apart: dict[str, Any] = {"start_new_session": True, "creationflags": OWN_GROUP}
+            apart |= {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+            self.process = subprocess.Popen(words, stdout=terminal, **apart)
         self.draw()
         return f"started process {self.process.pid}"
 
     def stop(self) -> str:
-        """Ask the process to save and exit (SIGTERM)."""
+        """Ask whichever process writes into the folder to save and exit.
+
+        Only a child of our own that has not begun to write is ended by a signal.
+        """
         pid = self.run.writer_pid()
-        if pid is None and self.process is not None and self.process.poll() is None:
-            pid = self.process.pid
-        if pid is None:
-            return "nothing is running here"
-        os.kill(pid, signal.SIGTERM)
-        return f"asked process {pid} to save and stop"
+        if pid is not None:
+            self.run.ask_to_stop()
+            return f"asked process {pid} to save and stop"
+        if self.process is not None and self.starting:
+            self.process.terminate()
+            return f"ended process {self.process.pid}, which had not begun"
+        return "nothing is running here"
 
     def begin(self) -> None:
-        """What a notebook does in place of a hand: start, resume or just watch, whichever the
-        folder needs.
-        """
+        """What a notebook does in place of a hand: start, resume or just watch, as is needed."""
         if not self.alive and not self.run.finished:
-            self.attempt(self.resume if self.run.has_checkpoint() else self.start)
+            self.attempt(self.resume if self.run.has_checkpoint() else self.start, drawing=False)
 
     def wait(self, seconds: float = 600) -> RunFolder:
-        """Come back when the process has ended, at the latest after `seconds`; the panel stays live
-        meanwhile.
+        """Come back when the process has ended, at the latest after `seconds`.
+
+        The panel stays live meanwhile.
         """
         end = time.monotonic() + seconds
         while self.alive and time.monotonic() < end:
@@ -197,57 +176,45 @@ class RunPanel(Panel):
             except OSError:
                 return -1
 
-        return (
-            size("history.jsonl"),
-            size("checkpoints/last/checkpoint.json"),
-            self.alive,
-            size("log.txt"),
-        )
+        sizes = [size(name) for name in ("history.jsonl", "log.txt", "config.json")]
+        return (*sizes, self.run.finished, self.run.writer_pid(), self.starting)
 
     def draw(self) -> str | None:
         self._seen = self._fingerprint()
-        alive = self.alive
-        lines = self.run.lines()
+        pid, alive, exists = self.run.writer_pid(), self.alive, self.run.exists
+        finished, lines = self.run.finished, self.run.lines()
         epochs = [line for line in lines if line.get("kind") == "epoch"]
-        total = self.run.config().epochs if self.run.exists else 1
+        total = self.run.config().epochs if exists else 1
         self.bar.max, self.bar.value = total, len(epochs)
-        state = (
-            "running"
-            if alive
-            else "finished"
-            if self.run.finished
-            else "stopped"
-            if self.run.exists
-            else "not started"
-        )
-        pid = f", process {self.run.writer_pid()}" if alive else ""
-        self.state.value = (
-            f'<b style="color:{GOOD if state in ("running", "finished") else QUIET}">{state}</b>{pid}, '
-            f"epoch {len(epochs)} of {total if self.run.exists else '–'}{time_left(epochs, total, alive)}"
-        )
-        self.start_button.disabled = alive or self.run.exists or not self.command
+        if alive:
+            state = "starting" if pid is None else "running"
+        else:
+            state = "finished" if finished else "stopped" if exists else "not started"
+        process = pid or (self.process.pid if alive and self.process else None)
+        words = [
+            f'<b style="color:{GOOD if alive or finished else QUIET}">{state}</b>',
+            *([f"process {process}"] if process else []),
+            *([f"epoch {len(epochs)} of {total}"] if exists else []),
+        ]
+        self.tell("state", ", ".join(words) + time_left(epochs, total, alive))
+        self.start_button.disabled = alive or exists or not self.command
         self.stop_button.disabled = not alive
-        self.resume_button.disabled = (
-            alive or not self.run.exists or self.run.finished or not self.command
-        )
-        self._pictures(lines)
+        self.resume_button.disabled = alive or not exists or finished or not self.command
+        kind = self.run.config().KIND if exists else "".join(self.command[:1])
+        self._pictures(kind, lines)
         return self._words(alive)
 
-    def _pictures(self, lines: list[dict[str, Any]]) -> None:
-        history = pd.DataFrame(lines)
-        kind = self.run.config().KIND if self.run.exists else "".join(self.command[:1])
+    def _pictures(self, kind: str, lines: Lines) -> None:
         if kind == "train":
-            self.show("curves", training_curves(history))
+            self.show("curves", training_curves(lines))
             self.hide("weights")
             self.hide("entropy")
             return
-        self.show("curves", search_curves(history))
-        epochs, alphas = alpha_history(lines)
-        if len(epochs):
-            self.show(
-                "weights", alpha_heatmap(alphas[-1], f"Softmax weights after epoch {epochs[-1]}")
-            )
-            self.show("entropy", entropy_heatmap(lines))
+        self.show("curves", search_curves(lines))
+        history = SearchHistory.from_lines(lines)
+        if len(history):
+            self.show("weights", alpha_heatmap(history))
+            self.show("entropy", entropy_heatmap(history))
         else:
             self.show("weights", empty_figure("The weights appear after the first epoch."))
             self.hide("entropy")
@@ -255,12 +222,11 @@ class RunPanel(Panel):
     def _words(self, alive: bool) -> str | None:
         """The log's last lines; and, if our process failed, its last words as an error."""
         text = _tail(self.run.path / "log.txt", 4)
-        self.last_words.value = f"<pre style='margin:0'>{html.escape(text)}</pre>" if text else ""
+        self.tell("log", f"<pre style='margin:0'>{html.escape(text)}</pre>" if text else "")
         code = None if self.process is None else self.process.poll()
         if not alive and code not in STOPPED:
-            raise ReidError(
-                f"the process ended with code {code}: {_tail(self.run.path / TERMINAL, 1)}"
-            )
+            last = _tail(self.run.path / TERMINAL, 1)
+            raise ReidError(f"the process ended with code {code}: {last}")
         return None
 
     def stop_watching(self) -> None:
@@ -291,7 +257,7 @@ def _watch(panel: weakref.ref[RunPanel], closing: threading.Event, poll: float) 
         pause = max(poll, 4 * (time.monotonic() - start))
 
 
-def time_left(epochs: Sequence[dict[str, Any]], total: int, alive: bool) -> str:
+def time_left(epochs: Lines, total: int, alive: bool) -> str:
     """`, about 3 min left`, from the last epochs' durations."""
     seconds = [line["seconds"] for line in epochs[-5:] if line.get("seconds")]
     if not alive or not seconds or len(epochs) >= total:
@@ -299,11 +265,10 @@ def time_left(epochs: Sequence[dict[str, Any]], total: int, alive: bool) -> str:
     left = sum(seconds) / len(seconds) * (total - len(epochs))
     since = time.time() - float(epochs[-1].get("time", time.time()))
     left = max(0.0, left - max(0.0, since))
-    if left < 90:
-        return f", about {left:.0f} s left"
-    return (
-        f", about {left / 60:.0f} min left" if left < 5400 else f", about {left / 3600:.1f} h left"
-    )
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
+        if left < limit:
+            return f", about {left / unit:.0f} {name} left"
+    return f", about {left / 3600:.1f} h left"
 
 
 def _tail(path: Path, lines: int) -> str:

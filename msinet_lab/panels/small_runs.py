@@ -1,11 +1,13 @@
-"""Runs small enough for a notebook: seconds on two cores. The same calls as the real thing, fewer
-of everything.
+"""Runs small enough for a notebook: seconds on two cores.
+
+The same calls as the real thing, fewer of everything.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -15,9 +17,11 @@ import pandas as pd
 
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.data import Protocol, ReidDataset
+from msinet_core.data.sources import SOURCES
 from msinet_core.retrieval import RetrievalResult, evaluate, load_model
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
+from msinet_core.search.history import SearchHistory
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 from msinet_core.training import train
 
@@ -63,29 +67,27 @@ def small_training(dataset: ReidDataset, **changes: Any) -> TrainConfig:
 
 def source_of(dataset: ReidDataset) -> str:
     """The name under which `load_dataset` finds this data again."""
-    return dataset.name.split("_")[0] if dataset.name.startswith("cuhk03") else dataset.name
+    first = dataset.name.replace("_", " ").split()[0]
+    return first if first in SOURCES else dataset.name
 
 
 def run_folder(home: str | Path, config: RunConfig) -> Path:
-    """A place below `home` for each different configuration, such as `search-seed-0-1f3a9c`."""
+    """A place below `home` for each different configuration, such as `search-seed-0-1f3a9c`.
+
+    The data's folder counts as well, so that runs on two data sets of one kind do not meet.
+    """
     values = {
         name: value for name, value in config.to_dict().items() if name not in config.OPERATIONAL
     }
-    digest = hashlib.sha256(
-        json.dumps([values, source_folder(config)], sort_keys=True).encode()
-    ).hexdigest()
+    text = json.dumps([values, str(Path(config.root).resolve())], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return Path(home) / f"{config.KIND}-seed-{config.seed}-{digest[:6]}"
-
-
-def source_folder(config: RunConfig) -> str:
-    """The data's folder, so that runs on two data sets of one kind do not meet."""
-    return str(Path(config.root).resolve())
 
 
 def ensure_run(
     config: RunConfig, home: str | Path, dataset: ReidDataset | None = None
 ) -> RunFolder:
-    """The finished run of a configuration: from its folder below `home`, otherwise carried out now."""
+    """The finished run of a configuration: from its folder below `home`, or carried out now."""
     folder = run_folder(home, config)
     run = RunFolder(folder)
     if run.exists and run.finished:
@@ -133,15 +135,13 @@ def runs_in(folder: str | Path) -> Mapping[str, RunFolder]:
     folder = Path(folder)
     paths = sorted(path.parent for path in folder.rglob("config.json"))
     return {
-        str(path.relative_to(folder)) if path != folder else path.name: RunFolder(path)
+        path.relative_to(folder).as_posix() if path != folder else path.name: RunFolder(path)
         for path in paths
     }
 
 
 def run_table(folder: str | Path) -> pd.DataFrame:
-    """A row a run below a folder: kind, state, epochs, genotype, and the last evaluation in per
-    cent.
-    """
+    """A row a run below a folder: kind, state, epochs, genotype, last evaluation in per cent."""
     rows: dict[str, dict[str, Any]] = {}
     for name, run in runs_in(folder).items():
         config, metrics = run.config(), run.metrics() or {}
@@ -160,35 +160,33 @@ def run_table(folder: str | Path) -> pd.DataFrame:
 
 
 def example_manifest(dataset: ReidDataset, path: str | Path) -> Path:
-    """A manifest CSV of a data set's images, without cameras: what data of your own may look like.
+    """A manifest CSV with copies of a data set's images beside it, in `images`; without cameras.
 
-    The images stay where they are; a link `images` beside the manifest leads to them.
+    What data of your own may look like.
     """
+    path = Path(path)
+    folder = path.parent / "images"
+    if folder.is_symlink():  # as older versions had it
+        folder.unlink()
     table = dataset.table[["path", "identity", "split"]].copy()
     known = ~table["identity"].isin([*dataset.junk_identities, *dataset.distractor_identities])
-    table["path"] = [f"images/{name}" for name in table["path"]]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    link = path.parent / "images"
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(dataset.root.resolve(), target_is_directory=True)
-    table[known].to_csv(path, index=False)
+    table = table[known]
+    for name in table["path"]:
+        copy = folder / name
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(dataset.root / name, copy)
+    table.assign(path="images/" + table["path"].astype(str)).to_csv(path, index=False)
     return path
 
 
-def searches_in(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+def searches_in(folder: str | Path) -> dict[str, SearchHistory]:
     """Histories of the searches below a folder, by name."""
-    return {
-        name: run.lines() for name, run in runs_in(folder).items() if run.config().KIND == "search"
-    }
+    found = runs_in(folder).items()
+    return {name: SearchHistory.read(run) for name, run in found if run.config().KIND == "search"}
 
 
 def genotypes_in(folder: str | Path) -> dict[str, Genotype]:
     """What the searches below a folder have found so far, by run."""
-    found = {
-        name: run.genotype()
-        for name, run in runs_in(folder).items()
-        if run.config().KIND == "search"
-    }
-    return {name: genotype for name, genotype in found.items() if genotype is not None}
+    found = searches_in(folder).items()
+    return {name: history.genotypes[-1] for name, history in found if len(history)}

@@ -1,4 +1,4 @@
-"""The first look: what is installed, which device there is, which data, and a map of the notebooks."""
+"""The first look: what is installed, which device and data there are, a map of the notebooks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.data.sources import SOURCES
 from msinet_core.errors import ReidError
-from msinet_lab.panels.base import BAD, GOOD, LABEL, Panel, dropdown, row, table_html
+from msinet_lab.panels.base import BAD, GOOD, Panel, dropdown, field, marked_html, row, table_html
 from msinet_lab.synthetic import generate
 
 PACKAGES = (
@@ -25,6 +25,7 @@ PACKAGES = (
     "numpy",
     "pandas",
     "matplotlib",
+    "seaborn",
     "ipywidgets",
     "anywidget",
     "jupyterlab",
@@ -49,63 +50,57 @@ NOTEBOOKS = {
 
 
 def environment_checks(data_folder: str | Path = "data") -> list[tuple[bool, str, str]]:
-    """(good, what, found) for Python, packages, device, memory for caches, and the data folder."""
+    """(good, what, found) for Python, packages, device, and the data folder."""
     checks = [(sys.version_info >= (3, 11), "Python", platform.python_version())]
     for name in PACKAGES:
         try:
             checks.append((True, name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            checks.append((False, name, "not installed: pip install -e '.[lab]'"))
-    gpu = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"no GPU; {os.cpu_count()} processor cores (enough for generated data)"
-    )
-    checks.append((True, "device", gpu))
-    folder = Path(data_folder)
-    writable = os.access(
-        next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()),
-        os.W_OK,
-    )
-    checks.append(
-        (writable, "data folder", f"{folder.resolve()}{'' if writable else ' cannot be written'}")
-    )
-    return checks
+            checks.append((False, name, "not installed: pip install 'msinet-core[lab]'"))
+    device = f"no GPU; {os.cpu_count()} processor cores (enough for generated data)"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    checks.append((True, "device", device))
+    folder = Path(data_folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    writable = os.access(there, os.W_OK)
+    words = f"{folder.resolve()}{'' if writable else ' cannot be written'}"
+    return [*checks, (writable, "data folder", words)]
 
 
 def checks_html(checks: list[tuple[bool, str, str]]) -> str:
     """The checks as a table, each with a green tick or a red cross."""
-    rows = "".join(
-        f"<tr><td style='color:{GOOD if good else BAD}'><b>{'✔ good' if good else '✘ look'}</b></td>"
-        f"<td style='text-align:left'>{html.escape(what)}</td><td style='text-align:left'>{html.escape(found)}</td></tr>"
-        for good, what, found in checks
+    return marked_html(
+        [
+            (GOOD if good else BAD, "✔ good" if good else "✘ look", what, found)
+            for good, what, found in checks
+        ]
     )
-    return f"<table class='jp-RenderedHTMLCommon'>{rows}</table>"
+
+
+CARD = (
+    "<a href='{name}.ipynb' style='text-decoration:none;color:inherit'><div style='border:1px "
+    "solid var(--jp-border-color1,#ccc);border-radius:6px;overflow:hidden;background:#fff;"
+    "color:#22262B;height:178px'>{picture}<div style='padding:4px 8px'><b>{title}</b><br>{words}</div></div></a>"
+)
+THUMBNAIL = (
+    "<img src='data:image/png;base64,{data}' alt='' style='width:100%;height:110px;"
+    "object-fit:cover;object-position:top left'>"
+)
 
 
 def notebook_map(pictures: str | Path = "../figures/thumbnails") -> widgets.HTML:
-    """A card for every notebook, with its thumbnail where there is one; a click opens the notebook."""
+    """A card for every notebook, with its thumbnail where there is one; a click opens it."""
     cards = []
     for name, words in NOTEBOOKS.items():
-        path = Path(pictures) / f"{name}.png"
-        source = (
-            f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-            if path.is_file()
-            else ""
-        )
-        picture = (
-            f"<img src='{source}' alt='' style='width:100%;height:110px;object-fit:cover;object-position:top left'>"
-            if source
-            else ""
-        )
-        cards.append(
-            f"<a href='{name}.ipynb' style='text-decoration:none;color:inherit'><div style='border:1px solid "
-            f"var(--jp-border-color1,#ccc);border-radius:6px;overflow:hidden;background:#fff;color:#22262B;height:178px'>"
-            f"{picture}<div style='padding:4px 8px'><b>{name.replace('_', ' ')}</b><br>{words}</div></div></a>"
-        )
+        path, picture = Path(pictures) / f"{name}.png", ""
+        if path.is_file():
+            picture = THUMBNAIL.format(data=base64.b64encode(path.read_bytes()).decode())
+        title = name.replace("_", " ")
+        cards.append(CARD.format(name=name, picture=picture, title=title, words=words))
     grid = widgets.HTML(
-        "<div style='display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:10px;"
-        f"line-height:1.35'>{''.join(cards)}</div>"
+        "<div style='display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));"
+        f"gap:10px;line-height:1.35'>{''.join(cards)}</div>"
     )
     grid.add_class("msinet-map")
     return grid
@@ -126,48 +121,32 @@ class StartPanel(Panel):
         self.identities, self.seed = identities, seed
         self.dataset: ReidDataset | None = None
         self.source = self.tag(dropdown("data", [*GENERATED, *SOURCES], source), "source")
-        self.folder = self.tag(
-            widgets.Text(
-                str(folder),
-                description="folder",
-                style=LABEL,
-                continuous_update=False,
-                layout=widgets.Layout(width="380px"),
-            ),
-            "folder",
-        )
-        self.load = self.tag(widgets.Button(description="Load", icon="folder-open"), "load")
-        self.checks, self.summary = (
-            self.tag(widgets.HTML(), "checks"),
-            self.tag(widgets.HTML(), "summary"),
-        )
+        self.folder = self.tag(field("folder", str(folder)), "folder")
+        self.checks, self.summary = self.text("checks"), self.text("summary")
+        self.load = self.button("load", "Load", "folder-open", self.draw)
         self.children = (
             self.checks,
             row(self.source, self.folder, self.load),
             self.summary,
             self.status,
         )
-        self.react([self.load])
         self.attempt(self.draw)
 
     def draw(self) -> str:
-        self.checks.value = checks_html(environment_checks(self.folder.value))
-        self.summary.value = ""
-        self.dataset = open_data(self.source.value, self.folder.value, self.identities, self.seed)
-        cameras = (
-            "" if self.dataset.has_cameras else " (no cameras: nothing is left out of a gallery)"
-        )
-        self.summary.value = (
-            f"<b>{html.escape(self.dataset.name)}</b>{cameras}{table_html(self.dataset.summary())}"
-        )
-        return f"loaded {len(self.dataset):,} images from {self.dataset.root.resolve()}"
+        source, folder = self.source.value, self.folder.value
+        self.tell("checks", checks_html(environment_checks(folder)))
+        self.hide("summary")
+        dataset = self.dataset = open_data(source, folder, self.identities, self.seed)
+        none = " (no cameras: nothing is left out of a gallery)"
+        head = f"<b>{html.escape(dataset.name)}</b>{'' if dataset.has_cameras else none}"
+        self.tell("summary", head + table_html(dataset.summary()))
+        return f"loaded {len(dataset):,} images from {dataset.root.resolve()}"
 
 
 def open_data(
     source: str, folder: str | Path, identities: int = 20, seed: int = 0, domain: str = "A"
 ) -> ReidDataset:
-    """A data set by the name of its source; `generated people` and `generated vehicles` are drawn
-    if need be.
+    """A data set by the name of its source; `generated people` and `vehicles` are drawn if need be.
 
     Generated data goes below `folder` into a place of its own for each size, domain and seed.
     `identities` are those to train on; half as many are there for tests. Domain B has other

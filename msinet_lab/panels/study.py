@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ipywidgets as widgets
 import pandas as pd
 
 from msinet_core.errors import ReidError
@@ -34,11 +33,9 @@ class StudyPanel(Panel):
             raise ReidError("this study has no rows; carry out a part of it with `msinet study`")
         self.rows = rows
         parts = [(f"{part}: {TITLES[part]}", part) for part in sorted(set(rows["part"]))]
-        self.part = self.tag(
-            dropdown("show", [("what became of each claim", ALL), *parts], ALL, width="420px"),
-            "part",
-        )
-        self.table = self.tag(widgets.HTML(), "table")
+        options = [("what became of each claim", ALL), *parts]
+        self.part = self.tag(dropdown("show", options, ALL, width="420px"), "part")
+        self.table = self.text("table")
         self.picture("picture")
         self.children = (
             row(self.part, self.save_button()),
@@ -50,21 +47,22 @@ class StudyPanel(Panel):
         self.attempt(self.draw)
 
     def draw(self) -> None:
-        if self.part.value == ALL:
+        part = self.part.value
+        if part == ALL:
             self.show("picture", verdict_figure(self.rows))
             table = verdicts(self.rows)
         else:
-            self.show("picture", part_figure(self.rows, self.part.value))
-            table = summary(self.rows[self.rows["part"] == self.part.value])
-        self.table.value = table_html(table.round(3))
+            self.show("picture", part_figure(self.rows, part))
+            table = summary(self.rows[self.rows["part"] == part])
+        self.tell("table", table_html(table.round(3)))
 
 
 def read_study(table: str | Path, trial: str | Path) -> pd.DataFrame:
-    """The rows of a study's CSV; where there is none, those of a trial too small to mean anything,
-    in folder `trial`.
+    """The rows of a study's CSV.
+
+    Where there is none, those of a trial too small to mean anything, in folder `trial`.
     """
     if Path(table).is_file():
         return pd.read_csv(table)
-    return Study(Path(trial), TRIAL, seeds=(0, 1), kinds=("people",), progress=False).carry_out(
-        ("c",)
-    )
+    study = Study(Path(trial), TRIAL, seeds=(0, 1), kinds=("people",), progress=False)
+    return study.carry_out(("c",))

@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
 from msinet_core.config import TrainConfig
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 from msinet_lab.figures.network import draw_network
-from msinet_lab.panels.base import LABEL, dropdown, row
+from msinet_lab.panels.base import dropdown, field, row
 from msinet_lab.panels.run import RunPanel
 from msinet_lab.panels.small_runs import command_of, run_folder
 
@@ -23,8 +21,7 @@ OWN = "my own (text below)"
 class TrainPanel(RunPanel):
     """A `RunPanel` for trainings below `folder`, one run folder a genotype.
 
-    config: what to train, its genotype aside; found: genotypes by name, such as those of finished
-        searches.
+    config: what to train, its genotype aside. found: genotypes by name, such as those of searches.
     """
 
     def __init__(
@@ -40,21 +37,14 @@ class TrainPanel(RunPanel):
         self.home, self.config = Path(folder), config
         self.genotypes = {"paper": PAPER_GENOTYPE, **(found or {})}
         self.choice = dropdown("genotype", [*self.genotypes, OWN], choice, width="360px")
-        self.text = widgets.Text(
-            str(PAPER_GENOTYPE),
-            description="own",
-            style=LABEL,
-            continuous_update=False,
-            disabled=True,
-            layout=widgets.Layout(width="96%"),
-        )
+        self.own = field("own", str(PAPER_GENOTYPE), width="96%", disabled=True)
         first = self.config_for(self.genotypes[choice])
         super().__init__(run_folder(folder, first), command_of(first), poll=poll, saves_to=saves_to)
         self.tag(self.choice, "genotype")
-        self.tag(self.text, "own")
+        self.tag(self.own, "own")
         self.picture("network")
-        self.children = (row(self.choice), self.text, self.pictures["network"], *self.children)
-        self.react([self.choice, self.text], self.choose)
+        self.children = (row(self.choice), self.own, self.pictures["network"], *self.children)
+        self.react([self.choice, self.own], self.choose)
         self.attempt(self.choose)
 
     def config_for(self, genotype: Genotype) -> TrainConfig:
@@ -64,25 +54,15 @@ class TrainPanel(RunPanel):
     @property
     def genotype(self) -> Genotype:
         """The chosen one; `ReidError` for text that is none."""
-        return (
-            Genotype.parse(self.text.value)
-            if self.choice.value == OWN
-            else self.genotypes[self.choice.value]
-        )
+        own = self.choice.value == OWN
+        return Genotype.parse(self.own.value) if own else self.genotypes[self.choice.value]
 
     def choose(self) -> Any:
         """Turn to the chosen genotype: its picture, its command, its run folder."""
-        self.text.disabled = self.choice.value != OWN
-        genotype = self.genotype
-        self.show(
-            "network",
-            draw_network(
-                genotype,
-                height=self.config.height,
-                width=self.config.width,
-                channels=self.config.channels,
-            ),
-        )
+        self.own.disabled = self.choice.value != OWN
+        genotype, config = self.genotype, self.config
+        size: Any = {"height": config.height, "width": config.width, "channels": config.channels}
+        self.show("network", draw_network(genotype, **size))
         config = self.config_for(genotype)
         self.command, self.process = command_of(config), None
         self.run = RunFolder(run_folder(self.home, config).absolute())

@@ -1,4 +1,4 @@
-"""Tiles: any photograph or none, borders and marks where they belong, and fast enough for a slider."""
+"""Tiles: any photograph or none, borders and marks where they belong, fast enough for a slider."""
 
 import time
 
@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from msinet_core.data import open_images
-from msinet_core.data.images import decode
+from msinet_core.data import decode, open_images
 from msinet_lab.figures import tiles
 from msinet_lab.figures.style import MATCH_COLOURS, rgb
 

@@ -63,6 +63,53 @@ def test_a_users_mistake_is_a_plain_sentence(status):
     assert "ReidError" not in panel.status.value
 
 
+def test_a_failed_drawing_takes_away_what_it_would_have_renewed(status):
+    class Two(Panel):
+        fails = ""
+
+        def __init__(self):
+            super().__init__("two")
+            self.left, self.right = slider("left", 0, 0, 9), slider("right", 0, 0, 9)
+            for part in ("left", "right"):
+                self.picture(part)
+            self.words = self.text("words")
+            self.react([self.left])
+            self.react([self.right], self.draw_right)
+            self.react([self.save_button()], self.save)
+
+        def draw(self):
+            self.tell("words", f"left {self.left.value}")
+            self.draw_right()
+            if self.fails:
+                raise ReidError(self.fails)
+            self.show("left", np.full((4, 4, 3), self.left.value, np.uint8))
+
+        def draw_right(self):
+            if self.fails == "right":
+                raise ReidError("right")
+            self.show("right", np.full((4, 4, 3), self.right.value, np.uint8))
+
+        def seen(self):
+            return {part for part, image in self.pictures.items() if image.value}
+
+    panel = Two()
+    panel.left.value = panel.right.value = 1
+    assert panel.seen() == {"left", "right"}
+    panel.fails = "left"
+    panel.left.value = 2  # the right one is new, and so are the words
+    assert panel.seen() == {"right"}
+    assert panel.words.value == "left 2"
+    panel.fails = ""
+    panel.left.value = 3
+    panel.fails = "right"
+    panel.right.value = 4  # the left one is none of this drawing's business
+    assert panel.seen() == {"left"}
+    assert panel.words.value == "left 3"
+    status(panel, error=True)
+    panel.attempt(lambda: 1 / 0, drawing=False)  # a button's action draws nothing
+    assert panel.seen() == {"left"}
+
+
 def test_values_that_were_overtaken_are_skipped():
     release, started = threading.Event(), threading.Event()
 

@@ -1,7 +1,6 @@
 """The gallery panel, driven without a browser."""
 
 import gc
-import resource
 import sys
 import time
 
@@ -84,7 +83,7 @@ def test_a_filter_that_leaves_nothing(panel, status):
 
 
 def test_only_wrong_first_entries(panel, result):
-    panel.which.value = "rank-1 wrong"
+    panel.which.value = "first is a non-match"
     assert set(panel.order) == set(np.flatnonzero(result.ranking.first_match_rank > 1))
 
 
@@ -152,6 +151,15 @@ def test_slider_at_the_size_of_market_1501(make, status, tmp_path):
     assert np.median(times) < 0.3
 
 
+def memory_in_use():
+    """Bytes of this process, or None where the system does not tell."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil.Process().memory_info().rss
+
+
 def test_five_hundred_moves_leave_memory_and_figures_alone(panel):
     def moves(count):
         for place in range(count):
@@ -164,10 +172,36 @@ def test_five_hundred_moves_leave_memory_and_figures_alone(panel):
         )  # its class is not asked: a proxy may be dead
 
     moves(60)
-    open_before, memory = figures(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    open_before, memory = figures(), memory_in_use()
     moves(500)
     assert panel.draws > 500
     assert figures() == open_before
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 20_000  # kB
+    if memory is not None:
+        assert memory_in_use() - memory < 20_000_000
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_names_and_paths_with_markup_are_escaped(make, root, status):
+    result = make(root)
+    for table in (result.query_table, result.gallery_table):
+        table["identity"] = "<img src=x onerror=alert(1)>" + table["identity"].astype(str)
+    panel = GalleryPanel(result, root, height=32, width=16, saves_to=root / "saved")
+    panel.identity.value = result.query_table["identity"].iloc[3]
+    status(panel)
+    panel.write_html()
+    page = next((root / "saved").glob("*.html")).read_text()
+    assert "<img src=x" not in page + panel.words.value + panel.status.value
+
+
+def test_what_failed_is_not_shown_as_if_it_were_new(panel, monkeypatch, status):
+    monkeypatch.setattr("msinet_lab.panels.gallery.gallery_image", lambda *_, **__: 1 / 0)
+    panel.place.value = 4
+    assert "division by zero" in status(panel, error=True)
+    assert panel.pictures["picture"].layout.display == "none"
+    assert panel.words.value == ""
+    monkeypatch.undo()
+    panel.place.value = 5
+    status(panel)
+    assert panel.pictures["picture"].layout.display is None
+    assert "query" in panel.words.value

@@ -1,5 +1,7 @@
 """Architecture, splits, search space, attention, comparison and start panels without a browser."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from PIL import Image
 
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
+from msinet_core.models.resnet import ResNetReid
+from msinet_core.retrieval import count_pairs
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
 from msinet_lab.panels import (
     ArchitecturePanel,
@@ -45,7 +49,6 @@ class TestArchitecture:
         before = pictures(panel)
         panel.epoch.value = 3
         status(panel)
-        np.testing.assert_array_equal(panel.alpha, histories["seed 0"][2])
         after = pictures(panel)
         assert all(
             before[part] != after[part] for part in ("heatmap", "network", "trajectories", "strips")
@@ -64,11 +67,23 @@ class TestArchitecture:
         status(panel)
         assert panel.pictures["strips"].value != both
 
+    def test_mean_and_range_of_the_runs_compared(self, histories, status):
+        panel = ArchitecturePanel(histories)
+        assert not panel.pictures["bands"].value
+        panel.band.value = True
+        status(panel)
+        both = panel.pictures["bands"].value
+        assert both
+        panel.compare.value = ("seed 1",)
+        assert panel.pictures["bands"].value not in (both, b"")
+        panel.band.value = False
+        assert not panel.pictures["bands"].value
+
     def test_a_run_without_an_epoch(self, status):
         panel = ArchitecturePanel({"new": []})
         assert "no epoch" in status(panel)
         panel.epoch.value = 1
-        assert all(pictures(panel).values())
+        assert all(value for part, value in pictures(panel).items() if part != "bands")
 
     def test_one_epoch(self, histories, status):
         status(ArchitecturePanel({"short": histories["seed 0"][:1]}))
@@ -187,7 +202,25 @@ class TestAttention:
         panel.partner.value = panel.partner.options[4][1]
         status(panel)
         assert pictures(panel)["maps"] != before["maps"]
-        assert panel.partner.label.startswith("5: ")
+        assert re.match(r"5: (match|non-match), id \d, at \d\.\d{3}$", panel.partner.label)
+
+    def test_a_resnet_has_layers_of_its_own(self, result, root, status):
+        models = {
+            "MSINet": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)),
+            "ResNet-18": ResNetReid("resnet18", 2),
+        }
+        panel = AttentionPanel(models, result, root, 64, 32)
+        assert panel.layer.value == panel.layer.options[-1] == "stage 3"
+        before = pictures(panel)
+        panel.model.value = "ResNet-18"
+        status(panel)
+        assert panel.layer.options == ("stage 1", "stage 2", "stage 3", "stage 4")
+        panel.layer.value = "stage 4"
+        status(panel)
+        assert all(before[part] != now for part, now in pictures(panel).items())
+        panel.model.value = "MSINet"
+        status(panel)
+        assert panel.layer.value == "stage 3"
 
     def test_no_network(self, result, root):
         with pytest.raises(ReidError, match="at least one"):
@@ -206,6 +239,15 @@ class TestCompare:
             seen.add(panel.pictures["picture"].value)
         assert len(seen) == len(panel.view.options)
         assert "mAP" in panel.table.value
+
+    def test_the_equal_error_rate_is_that_of_retrieval(self, make, status):
+        result = make(None)
+        panel = ComparePanel({"a <b>": result})
+        panel.view.value = "ROC"
+        status(panel)
+        error, at = count_pairs(result).roc().equal_error
+        assert f"a &lt;b&gt;: EER {100 * error:.1f} % at distance {at:.3f}" in panel.words.value
+        assert "<b>" not in panel.table.value
 
     def test_choice_of_results(self, make, status):
         panel = ComparePanel({"a": make(None), "b": make(None, seed=1)})

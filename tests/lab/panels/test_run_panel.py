@@ -1,6 +1,9 @@
-"""The run panel drives real processes over tiny photographs: start, stop, resume, reattach, fail."""
+"""The run panel drives real processes over tiny photographs: start, stop, resume, fail."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -43,7 +46,7 @@ def ended():
     yield panels.append
     for panel in panels:
         if panel.process is not None and panel.process.poll() is None:
-            panel.process.send_signal(signal.SIGKILL)
+            panel.process.kill()
             panel.process.wait(30)
         panel.close()
 
@@ -80,6 +83,49 @@ def test_start_stop_resume_and_reattach(tmp_path, config, status, ended):
     until(lambda: other.bar.value > done)
     other.stop()
     until(lambda: not other.alive)
+
+
+def test_a_stranger_named_in_the_folder_is_never_signalled(tmp_path, status, monkeypatch):
+    """`pid` may hold any number, of a dead run, another program or -1, which means everybody."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    sent = []
+    for name in ("kill", "killpg"):
+        monkeypatch.setattr(os, name, lambda *what: sent.append(what), raising=False)
+    try:
+        for number in (stranger.pid, -1, os.getpid()):
+            (tmp_path / "pid").write_text(str(number))
+            panel = RunPanel(tmp_path, ["search"], poll=60)
+            panel.attempt(panel.stop)
+            assert "nothing is running" in status(panel)
+            panel.close()
+        assert stranger.poll() is None
+        assert not sent
+    finally:
+        monkeypatch.undo()
+        stranger.kill()
+        stranger.wait(30)
+
+
+def test_another_process_is_asked_not_signalled(tmp_path, config, status, ended, monkeypatch):
+    folder = tmp_path / "run"
+    panel = RunPanel(folder, command_of(config), poll=60)
+    ended(panel)
+    panel.attempt(panel.start)
+    assert "starting" in panel.state.value
+    assert f"process {panel.process.pid}" in panel.state.value
+    until(lambda: panel.run.writer_pid() is not None and len(panel.run.lines()))
+    panel.attempt(panel.draw)
+    assert "running" in panel.state.value
+    watcher = RunPanel(folder, poll=60)
+    monkeypatch.setattr(os, "kill", lambda *_: 1 / 0)
+    watcher.attempt(watcher.stop)
+    assert f"asked process {panel.process.pid} to save and stop" in status(watcher)
+    monkeypatch.undo()
+    assert panel.process.wait(120) in (0, 130, 143, -signal.SIGTERM)
+    watcher.attempt(watcher.draw)
+    assert "stopped" in watcher.state.value
+    assert "None" not in watcher.state.value
+    watcher.close()
 
 
 def test_a_command_that_fails_says_why(tmp_path, status):
@@ -161,10 +207,10 @@ def test_training_with_a_genotype_of_choice(tmp_path, tiny_settings, tiny_datase
     assert panel.run.path != paper[1]
     assert str(Genotype.uniform("exchange")) in panel.command
     panel.choice.value = "my own (text below)"
-    assert not panel.text.disabled
-    panel.text.value = "nonsense"
+    assert not panel.own.disabled
+    panel.own.value = "nonsense"
     assert "12" in status(panel, error=True) or "unknown operation" in status(panel, error=True)
-    panel.text.value = str(PAPER_GENOTYPE)
+    panel.own.value = str(PAPER_GENOTYPE)
     status(panel)
     assert panel.run.path == paper[1]
     run = ensure_run(settings, tmp_path, tiny_dataset)
@@ -212,3 +258,7 @@ def test_example_manifest(tmp_path, tiny_dataset):
     dataset = load_dataset("manifest", example_manifest(tiny_dataset, tmp_path / "made" / "m.csv"))
     assert len(dataset) == len(tiny_dataset)
     assert not dataset.has_cameras
+    assert not (tmp_path / "made" / "images").is_symlink()
+    first = dataset.table["path"].iloc[0]
+    source = tiny_dataset.root / first.removeprefix("images/")
+    assert (dataset.root / first).read_bytes() == source.read_bytes()
