@@ -177,14 +177,11 @@ def save_pictures(result: DemoResult) -> list[Path]:
 
     folder = result.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    searched = result.search_run.epochs()
     genotype = result.search_run.genotype()
     assert genotype is not None
     photos = retrieval.shelves(result.trained, result.dataset.root)
     figures: dict[str, Figure] = {
-        "alpha_heatmap": architecture.alpha_heatmap(
-            searched.iloc[-1]["alphas"], "After the last epoch"
-        ),
+        "alpha_heatmap": architecture.alpha_heatmap(result.search_run),
         "search_curves": curves.search_curves(result.search_run.lines()),
         "network": network.draw_network(genotype),
         "training_curves": curves.training_curves(result.train_run.lines()),

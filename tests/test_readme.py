@@ -35,7 +35,6 @@ def blocks(page, language):
 
 # Of rooms that are still being rebuilt: taken out with the last of them.
 PENDING = {"msinet_core/speed.py"}
-PENDING.add("splits.py")  # of figures
 
 
 ELSEWHERE = {"notebook_launcher", "my_operations"}

@@ -15,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 
 from msinet_core.space import NUM_SLOTS, OPERATIONS
+from msinet_lab.diagnosis.effects import NEAR_NO_OP
 from msinet_lab.figures.heat import WEIGHTS_MAP, bar, between_stages, heat, over_epochs
 from msinet_lab.figures.style import (
     FAINT,
@@ -37,7 +38,6 @@ GOOD, ALARM = "#00664B", "#B3261E"
 LOSS_MAP = LinearSegmentedColormap.from_list(
     "loss", ["#C2570C", "#F6D9C4", "#F7F9FB", "#C9E3D8", "#00795A"]
 )
-NEAR_NO_OP = 0.05  # change of the branches below which an operation does next to nothing
 
 
 def say_good(figure: Figure, text: str) -> Figure:

@@ -94,8 +94,7 @@ def list_gallery(
 
 def removed_entries(result: RetrievalResult, query: int) -> list[Entry]:
     """What the protocol removes for this query, with the distances of L2-normalised features."""
-    ranked = result.matches.columns_of(query)
-    rows = np.setdiff1d(np.arange(len(result.gallery_table)), ranked)
+    rows = result.matches.removed(query)
     cosine = unit(result.gallery_features[rows]) @ unit(result.query_features[query])
     distances = np.sqrt(np.maximum(2 - 2 * cosine, 0)).tolist()
     return [Entry(int(row), at, "junk", None) for row, at in zip(rows, distances, strict=True)]
