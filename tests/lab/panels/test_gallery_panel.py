@@ -175,7 +175,7 @@ def test_five_hundred_moves_leave_memory_and_figures_alone(panel):
     open_before, memory = figures(), memory_in_use()
     moves(500)
     assert panel.draws > 500
-    assert figures() == open_before
+    assert figures() <= open_before  # those of tests before this one may go
     if memory is not None:
         assert memory_in_use() - memory < 20_000_000
     pyplot = sys.modules.get("matplotlib.pyplot")
