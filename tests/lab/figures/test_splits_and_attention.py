@@ -12,7 +12,7 @@ from torch import nn
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.alignment import pairwise_map
-from msinet_core.models.resnet import ResNetReid
+from msinet_core.models.networks import resnet
 from msinet_core.space import PAPER_GENOTYPE
 from msinet_lab.figures import attention, feature_maps, splits
 from msinet_lab.figures.style import as_array
@@ -151,7 +151,7 @@ def test_maps_between_two_images(network, pair):
             [(64, 16, 8), (64, 8, 4), (64, 4, 2)],
         ),
         (
-            lambda: ResNetReid("resnet18", 3),
+            lambda: resnet("resnet18", 3),
             [(64, 16, 8), (128, 8, 4), (256, 4, 2), (512, 2, 1)],
         ),
         (
@@ -212,7 +212,7 @@ def test_learned_map_is_the_networks_own(network, pair):
     )
     without = MSINet(PAPER_GENOTYPE, 3, (16, 64, 64, 64))
     assert feature_maps.learned_map(without, pair[:1]) is None
-    resnet = ResNetReid("resnet18", 3, alignment=True)
+    resnet = resnet("resnet18", 3, alignment=True)
     assert feature_maps.learned_map(resnet, pair[:1]).shape == (2, 1)
 
 

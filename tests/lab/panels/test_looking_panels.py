@@ -1,4 +1,4 @@
-"""Architecture, splits, search space, attention, comparison and start panels without a browser."""
+"""Architecture, splits, search space, attention, comparison and start panels, no browser."""
 
 import re
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
-from msinet_core.models.resnet import ResNetReid
+from msinet_core.models.networks import resnet
 from msinet_core.retrieval import count_pairs
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
 from msinet_lab.panels import (
@@ -207,7 +207,7 @@ class TestAttention:
     def test_a_resnet_has_layers_of_its_own(self, result, root, status):
         models = {
             "MSINet": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)),
-            "ResNet-18": ResNetReid("resnet18", 2),
+            "ResNet-18": resnet("resnet18", 2),
         }
         panel = AttentionPanel(models, result, root, 64, 32)
         assert panel.layer.value == panel.layer.options[-1] == "stage 3"
