@@ -212,8 +212,8 @@ def test_learned_map_is_the_networks_own(network, pair):
     )
     without = MSINet(PAPER_GENOTYPE, 3, (16, 64, 64, 64))
     assert feature_maps.learned_map(without, pair[:1]) is None
-    resnet = resnet("resnet18", 3, alignment=True)
-    assert feature_maps.learned_map(resnet, pair[:1]).shape == (2, 1)
+    other = resnet("resnet18", 3, alignment=True)
+    assert feature_maps.learned_map(other, pair[:1]).shape == (2, 1)
 
 
 def test_grad_cam_of_a_pair(network, pair):
