@@ -22,13 +22,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from msinet_core.config import RunConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.errors import ReidError
 from msinet_core.files import read_json, replace_file
-from msinet_core.models.describe import TRAINING_ONLY
+from msinet_core.models.describe import describe
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search.twin_search import search
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
@@ -269,18 +268,11 @@ def read_rows(table: Path, size: StudySize) -> dict[Key, Row]:
 
 
 def cost(config: TrainConfig) -> dict[str, int]:
-    """Parameters and multiply-adds (one image) of a configuration's network, classifiers left
-    out.
-    """
-    network = make_network(config, config.resolved_genotype(), 2).eval()
-    parameters = sum(
-        p.numel()
-        for name, p in network.named_parameters()
-        if name.split(".")[0] not in TRAINING_ONLY
-    )
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.embed(torch.zeros(1, 3, config.height, config.width), after_necks=True)
-    return {"parameters": parameters, "multiply_adds": counter.get_total_flops() // 2}
+    """Parameters and multiply-adds (one image) of a configuration's network, as deployed."""
+    network = make_network(config, config.resolved_genotype(), 2)
+    table = describe(network, config.height, config.width)
+    parameters, multiply_adds = map(int, table.loc["total"].to_numpy())
+    return {"parameters": parameters, "multiply_adds": multiply_adds}
 
 
 def machine() -> str:
