@@ -169,14 +169,14 @@ def rerank_growth() -> list[Row]:
 
 def rerank_at(name: str, size: dict[str, int]) -> list[Row]:
     """Re-ranking and its metrics, distances streamed."""
-    from msinet_core.retrieval import rank_reranked, reranking
+    from msinet_core.retrieval import Reranking
 
     small = crowd(50, 300, 20, 3)
-    rank_reranked(reranking(small[0], small[1]), matches_of(small[2]))
+    Reranking.prepare(small[0], small[1]).rank(matches_of(small[2]))
     query, gallery, labels = crowd(**size)
     result: list[Any] = []
     matches = matches_of(labels)
-    spent = seconds(lambda: result.append(rank_reranked(reranking(query, gallery), matches)))
+    spent = seconds(lambda: result.append(Reranking.prepare(query, gallery).rank(matches)))
     rows = [
         row(f"rerank, {name}: whole, with metrics", spent, "s"),
         row(f"rerank, {name}: peak memory of the process", peak(), "GB", "<= 4"),

@@ -9,7 +9,7 @@ from msinet_core.retrieval.matches import Matches
 from msinet_core.retrieval.metrics import Ranking, RankList
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.retrieval.ranking import rank, rank_distance, rank_features
-from msinet_core.retrieval.reranking import rank_reranked, rerank, reranking
+from msinet_core.retrieval.reranking import Reranking, rerank
 from msinet_core.retrieval.result import RetrievalResult, score_table
 from msinet_core.retrieval.sources import load_model
 from msinet_core.retrieval.store import EmbeddingStore, embed_dataset, open_store, write_store
@@ -27,6 +27,7 @@ __all__ = [
     "Pairs",
     "RankList",
     "Ranking",
+    "Reranking",
     "RetrievalResult",
     "Roc",
     "compare",
@@ -42,10 +43,8 @@ __all__ = [
     "rank",
     "rank_distance",
     "rank_features",
-    "rank_reranked",
     "require_same_queries",
     "rerank",
-    "reranking",
     "score_table",
     "search_store",
     "write_store",

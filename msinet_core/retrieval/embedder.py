@@ -88,13 +88,13 @@ class Embedder:
     ) -> Iterator[np.ndarray]:
         """`embed`, one batch of features (B x D) at a time; of these `rows` only, if given."""
         training = isinstance(self.model, nn.Module) and self.model.training
-        run, device = self._runner()
         count = None
-        if isinstance(images, ImageReader):
-            rows = range(len(images)) if rows is None else rows
-            count = -(-len(rows) // self.batch_size)
-            images = self._read(images, rows, device)
         try:
+            run, device = self._runner()
+            if isinstance(images, ImageReader):
+                rows = range(len(images)) if rows is None else rows
+                count = -(-len(rows) // self.batch_size)
+                images = self._read(images, rows, device)
             for batch in self._shown(images, count):
                 batch = batch.to(device)
                 with torch.inference_mode(), tf32():

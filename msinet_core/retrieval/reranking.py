@@ -43,28 +43,13 @@ def rerank(
     """Re-ranked distances, Q x G float32, 0 to 1, of features Q x D and G x D.
 
     Equal distances are ordered as in `rank`. Memory beyond the features and the result: about 2 KB
-    an image. For results too large to hold: `reranking` and `rank_reranked`. Raises `ReidError` for
-    features that cannot be ranked, and for k1 or k2 that the set is too small for.
+    an image. For results too large to hold: `Reranking`. Raises `ReidError` for features that
+    cannot be ranked, and for k1 or k2 that the set is too small for.
     """
     query, gallery = feature_pair(query, gallery)
     result = np.empty((len(query), len(gallery)), np.float32)
-    _prepare(query, gallery, k1, k2, lambda_value, result).mix(result, 0)
+    Reranking.prepare(query, gallery, k1, k2, lambda_value, result).mix(result, 0)
     return result
-
-
-def reranking(
-    query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
-) -> Reranking:
-    """Everything about re-ranking that does not grow with Q x G; see `rerank` for the arguments."""
-    return _prepare(*feature_pair(query, gallery), k1, k2, lambda_value)
-
-
-def rank_reranked(prepared: Reranking, matches: Matches) -> Ranking:
-    """Metrics by re-ranked distances, without ever holding them all."""
-    closer = np.zeros(len(matches.rows), np.int64)
-    for first, block in prepared.blocks():
-        count_given(block, first, matches, closer)
-    return Ranking.from_ranks(matches, closer, partial(prepared.rank_list, matches))
 
 
 @dataclass(frozen=True)
@@ -81,6 +66,28 @@ class Reranking:
     encodings: sparse.csr_matrix  # (Q + G) x (Q + G), V
     gallery: sparse.csc_matrix  # G x (Q + G), the gallery's V by column
     lambda_value: float
+
+    @classmethod
+    def prepare(
+        cls,
+        query: Any,
+        gallery: Any,
+        k1: int = 20,
+        k2: int = 6,
+        lambda_value: float = 0.3,
+        similarity: np.ndarray | None = None,
+    ) -> Reranking:
+        """Everything that does not grow with Q x G; arguments as of `rerank`. `similarity` (Q x G)
+        takes the dot products of queries and gallery met on the way.
+        """
+        query, gallery = feature_pair(query, gallery)
+        _check(k1, k2, lambda_value, len(query) + len(gallery))
+        unit = np.concatenate([unit_rows(query, "query"), unit_rows(gallery, "gallery")])
+        half = 0.5 * np.einsum("nd,nd->n", unit, unit, dtype=np.float64)  # exact, see `counting`
+        index, farthest = nearest_rows(unit, half, max(k1 + 1, k2), similarity=similarity)
+        encodings = encode(unit, half, farthest, index, k1, k2)
+        theirs = encodings[len(query) :].tocsc().astype(np.float32)
+        return cls(unit, len(query), half, farthest, encodings, theirs, lambda_value)
 
     @property
     def num_gallery(self) -> int:
@@ -115,6 +122,13 @@ class Reranking:
 
         in_parts(len(block), work)
 
+    def rank(self, matches: Matches) -> Ranking:
+        """Metrics by re-ranked distances, without ever holding them all."""
+        closer = np.zeros(len(matches.rows), np.int64)
+        for first, block in self.blocks():
+            count_given(block, first, matches, closer)
+        return Ranking.from_ranks(matches, closer, partial(self.rank_list, matches))
+
     def rank_list(self, matches: Matches, index: int, k: int) -> RankList:
         """The head of one query's list."""
         return list_given(self.rows(index, index + 1)[0], matches, index, k)
@@ -127,24 +141,6 @@ class Reranking:
         for first in range(0, self.num_queries, size):
             last = min(first + size, self.num_queries)
             yield first, self.rows(first, last, buffer[: last - first])
-
-
-def _prepare(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    k1: int,
-    k2: int,
-    lambda_value: float,
-    similarity: np.ndarray | None = None,
-) -> Reranking:
-    """`similarity` (Q x G) takes the dot products of queries and gallery met on the way."""
-    _check(k1, k2, lambda_value, len(query) + len(gallery))
-    unit = np.concatenate([unit_rows(query, "query"), unit_rows(gallery, "gallery")])
-    half = 0.5 * np.einsum("nd,nd->n", unit, unit, dtype=np.float64)  # exact, see `counting`
-    index, farthest = nearest_rows(unit, half, max(k1 + 1, k2), similarity=similarity)
-    encodings = encode(unit, half, farthest, index, k1, k2)
-    theirs = encodings[len(query) :].tocsc().astype(np.float32)
-    return Reranking(unit, len(query), half, farthest, encodings, theirs, lambda_value)
 
 
 def _check(k1: int, k2: int, lambda_value: float, count: int) -> None:

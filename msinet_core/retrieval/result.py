@@ -20,7 +20,7 @@ from msinet_core.files import read_json, replacing_folder, whole_folder
 from msinet_core.retrieval.features import feature_array, feature_pair, require_rows
 from msinet_core.retrieval.metrics import Ranking, RankList, in_percent
 from msinet_core.retrieval.ranking import JUNK, list_from_features, rank_features
-from msinet_core.retrieval.reranking import Reranking, rank_reranked, reranking
+from msinet_core.retrieval.reranking import Reranking
 from msinet_core.retrieval.tables import checksum, read_table, write_table
 
 FORMAT = 1
@@ -94,9 +94,9 @@ class RetrievalResult:
 
     def reranked(self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> RetrievalResult:
         """The same features ranked by k-reciprocal re-ranking; see `rerank`."""
-        prepared = reranking(self.query_features, self.gallery_features, k1, k2, lambda_value)
-        ranking = rank_reranked(prepared, self.matches)
-        return replace(self, ranking=ranking, draws=None, reranked_by=(k1, k2, lambda_value))
+        by = k1, k2, lambda_value
+        prepared = Reranking.prepare(self.query_features, self.gallery_features, *by)
+        return replace(self, ranking=prepared.rank(self.matches), draws=None, reranked_by=by)
 
     def rank_list(self, query_index: int, k: int = 10) -> RankList:
         """The k nearest ranked gallery rows of one query; see `Ranking.rank_list`."""
@@ -236,7 +236,7 @@ class RetrievalResult:
     @cached_property
     def _reranking(self) -> Reranking:
         assert self.reranked_by is not None
-        return reranking(self.query_features, self.gallery_features, *self.reranked_by)
+        return Reranking.prepare(self.query_features, self.gallery_features, *self.reranked_by)
 
     def __repr__(self) -> str:
         by = ", re-ranked with k1 {}, k2 {}, lambda {}".format(*self.reranked_by or [""] * 3)

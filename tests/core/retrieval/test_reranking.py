@@ -12,11 +12,10 @@ from msinet_core.data import Protocol
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import (
     Matches,
+    Reranking,
     counting,
     rank_distance,
-    rank_reranked,
     rerank,
-    reranking,
 )
 from msinet_core.retrieval.features import unit_rows
 from msinet_core.retrieval.nearest import nearest_rows
@@ -88,7 +87,7 @@ def test_golden_case(golden_file):
     np.testing.assert_allclose(distance, case["reranked_distance_k20_k6_l0.3"], atol=1e-5)
     matches = matches_of(*labels)
     whole = rank_distance(distance, matches)
-    streamed = rank_reranked(reranking(*features), matches)
+    streamed = Reranking.prepare(*features).rank(matches)
     for ranking in (whole, streamed):
         assert ranking.mean_average_precision == pytest.approx(
             float(case["map_reranked"]), abs=1e-7
@@ -102,7 +101,7 @@ def test_golden_case(golden_file):
 
 def test_blocks_of_queries_are_parts_of_the_whole(crowd):
     case = crowd(1, queries=45)
-    prepared = reranking(case.query, case.gallery)
+    prepared = Reranking.prepare(case.query, case.gallery)
     whole = rerank(case.query, case.gallery)
     for first, block in prepared.blocks(7):
         np.testing.assert_allclose(block, whole[first : first + len(block)], atol=1e-6)
