@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -131,19 +130,6 @@ def symmetric_blocks(rows: np.ndarray, size: int = SQUARE) -> Iterator[tuple[int
 def _product(one: torch.Tensor, two: torch.Tensor, buffer: torch.Tensor) -> np.ndarray:
     block = buffer[: len(one) * len(two)].view(len(one), len(two))
     return torch.mm(one, two.T, out=block).numpy()
-
-
-@contextmanager
-def full_precision_products() -> Iterator[None]:
-    """float32 products in float32: a user's setting may allow bfloat16 or TF32, too coarse to rank
-    by.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def in_parts(count: int, work: Callable[[int, int], Any], threads: int | None = None) -> None:

@@ -10,11 +10,11 @@ import torch
 from msinet_core.retrieval.features import (
     BLOCKS,
     SQUARE,
-    full_precision_products,
     in_parts,
     product_error,
     symmetric_blocks,
 )
+from msinet_core.speed import tf32
 
 SPARE = 11  # candidates beyond the k nearest: room for what rounding may have put in another order
 
@@ -51,7 +51,7 @@ def nearest_rows(
         if b > rows:
             candidates_down(block, i, j, max(a - rows, 0), b - rows, value, candidate, least)
 
-    with full_precision_products():
+    with tf32():  # off, whatever the user has set
         for i, j, block in symmetric_blocks(unit, size):
             both = len(block) + (block.shape[1] if j > i else 0)
             in_parts(both, partial(merge, i, j, block))

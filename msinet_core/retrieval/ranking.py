@@ -24,13 +24,13 @@ from msinet_core.retrieval.features import (
     BLOCKS,
     feature_array,
     feature_pair,
-    full_precision_products,
     in_parts,
     product_blocks,
     product_error,
     unit_rows,
 )
 from msinet_core.retrieval.metrics import Ranking, RankList
+from msinet_core.speed import tf32
 
 JUNK = (-1, "-1")
 
@@ -92,7 +92,7 @@ def rank_features(
     lister = partial(list_from_features, query, gallery, matches)
     query, gallery = unit_rows(query, "query"), unit_rows(gallery, "gallery", matches.kept_columns)
     compact = matches.without_junk()
-    with full_precision_products():
+    with tf32():  # off, whatever the user has set
         if torch.device(device).type == "cpu":
             closer = _count(query, gallery, compact, blocks, threads)
         else:

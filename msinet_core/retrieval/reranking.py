@@ -28,13 +28,13 @@ from msinet_core.errors import ReidError
 from msinet_core.retrieval.features import (
     BLOCKS,
     feature_pair,
-    full_precision_products,
     in_parts,
     unit_rows,
 )
 from msinet_core.retrieval.metrics import Ranking, RankList
 from msinet_core.retrieval.nearest import nearest_rows
 from msinet_core.retrieval.ranking import count_given, list_given
+from msinet_core.speed import tf32
 
 
 def rerank(
@@ -101,7 +101,7 @@ class Reranking:
         """
         unit = torch.from_numpy(self.unit)
         block = np.empty((last - first, self.num_gallery), np.float32) if out is None else out
-        with full_precision_products():
+        with tf32():  # off, whatever the user has set
             torch.mm(unit[first:last], unit[self.num_queries :].T, out=torch.from_numpy(block))
         self.mix(block, first)
         return block

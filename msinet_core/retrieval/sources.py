@@ -19,6 +19,7 @@ from msinet_core.models import MSINet, reference
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.networks import load_network
 from msinet_core.space import Genotype, slot_label
 
 Opener = Callable[[str, Genotype | None], Embedder]
@@ -47,8 +48,6 @@ def load_model(
 
 
 def _from_run(source: str, genotype: Genotype | None) -> Embedder:
-    from msinet_core.training import load_network
-
     config, model = RunFolder(source).config(), load_network(source)
     assert isinstance(config, TrainConfig)
     return Embedder(model, config.height, config.width, on_bad_image=config.on_bad_image)

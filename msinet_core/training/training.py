@@ -18,9 +18,8 @@ from msinet_core.data.matches import Matches
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.models import reference
-from msinet_core.models.interactions import scale_attention
 from msinet_core.models.msinet import MSINet
-from msinet_core.models.networks import ReidNetwork, resnet
+from msinet_core.models.networks import ReidNetwork
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.result import RetrievalResult
 from msinet_core.runs import guards
@@ -36,11 +35,11 @@ from msinet_core.runs.feeding import (
     worker_threads,
 )
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.networks import make_network
 from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.runs.schedule import Schedule
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Worker
-from msinet_core.space import Genotype
 from msinet_core.training.losses import LossParts, training_loss
 
 CLASSIFIERS = ("classifier.", "part_classifier.")
@@ -320,26 +319,3 @@ def start_from(model: ReidNetwork, source: str) -> None:
     fresh = sorted(set(own) - wanted)
     if fresh:
         warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)
-
-
-def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -> ReidNetwork:
-    """The network that a configuration asks for, initialised at random."""
-    if config.backbone != "msinet":
-        return resnet(config.backbone, num_identities, config.alignment != "none")
-    model = MSINet(genotype, num_identities, config.channels, config.alignment != "none")
-    if config.scaled_attention:
-        scale_attention(model)
-    return model
-
-
-def load_network(run: RunFolder | str | Path) -> ReidNetwork:
-    """The network of a training run as its last checkpoint has it, in evaluation mode."""
-    run = run if isinstance(run, RunFolder) else RunFolder(run)
-    config = run.config()
-    if not isinstance(config, TrainConfig):
-        raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
-    checkpoint = run.checkpoint()
-    genotype = run.genotype() or config.resolved_genotype()
-    model = make_network(config, genotype, checkpoint.state["num_identities"])
-    model.load_state_dict(checkpoint.weights)
-    return model.eval()

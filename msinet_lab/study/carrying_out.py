@@ -29,10 +29,10 @@ from msinet_core.errors import ReidError
 from msinet_core.files import read_json, replace_file
 from msinet_core.models.describe import describe
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.networks import make_network
 from msinet_core.search.twin_search import search
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
 from msinet_core.training import train
-from msinet_core.training.training import make_network
 from msinet_lab.carrying import finished_run
 from msinet_lab.diagnosis.baselines import random_genotypes
 from msinet_lab.study.data import KINDS, generated, other_test, thinned

@@ -11,9 +11,9 @@ from msinet_core.data import ReidDataset
 from msinet_core.errors import Stopped
 from msinet_core.models import MSINet, reference
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.networks import make_network
 from msinet_core.runs.schedule import Schedule
 from msinet_core.training import load_network, train
-from msinet_core.training.training import make_network
 
 
 def run_training(tiny_settings, folder, stop=None, **changes):
