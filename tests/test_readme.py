@@ -33,10 +33,7 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-# Of rooms that are still being rebuilt: taken out with the last of them.
-PENDING = {"msinet_core/speed.py"}
-
-
+# Names in code font that are neither ours nor in our code.
 ELSEWHERE = {"notebook_launcher", "my_operations"}
 
 
@@ -77,7 +74,7 @@ def test_files_named_exist(page):
     if page.name == "CHANGELOG.md":  # which names what is gone
         return
     named = re.findall(r"`((?:msinet_core|msinet_lab|tests|benchmarks|notebooks)/[\w/.-]+)`", text)
-    for name in set(named) - PENDING:
+    for name in named:
         assert (ROOT / name).exists(), name
 
 
@@ -151,17 +148,15 @@ def test_commands_in_shell_blocks_exist_with_their_options(page):
         if not found or line.startswith("pip "):
             continue
         command, rest = found.groups()
-        if command in PENDING:
-            continue
         assert help_of(command), f"there is no command {command!r}: {line}"
-        unknown = set(re.findall(r"--[\w-]+", rest)) - options_of(command) - PENDING
+        unknown = set(re.findall(r"--[\w-]+", rest)) - options_of(command)
         assert not unknown, f"{unknown} in: {line}"
 
 
 @by_page
 def test_options_named_in_the_text_exist(page):
     named = re.findall(r"`(?:msinet [a-z ]+ )?(--[\w-]+)", page.read_text(encoding="utf-8"))
-    assert set(named) <= all_options() | {"--help"} | PENDING
+    assert set(named) <= all_options() | {"--help"}
 
 
 def test_the_command_lines_page_has_every_command_and_its_options():
@@ -169,8 +164,7 @@ def test_the_command_lines_page_has_every_command_and_its_options():
     sections = dict(
         re.findall(r"^## msinet (\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     )
-    for command in sections.keys() - PENDING:
-        section = sections[command]
+    for command, section in sections.items():
         named = set(re.findall(r"`(--[\w-]+)", section))
         assert named <= options_of(command), (command, named - options_of(command))
     known = set(re.findall(r"• (\w+)", help_of("")))
@@ -223,8 +217,6 @@ def test_no_number_of_a_section_equation_figure_or_table_is_cited():
     for path in tracked():
         if path.suffix in (".py", ".md", ".ipynb", ".toml", ".yml"):
             for line in path.read_text(encoding="utf-8").splitlines():
-                if path.name in PENDING:
-                    continue
                 assert not number.search(line), f"{path.relative_to(ROOT)}: {line.strip()}"
 
 
