@@ -278,7 +278,7 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
                 )
         if min(self.height, self.width) < 32:
             raise ReidError(
-                f"images of {self.height} x {self.width} are too small; the network needs 32 or more"
+                f"images of {self.height} x {self.width} are too small; 32 or more are needed"
             )
         if any(width < 16 or width % 4 for width in self.channels):
             raise ReidError(f"channels are multiples of 4, at least 16 each; got {self.channels}")

@@ -1,4 +1,4 @@
-"""A field's value as its annotation wants it: plain, checked, and refused in one sentence. No torch."""
+"""A field's value as its annotation wants it: plain, or refused in one sentence. No torch."""
 
 from __future__ import annotations
 

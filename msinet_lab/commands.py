@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import tyro
 from msinet_core.cli.parsing import Command, Run
 from msinet_core.config import Device
 from msinet_core.errors import ReidError
-from msinet_core.files import replace_file
+from msinet_core.files import named_errors, replace_file
 
 
 def diagnose(
@@ -171,9 +172,8 @@ def generate(
         seed=seed,
         progress=True,
     )
-    print(
-        f"{folder}\nread it with: --data {'market1501' if kind == 'people' else 'veri776'} --root {folder}"
-    )
+    layout = "market1501" if kind == "people" else "veri776"
+    print(f"{folder}\nread it with: --data {layout} --root {folder}")
 
 
 def notebooks(*, to: Path, open: bool = False) -> None:
@@ -186,25 +186,26 @@ def notebooks(*, to: Path, open: bool = False) -> None:
         open: Then open JupyterLab on them.
     """
     sources = shipped_notebooks()
-    changed = [
-        file.name
-        for file in sources
-        if (to / file.name).exists() and (to / file.name).read_bytes() != file.read_bytes()
-    ]
-    if changed:
-        raise ReidError(
-            f"{str(to / changed[0])!r} differs from the notebook of this version"
-            f"{f', as do {len(changed) - 1} more' if changed[1:] else ''}, and nothing was written; "
-            f"choose another folder, or open yours as it is: jupyter lab {to}"
-        )
-    to.mkdir(parents=True, exist_ok=True)
-    for file in sources:
-        replace_file(to / file.name, file.read_bytes())
+    with named_errors(to, "choose another folder"):
+        to.mkdir(parents=True, exist_ok=True)
+        changed = [to / file.name for file in sources if _differs(to / file.name, file)]
+        if changed:
+            more = f", as do {len(changed) - 1} more" if changed[1:] else ""
+            raise ReidError(
+                f"{str(changed[0])!r} differs from the notebook of this version{more}, and nothing "
+                f"was written; choose another folder, or open yours as it is: jupyter lab {to}"
+            )
+        for file in sources:
+            replace_file(to / file.name, file.read_bytes())
     print(f"{len(sources)} notebooks in {to}")
     if open:
         import jupyterlab  # noqa: F401  # where it is missing, the error says what to install
 
         subprocess.run([sys.executable, "-m", "jupyterlab", str(to)], check=False)
+
+
+def _differs(mine: Path, shipped: Path) -> bool:
+    return os.path.lexists(mine) and mine.read_bytes() != shipped.read_bytes()
 
 
 def shipped_notebooks() -> list[Path]:

@@ -125,7 +125,7 @@ def _first_line(function: Callable[..., None]) -> str:
 
 
 def _home(value: Any) -> Any:
-    """A path, or each of several, with `~` as the home folder: shells leave `--run=~/x` as it is."""
+    """A path, or each of several, with `~` expanded: no shell does so in `--run=~/x`."""
     if isinstance(value, Path):
         return value.expanduser()
     return tuple(map(_home, value)) if isinstance(value, tuple) else value
@@ -142,5 +142,5 @@ def import_module(name: str) -> None:
             raise
         hint = f"; give its name, {name[:-3]}" if name.endswith(".py") else ""
         raise ReidError(
-            f"--import {name}: there is no such module in this folder or among what is installed{hint}"
+            f"--import {name}: no such module in this folder or among what is installed{hint}"
         ) from None

@@ -1,7 +1,8 @@
-"""`msinet search | train`: flags from the configurations, stopping, and what a finished run says."""
+"""`msinet search | train`: flags from configurations, stopping, what a finished run says."""
 
 # No `from __future__ import annotations`: tyro reads the type of `config`, made here.
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, make_dataclass
 from importlib import import_module
@@ -127,10 +128,14 @@ def _carry_out(
             print(summary(done))
     except Stopped as stopped:
         if processes.is_main_process:
-            print(
-                f"stopped ({stopped}) and saved; continue with: msinet {config.KIND} --run {run} --resume"
-            )
+            print(f"stopped ({stopped}) and saved; continue with: {_again(config, run)}")
         raise
+
+
+def _again(config: RunConfig, run: Path) -> str:
+    """The words that take a run up again."""
+    imports = (word for module in config.imports for word in ("--import", module))
+    return shlex.join(["msinet", config.KIND, "--run", str(run), "--resume", *imports])
 
 
 def summary(run: "RunFolder") -> str:

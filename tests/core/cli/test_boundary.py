@@ -159,7 +159,7 @@ def test_a_run_with_an_operation_of_ones_own(own_module, tiny_settings, capsys):
 def test_a_module_that_is_not_there(name, own_module, capsys):
     status, said = said_after(capsys, ["describe", "--import", name])
     assert status == REFUSED
-    assert f"--import {name}: there is no such module" in said
+    assert f"--import {name}: no such module" in said
 
 
 def test_what_a_module_lacks_itself_is_not_said_of_the_module(own_module, capsys):
