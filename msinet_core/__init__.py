@@ -25,7 +25,7 @@ _HOMES = {
     "rank": "retrieval",
     "rerank": "retrieval",
 }
-_ROOMS = ("config", "data", "models", "retrieval", "runs", "search", "training")
+_ROOMS = ("config", "data", "models", "retrieval", "runs", "search", "speed", "training")
 
 __all__ = ["OPERATIONS", "PAPER_GENOTYPE", "Genotype", "ReidError", *_HOMES, *_ROOMS]
 

@@ -36,9 +36,7 @@ IMPORTED_AS = {
     "docstring-parser": "docstring_parser",
 }
 NEVER_IMPORTED = {"onnxscript"}  # by torch.onnx
-NEVER_IMPORTED.add("seaborn")  # taken out when the figures that use it are in
 BROUGHT = {"IPython", "traitlets"}  # by ipywidgets, whose words they are
-PENDING = {"llvmlite"}  # taken out with the compiled loops
 
 
 def split(requirement):
@@ -73,7 +71,7 @@ def imports_of(package):
 def test_each_package_imports_what_its_dependencies_bring_and_each_dependency_is_used():
     core, extra = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
     optional = names([*extra["export"], *extra["scale"]])
-    assert imports_of("msinet_core") <= core | optional | PENDING
+    assert imports_of("msinet_core") <= core | optional
     assert imports_of("msinet_lab") <= core | names(extra["lab"]) | BROUGHT
     used = imports_of("msinet_core") | imports_of("msinet_lab")
     assert core | optional | names(extra["lab"]) <= used | NEVER_IMPORTED

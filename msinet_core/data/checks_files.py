@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from msinet_core.data.cache import usable_cores
 from msinet_core.data.decoding import read_rgb, what_is_wrong
@@ -47,6 +46,8 @@ def check_images(
 
 def open_all(files: Sequence[Path], workers: int = 0, progress: bool = False) -> pd.DataFrame:
     """One row a file: width, height, pixels (a hash of them), error ('' if none), missing."""
+    from tqdm.auto import tqdm  # only work under way has a use for it
+
     looked = ahead(lambda n: _look(files[n]), range(len(files)), workers or usable_cores())
     rows = list(tqdm(looked, total=len(files), desc="opening", unit="img", disable=not progress))
     return pd.DataFrame(rows, columns=["width", "height", "pixels", "error", "missing"])

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from msinet_core.data import cache as disk
 from msinet_core.data.decoding import decode, reason, require_file
@@ -110,6 +109,8 @@ def open_images(
     shape, workers = (len(files), 3, height, width), workers or disk.usable_cores()
     if cache == "auto":
         cache = disk.choose(shape, cache_dir)
+    from tqdm.auto import tqdm  # only work under way has a use for it
+
     with tqdm(total=len(files), desc="decoding", unit="img", disable=not progress) as bar:
         decoding = _Decoding(files, (height, width), workers, skip, bar.update)
         store, bad = None, decoding.bad
