@@ -150,8 +150,8 @@ def _fits(name: str, value: object, parameter: Tensor) -> bool:
     if not isinstance(value, Tensor):
         return value is None or isinstance(value, int | float)
     shape = torch.Size() if name == "step" else parameter.shape
-    plain = value.layout == torch.strided and value.device.type == "cpu"
-    return plain and value.is_floating_point() and value.shape == shape
+    plain = value.layout == torch.strided and value.is_floating_point()
+    return plain and value.shape == shape
 
 
 def _damaged(path: Path) -> Damaged:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from msinet_core import speed
-from msinet_core.config import RunConfig
-from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Stopped
 from msinet_core.runs import guards
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import join
 from msinet_core.runs.resuming import begin, claimed, save
 from msinet_core.runs.stopping import Stop
-from msinet_core.runs.worker import Worker
+from msinet_core.runs.worker import Job, Worker
 
 STEP_LINES_PER_EPOCH = 20
 
 
 class Progress:
-    """One bar over all steps of a run, with an estimate of the time left, and a clock for speeds."""
+    """One bar over all steps of a run, with an estimate of the time left, and a clock."""
 
     def __init__(self, epochs: int, steps: int, done: int, shown: bool, name: str) -> None:
         from tqdm.auto import tqdm  # only a run under way has a use for it
@@ -52,31 +49,21 @@ class Progress:
         self.bar.close()
 
 
-def carry_out(
-    kind: type[Worker],
-    config: RunConfig,
-    folder: str | Path | RunFolder,
-    dataset: ReidDataset,
-    *,
-    resume: bool,
-    progress: bool,
-    stop: Stop | None,
-) -> RunFolder:
+def carry_out(kind: type[Worker], job: Job, resume: bool, stop: Stop | None) -> RunFolder:
     """One run from its start, or from its folder's last checkpoint, to its end; gives the folder
     back.
 
     Raises what `run_epochs` raises, and `ReidError` where the folder cannot be claimed.
     """
-    processes = join(config.device == "cpu")
-    run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    processes = join(job.config.device == "cpu")
     stop = Stop() if stop is None else stop  # one that is not set is false
-    with claimed(run, config, resume, processes) as mine, stop.listening():
-        worker = kind(config, dataset, mine, progress and processes.is_main_process, processes)
+    with claimed(job, resume, processes) as mine, stop.listening():
+        worker = kind(mine)
         begin(worker, resume)
-        with speed.tf32(config, worker.device):
+        with speed.tf32(job.config, worker.device):
             run_epochs(worker, stop)
-        mine.log(worker.result())
-    return run
+        mine.run.log(worker.result())
+    return job.run
 
 
 def run_epochs(worker: Worker, stop: Stop) -> None:
@@ -115,9 +102,9 @@ def _run_epoch(worker: Worker, stop: Stop, bar: Progress) -> None:
         bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
         if worker.step % every == 0:
             worker.run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
-        if worker.run.stop_asked():
+        if requested := worker.run.stop_asked():
             stop.stop()
-        asked = worker.processes.any(bool(stop))
+        asked = worker.processes.any(requested or bool(stop))
         if asked and not (worker.epoch + 1 == worker.config.epochs and worker.step == worker.steps):
             save(worker)
             reason = stop.reason or "another process was asked to"

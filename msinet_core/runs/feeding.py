@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import torch
 
 from msinet_core.config import RunConfig
 from msinet_core.data.augmentation import Augmentation
 from msinet_core.data.batches import TrainBatches
-from msinet_core.data.images import open_images
+from msinet_core.data.images import ImageReader
 from msinet_core.data.sampler import IdentitySampler
 from msinet_core.data.sources import load_dataset
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.runs.processes import ALONE, Processes
+from msinet_core.runs.processes import Processes
 
 
 def open_dataset(config: RunConfig) -> ReidDataset:
@@ -42,37 +40,20 @@ def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
             path = table.loc[table["identity"] == single[0], "path"].iloc[0]
             others = f" and {len(single) - 1} more" if len(single) > 1 else ""
             raise ReidError(
-                f"identity {str(single[0])!r} ({path}){others} has one training image, which makes no pair; "
-                "leave such identities out with --min-images 2, or keep them with --min-images 1"
+                f"identity {str(single[0])!r} ({path}){others} has one training image, which makes "
+                "no pair; leave such identities out with --min-images 2, or keep them with "
+                "--min-images 1"
             )
         return table
     return table[table["identity"].map(counts) >= least].reset_index(drop=True)
 
 
 def training_batches(
-    table: pd.DataFrame,
-    root: Any,
-    config: RunConfig,
-    device: torch.device,
-    *,
-    seed: int,
-    progress: bool,
-    processes: Processes = ALONE,
+    reader: ImageReader, config: RunConfig, device: torch.device, seed: int, processes: Processes
 ) -> TrainBatches:
-    """This process's augmented P x K batches of the images in `table`, labelled 0.. by sorted
+    """This process's augmented P x K batches of the reader's images, labelled 0.. by sorted
     identity.
     """
-    reader = open_images(
-        table,
-        root,
-        config.height,
-        config.width,
-        cache=cache_of(config, processes),
-        cache_dir=config.cache_dir,
-        on_bad_image=config.on_bad_image,
-        workers=worker_threads(config, device),
-        progress=progress,
-    )
     labels, _ = pd.factorize(reader.table["identity"], sort=True)
     cameras = reader.table["camera"]
     sampler = IdentitySampler(
@@ -86,8 +67,8 @@ def training_batches(
     )
     if len(sampler) < config.accumulate:
         raise ReidError(
-            f"a step accumulates {config.accumulate} batches, but an epoch has {len(sampler)} for each process; "
-            "lower --accumulate or the size of a batch"
+            f"a step accumulates {config.accumulate} batches, but an epoch has {len(sampler)} for "
+            "each process; lower --accumulate or the size of a batch"
         )
     return TrainBatches(
         reader,
@@ -107,16 +88,10 @@ def worker_threads(config: RunConfig, device: torch.device) -> int:
     return 4 if device.type == "cuda" else 0
 
 
-def cache_of(config: RunConfig, processes: Processes) -> str:
-    """Several processes share one file of decoded images instead of each filling the memory."""
-    return "disk" if config.cache == "auto" and processes.size > 1 else config.cache
-
-
 def augmentation_of(config: RunConfig) -> Augmentation:
     if config.augmentation == "none":
         return Augmentation.none()
-    within = config.augmentation == "within"
-    if within:
+    if config.augmentation == "within":
         return Augmentation(pad=config.pad)
     return Augmentation(pad=config.pad, erase=0.0, brightness=0.4, contrast=0.4, saturation=0.3)
 

@@ -64,6 +64,11 @@ class RunFolder:
         self._damaged: Path | None = None  # a checkpoint that must not become the one before
         self._looked = 0.0
 
+    @classmethod
+    def at(cls, place: str | Path | RunFolder) -> RunFolder:
+        """The run folder at a path; one that is a run folder already, as it is."""
+        return place if isinstance(place, RunFolder) else cls(place)
+
     # -- reading ---------------------------------------------------------------------------------
 
     @property

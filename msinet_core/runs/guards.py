@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -91,40 +89,6 @@ def _norms(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Any]:
 def _plain(value: float) -> float | str:
     """JSON has no infinity and no NaN."""
     return value if math.isfinite(value) else str(value)
-
-
-def fingerprint(*tables: pd.DataFrame) -> str:
-    """Changes when the rows of any of the tables do: paths, identities, cameras or their order."""
-    digest = hashlib.sha256()
-    for table in tables:
-        digest.update(table[["path", "identity", "camera"]].to_csv(index=False).encode())
-    return digest.hexdigest()
-
-
-def file_sizes(root: Path, *tables: pd.DataFrame) -> str:
-    """Changes when an image file is replaced by one of another size, or is gone."""
-    digest = hashlib.sha256()
-    for table in tables:
-        for path in table["path"]:
-            try:
-                size = (root / path).stat().st_size
-            except OSError:
-                size = -1
-            digest.update(f"{size},".encode())
-    return digest.hexdigest()
-
-
-def check_same_data(saved: Mapping[str, Any], now: Mapping[str, Any], run: RunFolder) -> None:
-    """`ReidError` where a checkpoint's state and the present one are of different data."""
-    for name, what in (
-        ("data", "other images, identities or cameras"),
-        ("files", "image files were replaced or removed"),
-    ):
-        if saved.get(name, now[name]) != now[name]:
-            raise ReidError(
-                f"the data changed since {str(run.path)!r} was begun ({what}); "
-                "restore the data, or start a new run with --run"
-            )
 
 
 def check_same_processes(checkpoint: Checkpoint, processes: Processes, run: RunFolder) -> None:

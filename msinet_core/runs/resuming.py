@@ -7,28 +7,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
-from msinet_core.config import RunConfig
 from msinet_core.errors import ReidError
 from msinet_core.runs import guards
 from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint
 from msinet_core.runs.folder import Onlooker, RunFolder
 from msinet_core.runs.processes import Processes
-from msinet_core.runs.worker import Worker
+from msinet_core.runs.worker import Job, Worker
 
 
 @contextmanager
-def claimed(
-    run: RunFolder, config: RunConfig, resume: bool, processes: Processes
-) -> Iterator[RunFolder]:
-    """The run folder, claimed by the main process; the others get one that writes nothing."""
+def claimed(job: Job, resume: bool, processes: Processes) -> Iterator[Job]:
+    """The job, its run folder claimed by the main process; the others get one that writes nothing."""
+    main = processes.is_main_process
     with ExitStack() as stack:
 
         def claim() -> None:
-            stack.enter_context(run.writing(config, resume))
+            stack.enter_context(job.run.writing(job.config, resume))
 
         processes.on_main_process(claim)
-        yield run if processes.is_main_process else Onlooker(run.path)
+        run = job.run if main else Onlooker(job.run.path)
+        yield replace(job, run=run, progress=job.progress and main, processes=processes)
 
 
 def begin(worker: Worker, resume: bool) -> None:
@@ -40,9 +40,9 @@ def begin(worker: Worker, resume: bool) -> None:
         run.log("started")
         return
     guards.check_same_processes(checkpoint, worker.processes, run)
-    guards.check_same_data(checkpoint.state, worker.data, run)
+    worker.data.check(checkpoint.state, run.path)
     try:
-        worker.load(checkpoint)
+        worker.restore(checkpoint)
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ReidError(
@@ -74,12 +74,11 @@ def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None
 
 def save(worker: Worker, *, finished: bool = False) -> None:
     """Write a checkpoint, once it is known to be sound and the same on all processes."""
-    weights, state = worker.state()
+    checkpoint, processes = worker.checkpoint(), worker.processes
+    weights = checkpoint.weights
     guards.require_finite_weights(weights)
-    processes = worker.processes
     if processes.size > 1:
         processes.require_equal(
             guards.digest(weights, *worker.memory_rows()), "weights or memories"
         )
-    state["processes"] = processes.size
-    processes.on_main_process(lambda: worker.run.save(weights, state, finished=finished))
+    processes.on_main_process(lambda: worker.run.save(weights, checkpoint.state, finished=finished))

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from msinet_core import speed
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
+from msinet_core.data.batches import TrainBatches
+from msinet_core.data.images import ImageReader, open_images
 from msinet_core.data.table import ReidDataset
+from msinet_core.errors import ReidError
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.feeding import training_batches, worker_threads
+from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import ALONE, Processes
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is to do, with which data, and where it writes."""
+
+    config: RunConfig
+    dataset: ReidDataset
+    run: RunFolder
+    progress: bool = False
+    processes: Processes = ALONE
 
 
 class Worker(ABC):
@@ -35,19 +54,12 @@ class Worker(ABC):
 
     model: nn.Module
     steps: int
-    data: dict[str, str]
+    data: Fingerprint
 
-    def __init__(
-        self,
-        config: RunConfig,
-        dataset: ReidDataset,
-        run: RunFolder,
-        progress: bool = False,
-        processes: Processes = ALONE,
-    ) -> None:
-        self.config, self.dataset, self.run = config, dataset, run
-        self.progress, self.processes = progress, processes
-        self.device = speed.choose_device(config.device, processes.device)
+    def __init__(self, job: Job) -> None:
+        self.config, self.dataset, self.run = job.config, job.dataset, job.run
+        self.progress, self.processes = job.progress, job.processes
+        self.device = speed.choose_device(self.config.device, self.processes.device)
         self.averages = Averages()
         self.epoch = self.step = 0
         self._graphs: Any = None
@@ -56,6 +68,30 @@ class Worker(ABC):
     def step_images(self) -> int:
         """Images in a step (in one half of it in a search), of all processes."""
         return self.config.batch_size * self.config.accumulate * self.processes.size
+
+    def open_images(self, table: pd.DataFrame) -> ImageReader:
+        """The images of some rows, as this run reads them."""
+        config = self.config
+        shared = config.cache == "auto" and self.processes.size > 1
+        return open_images(
+            table,
+            self.dataset.root,
+            config.height,
+            config.width,
+            # Several processes share one file of decoded images instead of each filling the memory.
+            cache="disk" if shared else config.cache,
+            cache_dir=config.cache_dir,
+            on_bad_image=config.on_bad_image,
+            workers=worker_threads(config, self.device),
+            progress=self.progress,
+        )
+
+    def training_batches(
+        self, table: pd.DataFrame, seed: int, config: RunConfig | None = None
+    ) -> TrainBatches:
+        """This process's augmented batches of some rows, as `config` (this run's) wants them."""
+        reader = self.open_images(table)
+        return training_batches(reader, config or self.config, self.device, seed, self.processes)
 
     def accelerate(self, model: Network) -> Network:
         """The model on this run's device, as fast there as the configuration allows."""
@@ -109,9 +145,37 @@ class Worker(ABC):
         """What must be the same on all processes, besides the weights."""
 
     @abstractmethod
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights, and everything else that the next step depends on."""
+    def state(self) -> dict[str, Any]:
+        """What the next step of this kind depends on, besides the weights and its place."""
 
     @abstractmethod
-    def load(self, checkpoint: Checkpoint) -> None:
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+
+    def checkpoint(self) -> Checkpoint:
+        """The weights, and everything else that the next step depends on."""
+        place = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "averages": self.averages.state_dict(),
+            "random": torch.get_rng_state(),
+            "processes": self.processes.size,
+            **self.data.state,
+        }
+        return Checkpoint(self.model.state_dict(), {**place, **self.state()})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration and data."""
+        state = checkpoint.state
+        epoch, step = operator.index(state["epoch"]), operator.index(state["step"])
+        if epoch not in range(self.config.epochs + 1) or step not in range(self.steps + 1):
+            raise ReidError(
+                f"the checkpoint in {str(self.run.path)!r} is of epoch {epoch + 1} after step {step}"
+                f", which a run of {self.config.epochs} epochs of {self.steps} steps does not have; "
+                "start a new run with --run"
+            )
+        self.model.load_state_dict(checkpoint.weights)
+        self.load(state)
+        self.averages.load_state_dict(state["averages"])
+        torch.set_rng_state(state["random"])
+        self.epoch, self.step = epoch, step

@@ -35,7 +35,7 @@ class SearchHistory:
     @classmethod
     def read(cls, run: RunFolder | str | Path) -> SearchHistory:
         """Of a run folder, finished or still being written."""
-        run = run if isinstance(run, RunFolder) else RunFolder(run)
+        run = RunFolder.at(run)
         return cls.from_lines(run.lines())
 
     @classmethod

@@ -55,7 +55,10 @@ class ContrastiveMemory:
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.rows.copy_(state["rows"])
+        rows = state["rows"]
+        if rows.shape != self.rows.shape:  # which a copy would stretch
+            raise KeyError(f"rows of a memory are {tuple(rows.shape)}")
+        self.rows.copy_(rows)
 
 
 def order_within(labels: Tensor) -> Tensor:

@@ -18,16 +18,15 @@ from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
 from msinet_core.errors import ReidError
 from msinet_core.models.supernet import Supernet
-from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
-from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.epochs import carry_out
-from msinet_core.runs.feeding import open_dataset, step_paths, training_batches, usable_identities
+from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
+from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
-from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.runs.schedule import Schedule
 from msinet_core.runs.stopping import Stop
-from msinet_core.runs.worker import Worker
+from msinet_core.runs.worker import Job, Worker
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.search.regularizer import Steadying, prepare, temperature_at
 from msinet_core.search.step import Batch, Passed, bilevel_step, one_pass
@@ -40,34 +39,14 @@ class TwinSearch(Worker):
     config: SearchConfig
     model: Supernet
 
-    def __init__(
-        self,
-        config: SearchConfig,
-        dataset: ReidDataset,
-        run: RunFolder,
-        progress: bool = False,
-        processes: Processes = ALONE,
-    ) -> None:
-        super().__init__(config, dataset, run, progress, processes)
-        split = split_for(config, dataset)
-        sides = split.train, split.validation
-        self.data = {
-            "data": guards.fingerprint(*sides),
-            "files": guards.file_sizes(dataset.root, *sides),
-        }
-        self.train_batches, self.validation_batches = (
-            training_batches(
-                side,
-                dataset.root,
-                settings,
-                self.device,
-                seed=2 * config.seed + place,
-                progress=progress,
-                processes=processes,
-            )
-            for place, (side, settings) in enumerate(
-                zip(sides, (config, config.for_validation()), strict=True)
-            )
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        config = self.config
+        split = split_for(config, self.dataset)
+        self.data = Fingerprint(self.dataset, (split.train, split.validation))
+        self.train_batches = self.training_batches(split.train, 2 * config.seed)
+        self.validation_batches = self.training_batches(
+            split.validation, 2 * config.seed + 1, config.for_validation()
         )
         self.steps = len(self.train_batches) // config.accumulate
         torch.manual_seed(config.seed)
@@ -216,27 +195,19 @@ class TwinSearch(Worker):
     def result(self) -> str:
         return f"search finished: {self.run.genotype()}"
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return self.supernet.state_dict(), {
-            "epoch": self.epoch,
-            "step": self.step,
+    def state(self) -> dict[str, Any]:
+        return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "memories": [memory.state_dict() for memory in self.memories],
-            "averages": self.averages.state_dict(),
-            "random": torch.get_rng_state(),
-            **self.data,
         }
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        state = checkpoint.state
-        self.supernet.load_state_dict(checkpoint.weights)
-        for name in ("optimizers", "schedules", "memories"):
+    def load(self, state: dict[str, Any]) -> None:
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            load_optimizer(optimizer, saved)
+        for name in ("schedules", "memories"):
             for mine, saved in zip(getattr(self, name), state[name], strict=True):
                 mine.load_state_dict(saved)
-        self.averages.load_state_dict(state["averages"])
-        torch.set_rng_state(state["random"])
-        self.epoch, self.step = state["epoch"], state["step"]
 
 
 def split_for(config: SearchConfig, dataset: ReidDataset) -> TwinSplit:
@@ -269,10 +240,8 @@ def search(
     `resume` goes on where the folder's last checkpoint stands (a finished run is left as it is).
     Ctrl-C, SIGTERM or `stop` save and raise `Stopped`.
     """
-    dataset = dataset or open_dataset(config)
-    return carry_out(
-        TwinSearch, config, folder, dataset, resume=resume, progress=progress, stop=stop
-    )
+    job = Job(config, dataset or open_dataset(config), RunFolder.at(folder), progress)
+    return carry_out(TwinSearch, job, resume, stop)
 
 
 def load_supernet(run: RunFolder) -> Supernet:

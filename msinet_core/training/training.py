@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msinet_core.config import TrainConfig
-from msinet_core.data import open_images, protocol_for
+from msinet_core.data import protocol_for
 from msinet_core.data.matches import Matches
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
@@ -24,22 +24,15 @@ from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.result import RetrievalResult
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
-from msinet_core.runs.checkpoints import Checkpoint
+from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.epochs import carry_out
-from msinet_core.runs.feeding import (
-    cache_of,
-    open_dataset,
-    step_paths,
-    training_batches,
-    usable_identities,
-    worker_threads,
-)
+from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
+from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import make_network
-from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.runs.schedule import Schedule
 from msinet_core.runs.stopping import Stop
-from msinet_core.runs.worker import Worker
+from msinet_core.runs.worker import Job, Worker
 from msinet_core.training.losses import LossParts, training_loss
 
 CLASSIFIERS = ("classifier.", "part_classifier.")
@@ -52,32 +45,16 @@ class Training(Worker):
     config: TrainConfig
     model: ReidNetwork
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        dataset: ReidDataset,
-        run: RunFolder,
-        progress: bool = False,
-        processes: Processes = ALONE,
-    ) -> None:
-        super().__init__(config, dataset, run, progress, processes)
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        config = self.config
         self.genotype = config.resolved_genotype()
-        table = usable_identities(dataset.train, config)
-        self.train_batches = training_batches(
-            table,
-            dataset.root,
-            config,
-            self.device,
-            seed=config.seed,
-            progress=progress,
-            processes=processes,
-        )
-        self.test_reader = self._open_test(progress)
-        rows = self.train_batches.reader.table
-        self.data = {
-            "data": guards.fingerprint(rows),
-            "files": guards.file_sizes(dataset.root, rows),
-        }
+        table = self.dataset.table
+        train = usable_identities(self.dataset.train, config)
+        test = table[table["split"] != "train"].reset_index(drop=True)
+        self.train_batches = self.training_batches(train, config.seed)
+        self.test_reader = None if test.empty else self.open_images(test)
+        self.data = Fingerprint(self.dataset, (self.train_batches.reader.table,))
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
         network = make_network(config, self.genotype, num_identities)
@@ -95,24 +72,7 @@ class Training(Worker):
             warmup=config.scaled_warmup > 0,
         )
         self.steps = len(self.train_batches) // config.accumulate
-        run.write_genotype(self.genotype)
-
-    def _open_test(self, progress: bool) -> Any:
-        config, table = self.config, self.dataset.table
-        table = table[table["split"] != "train"].reset_index(drop=True)
-        if table.empty:
-            return None
-        return open_images(
-            table,
-            self.dataset.root,
-            config.height,
-            config.width,
-            cache=cache_of(config, self.processes),
-            cache_dir=config.cache_dir,
-            on_bad_image=config.on_bad_image,
-            workers=worker_threads(config, self.device),
-            progress=progress,
-        )
+        self.run.write_genotype(self.genotype)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         return self.train_batches.epoch(self.epoch, self.step * self.config.accumulate)
@@ -210,6 +170,7 @@ class Training(Worker):
         """Score the network on the test set, into the history and metrics.json; the main process
         gets the result.
         """
+        assert self.test_reader is not None
         embedder = Embedder(self.model, device=self.device, processes=self.processes)
         features = embedder.embed(self.test_reader)
         if not self.processes.is_main_process:
@@ -226,27 +187,17 @@ class Training(Worker):
     def result(self) -> str:
         return f"training finished: {self.run.metrics()}"
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return self.model.state_dict(), {
-            "epoch": self.epoch,
-            "step": self.step,
+    def state(self) -> dict[str, Any]:
+        return {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "averages": self.averages.state_dict(),
-            "random": torch.get_rng_state(),
-            **self.data,
             "genotype": list(self.genotype.slots),
             "num_identities": self.model.num_identities,
         }
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        state = checkpoint.state
-        self.model.load_state_dict(checkpoint.weights)
-        self.optimizer.load_state_dict(state["optimizer"])
+    def load(self, state: dict[str, Any]) -> None:
+        load_optimizer(self.optimizer, state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.averages.load_state_dict(state["averages"])
-        torch.set_rng_state(state["random"])
-        self.epoch, self.step = state["epoch"], state["step"]
 
 
 def train(
@@ -265,7 +216,8 @@ def train(
     """
     dataset = dataset or open_dataset(config)
     check_test_set(dataset)
-    return carry_out(Training, config, folder, dataset, resume=resume, progress=progress, stop=stop)
+    job = Job(config, dataset, RunFolder.at(folder), progress)
+    return carry_out(Training, job, resume, stop)
 
 
 def float_buffers(model: nn.Module) -> list[Tensor]:

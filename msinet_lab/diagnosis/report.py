@@ -163,7 +163,7 @@ def open_scorer(
 
 
 def _folder(run: Run) -> RunFolder:
-    return run if isinstance(run, RunFolder) else RunFolder(run)
+    return RunFolder.at(run)
 
 
 def _config(run: RunFolder) -> SearchConfig:

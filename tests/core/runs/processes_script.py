@@ -26,6 +26,7 @@ from msinet_core.models import MSINet
 from msinet_core.retrieval import Embedder
 from msinet_core.runs.folder import Onlooker, RunFolder
 from msinet_core.runs.processes import ALONE, join, leave
+from msinet_core.runs.worker import Job
 from msinet_core.search import TwinSearch, search
 from msinet_core.space import PAPER_GENOTYPE
 from msinet_core.training import train
@@ -51,26 +52,21 @@ def steps(kind, root, folder, rank, **changes):
     """A few steps of a worker that is not saved; rank None is a process alone."""
     processes = ALONE if rank is None else join(cpu=True)
     dataset = load_dataset("manifest", root)
-    run = Onlooker(folder / "none")
-    if kind == "search":
-        worker = TwinSearch(
-            SearchConfig(**SETTINGS, root=str(root), overlap=1.0, **changes),
-            dataset,
-            run,
-            processes=processes,
-        )
-    else:
-        config = TrainConfig(**SETTINGS, root=str(root), alignment="pos", **changes)
-        worker = Training(config, dataset, run, processes=processes)
+    make, work, own = {
+        "search": (SearchConfig, TwinSearch, {"overlap": 1.0}),
+        "train": (TrainConfig, Training, {"alignment": "pos"}),
+    }[kind]
+    config = make(**SETTINGS, root=str(root), **own, **changes)
+    worker = work(Job(config, dataset, Onlooker(folder / "none"), processes=processes))
     batches = worker.batches()
     values = [worker.run_step(batches)]
-    after_one = {name: value.clone() for name, value in worker.state()[0].items()}
+    after_one = {name: value.clone() for name, value in worker.model.state_dict().items()}
     values += [worker.run_step(batches) for _ in range(min(STEPS[kind], worker.steps) - 1)]
-    weights, state = worker.state()
+    checkpoint = worker.checkpoint()
     return {
         "after_one": after_one,
-        "weights": weights,
-        "state": state,
+        "weights": checkpoint.weights,
+        "state": checkpoint.state,
         "values": values,
         "rows": [torch.tensor(b) for b in worker.train_batches.sampler.epoch(0)],
         "everyones": [torch.tensor(b) for b in worker.train_batches.sampler.everyones(0)],

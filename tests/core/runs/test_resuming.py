@@ -6,16 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import torch
 from common import PROJECT, StopAfter, lines_without_clock, same_weights, small_training
-from PIL import Image
 
 from msinet_core import ReidError
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.errors import Stopped
-from msinet_core.runs import stopping
+from msinet_core.runs import folder, stopping
+from msinet_core.runs.fingerprint import sizes_hash
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.stopping import Stop
 from msinet_core.search import search
@@ -99,24 +100,98 @@ def test_a_clock_that_jumps_changes_nothing(tiny_settings, tmp_path, monkeypatch
     assert times != sorted(times)
 
 
-def test_an_image_that_was_replaced_is_noticed_on_resume(tiny_settings, tiny_dataset, tmp_path):
+@pytest.fixture
+def begun(tiny_settings, tiny_dataset, tmp_path):
+    """A folder of photographs of one's own, and a function that goes on with runs begun on it."""
     root = tmp_path / "photographs"
     (root / "images").mkdir(parents=True)
     for path in tiny_dataset.table["path"]:
         (root / path).write_bytes((tiny_dataset.root / path).read_bytes())
     tiny_dataset.table.to_csv(root / "manifest.csv", index=False)
-    settings = {**tiny_settings, "root": str(root)}
-    for kind, start, config in (
-        ("train", train, TrainConfig(**settings)),
-        ("search", search, SearchConfig(**settings)),
-    ):
+    configs = {
+        train: TrainConfig(**{**tiny_settings, "root": str(root)}),
+        search: SearchConfig(**{**tiny_settings, "root": str(root)}),
+    }
+    for work, config in configs.items():
         with pytest.raises(Stopped):
-            start(config, tmp_path / kind, progress=False, stop=StopAfter(1))
-    path = root / tiny_dataset.train["path"].iloc[3]
-    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(path)
-    for kind, start, config in (
-        ("train", train, TrainConfig(**settings)),
-        ("search", search, SearchConfig(**settings)),
-    ):
+            work(config, tmp_path / config.KIND, progress=False, stop=StopAfter(1))
+
+    def go_on(work, **options):
+        config = configs[work]
+        return work(config, tmp_path / config.KIND, progress=False, resume=True, **options)
+
+    return SimpleNamespace(root=root, go_on=go_on)
+
+
+def test_an_image_that_was_replaced_is_noticed_on_resume(begun, tiny_dataset):
+    """Also by one of the same size."""
+    path = begun.root / tiny_dataset.train["path"].iloc[3]
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"!")
+    for work in (train, search):
         with pytest.raises(ReidError, match=r"data changed.*replaced"):
-            start(config, tmp_path / kind, progress=False, resume=True)
+            begun.go_on(work)
+    path.write_bytes(content)
+    for work in (train, search):
+        with pytest.raises(Stopped):
+            begun.go_on(work, stop=StopAfter(1))
+
+
+def test_relabelled_test_rows_are_noticed_on_resume(begun, tiny_dataset):
+    table = tiny_dataset.table.copy()
+    row = table.index[table["split"] == "gallery"][2]
+    for column, value in (("identity", 9), ("camera", 7), ("split", "query")):
+        table.assign(**{column: table[column].where(table.index != row, value)}).to_csv(
+            begun.root / "manifest.csv", index=False
+        )
+        with pytest.raises(ReidError, match=r"data changed.*to test with"):
+            begun.go_on(train)
+
+
+def test_of_an_older_run_sizes_are_compared(begun, tiny_dataset, tmp_path):
+    run = RunFolder(tmp_path / "train")
+    files = [begun.root / path for path in tiny_dataset.train["path"]]
+    with run.writing(run.config(), resume=True):
+        checkpoint = run.checkpoint()
+        state = {k: v for k, v in checkpoint.state.items() if k not in ("contents", "test")}
+        run.save(checkpoint.weights, {**state, "files": sizes_hash(files)})
+    content = files[3].read_bytes()
+    files[3].write_bytes(content + b"!")
+    with pytest.raises(ReidError, match=r"data changed.*replaced"):
+        begun.go_on(train)
+    files[3].write_bytes(content)
+    assert begun.go_on(train).finished
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda state: state["optimizer"]["state"][0].update(momentum_buffer=torch.ones(2)), "opt"),
+        (lambda state: state.update(step=10**6), "does not have"),
+        (lambda state: state.update(epoch=-1), "does not have"),
+        (lambda state: state.update(epoch="1"), "another version"),
+        (lambda state: state.update(random=torch.ones(3)), "another version"),
+    ],
+)
+def test_a_state_that_does_not_fit_reaches_no_optimiser(begun, tmp_path, damage, message):
+    run = RunFolder(tmp_path / "train")
+    with run.writing(run.config(), resume=True):
+        checkpoint = run.checkpoint()
+        damage(checkpoint.state)
+        run.save(checkpoint.weights, checkpoint.state)
+    with pytest.raises(ReidError, match=message):
+        begun.go_on(train)
+
+
+def test_a_request_in_the_folder_stops_a_run(tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "LOOK_EVERY", 0.0)
+    run = RunFolder(tmp_path / "run")
+
+    def ask():
+        RunFolder(run.path).ask_to_stop()
+        return False
+
+    with pytest.raises(Stopped, match="asked to stop"):
+        small_training(tiny_settings, run.path, stop=StopAfter(3, ask))
+    assert run.checkpoint().state["step"] == 4
+    assert small_training(tiny_settings, run.path).finished

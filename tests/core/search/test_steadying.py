@@ -12,6 +12,8 @@ from msinet_core.data import open_images
 from msinet_core.models import MSINet, Supernet
 from msinet_core.models.interactions import CrossAttention, scale_attention
 from msinet_core.retrieval import Embedder
+from msinet_core.runs import RunFolder
+from msinet_core.runs.worker import Job
 from msinet_core.search import load_supernet, search
 from msinet_core.search.history import SearchHistory
 from msinet_core.search.regularizer import (
@@ -78,10 +80,8 @@ def test_alpha_moves_in_every_nth_step(run_search):
 
 
 def test_alpha_has_a_batch_of_its_own(tiny_settings, tiny_dataset, tmp_path):
-    from msinet_core.runs.folder import RunFolder
-
     config = SearchConfig(**{**tiny_settings, "alpha_identities_per_batch": 4})
-    worker = TwinSearch(config, tiny_dataset, RunFolder(tmp_path / "run"))
+    worker = TwinSearch(Job(config, tiny_dataset, RunFolder(tmp_path / "run")))
     [(train_images, _)], _ = next(worker.batches())
     worker.step = 1
     _, [(validation_images, labels)] = next(worker.batches())
@@ -154,15 +154,13 @@ class TestEntropyPenalty:
 
 class TestGammaAndScale:
     def test_initial_gamma(self, tiny_settings, tiny_dataset, tmp_path):
-        from msinet_core.runs.folder import RunFolder
+        def make(**changes):
+            config = SearchConfig(**{**tiny_settings, **changes})
+            return TwinSearch(Job(config, tiny_dataset, RunFolder(tmp_path / "run")))
 
-        worker = TwinSearch(
-            SearchConfig(**{**tiny_settings, "initial_gamma": 0.3}),
-            tiny_dataset,
-            RunFolder(tmp_path / "a"),
-        )
+        worker = make(initial_gamma=0.3)
         assert worker.supernet.gammas() == pytest.approx([0.3] * 12)
-        plain = TwinSearch(SearchConfig(**tiny_settings), tiny_dataset, RunFolder(tmp_path / "b"))
+        plain = make()
         assert plain.supernet.gammas() == [0.0] * 12
         assert torch.equal(
             plain.supernet.alphas, worker.supernet.alphas
