@@ -149,8 +149,8 @@ def join(cpu: bool = False) -> Processes:
         )
     except (RuntimeError, ValueError) as error:
         raise ReidError(
-            f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start them "
-            "with `accelerate launch --multi_gpu --num_processes N -m msinet_core.cli ...`"
+            f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start "
+            "them with `accelerate launch --multi_gpu --num_processes N -m msinet_core.cli ...`"
         ) from error
     return Processes(state.process_index, state.num_processes, state.device)
 

@@ -19,7 +19,7 @@ from msinet_core.runs.worker import Job, Worker
 
 @contextmanager
 def claimed(job: Job, resume: bool, processes: Processes) -> Iterator[Job]:
-    """The job, its run folder claimed by the main process; the others get one that writes nothing."""
+    """The job, its run folder claimed by the main process; the others write nothing."""
     main = processes.is_main_process
     with ExitStack() as stack:
 

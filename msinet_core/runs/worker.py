@@ -170,9 +170,9 @@ class Worker(ABC):
         epoch, step = operator.index(state["epoch"]), operator.index(state["step"])
         if epoch not in range(self.config.epochs + 1) or step not in range(self.steps + 1):
             raise ReidError(
-                f"the checkpoint in {str(self.run.path)!r} is of epoch {epoch + 1} after step {step}"
-                f", which a run of {self.config.epochs} epochs of {self.steps} steps does not have; "
-                "start a new run with --run"
+                f"the checkpoint in {str(self.run.path)!r} is of epoch {epoch + 1} after step "
+                f"{step}, which a run of {self.config.epochs} epochs of {self.steps} steps does "
+                "not have; start a new run with --run"
             )
         self.model.load_state_dict(checkpoint.weights)
         self.load(state)
