@@ -25,7 +25,7 @@ def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -
 
 def load_network(run: RunFolder | str | Path) -> ReidNetwork:
     """The network of a training run as its last checkpoint has it, in evaluation mode."""
-    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    run = RunFolder.at(run)
     config = run.config()
     if not isinstance(config, TrainConfig):
         raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")

@@ -48,7 +48,7 @@ class WhatIfPanel(Panel):
         saves_to: str | Path = "figures",
     ) -> None:
         super().__init__("what-if", saves_to)
-        run = run if isinstance(run, RunFolder) else RunFolder(run)
+        run = RunFolder.at(run)
         scorer, held_out = open_scorer(run, dataset, max_identities=max_identities)
         found = run.genotype()
         if found is None:
