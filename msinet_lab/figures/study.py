@@ -20,13 +20,13 @@ from msinet_lab.figures.style import (
     new_figure,
     outer_legend,
 )
-from msinet_lab.study.verdicts import SMALLEST, VERDICTS, verdicts
+from msinet_lab.study.verdicts import SMALLEST, VERDICTS, in_todays_words, verdicts
 
 TITLES = {
     "a": "Twins split, overlaps, and the leaking step",
     "b": "Searched, random, uniform and the paper's genotype",
     "c": "Spatial alignment across domains",
-    "d": "MSINet and ResNets from scratch",
+    "d": "MSINet and ResNets, all unpretrained: not the paper's claim",
 }
 RIGHT_OF = "by more than the seeds spread (band: one deviation)."
 GOOD = {
@@ -44,7 +44,7 @@ def part_figure(rows: pd.DataFrame, part: str) -> Figure:
 
     A dot a training; over them mean and deviation of the seeds.
     """
-    own = rows[rows["part"] == part]
+    own = in_todays_words(rows[rows["part"] == part])
     if own.empty:
         return empty_figure(f"Part {part} has not been carried out.")
     # settings that are drawn, such as `random 2`, are shown together
