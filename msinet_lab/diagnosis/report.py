@@ -130,8 +130,8 @@ def diagnose(
         )
     if trainings and folder is None:
         raise ReidError("short trainings need a folder for their runs")
-    run = _folder(run)
-    seeds = agreement([_genotype(_folder(one)) for one in (run, *others)]) if others else None
+    run = RunFolder.at(run)
+    seeds = agreement([_genotype(RunFolder.at(one)) for one in (run, *others)]) if others else None
     scorer, held_out = open_scorer(run, dataset, max_identities=max_identities)
     found = _genotype(run)
     gap, strength = gap_and_strength(scorer, soft_mix(scorer.supernet), found)
@@ -155,15 +155,11 @@ def open_scorer(
     run: Run, dataset: ReidDataset | None = None, *, max_identities: int = 60
 ) -> tuple[MixScorer, ReidDataset]:
     """The scorer of a run's supernet as last saved, and the held-out split that it scores on."""
-    run = _folder(run)
+    run = RunFolder.at(run)
     config = _config(run)
     _genotype(run)
     dataset = dataset or open_dataset(config)
     return scorer_for(config, load_supernet(run), dataset, max_identities=max_identities)
-
-
-def _folder(run: Run) -> RunFolder:
-    return RunFolder.at(run)
 
 
 def _config(run: RunFolder) -> SearchConfig:
