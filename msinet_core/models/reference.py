@@ -49,6 +49,9 @@ _HEADS = {
 }
 _PART_BRANCH = ("part_conv", "part_neck", "part_classifier")
 _CLASSIFIERS = ("classifier", "part_classifier")
+_WRAPPED = re.compile(
+    r"^(module\.|_orig_mod\.)+"
+)  # what DistributedDataParallel and torch.compile add
 
 
 def reference_name(name: str) -> str:
@@ -108,7 +111,7 @@ def read_state_dict(source: str | Path | StateDict) -> dict[str, Tensor]:
         raise ReidError(
             f"{_describe(source)} holds no state dict of tensors; expected {{'state_dict': ...}}"
         )
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    return {_WRAPPED.sub("", name): value for name, value in content.items()}
 
 
 def _describe(source: Any) -> str:
@@ -160,10 +163,11 @@ def load_msinet(source: str | Path | StateDict, genotype: Genotype) -> MSINet:
     ImageNet weights have none); anything else that does not fit is a `ReidError` naming it.
     """
     state = read_state_dict(source)
+    channels = _channels(state)  # of another network there are none, which is said first
     _check_genotype(state, genotype)
     classes = state.get("classifier.weight", state.get("f_classifier.weight"))
     alignment = any(name.startswith("align_module.") for name in state)
-    model = MSINet(genotype, 1 if classes is None else len(classes), _channels(state), alignment)
+    model = MSINet(genotype, 1 if classes is None else len(classes), channels, alignment)
     absent = _load(model, state, optional=(*_PART_BRANCH, *_CLASSIFIERS))
     if absent:
         warnings.warn(

@@ -98,9 +98,9 @@ class Embedder:
             for batch in self._shown(images, count):
                 batch = batch.to(device)
                 with torch.inference_mode(), tf32():
-                    features = run(batch)
+                    features = self._rows(run(batch), len(batch))
                     if self.flip:
-                        features = (features + run(batch.flip(3))) / 2
+                        features = (features + self._rows(run(batch.flip(3)), len(batch))) / 2
                 yield features.float().cpu().numpy()
         finally:
             if isinstance(self.model, nn.Module):
@@ -146,6 +146,16 @@ class Embedder:
             return self.prepare(to_device(reader.read(chosen), device))
 
         return ahead(make, range(rows.start, rows.stop, self.batch_size), min(self.workers, 2))
+
+    def _rows(self, output: object, count: int) -> Tensor:
+        """What the model gave for `count` images, if it is one feature a row."""
+        if isinstance(output, Tensor) and output.dim() == 2 and len(output) == count:
+            return output
+        gave = f"a tensor of {tuple(output.shape)}" if isinstance(output, Tensor) else _kind(output)
+        raise ReidError(
+            f"{type(self.model).__name__} gave {gave} for {count} images; features are one tensor, "
+            f"{count} x D: wrap it in a module whose forward returns that"
+        )
 
     def _shown(self, batches: Iterable[Tensor], count: int | None) -> Iterable[Tensor]:
         if not (self.progress and self.processes.is_main_process):
@@ -202,6 +212,12 @@ def weights_hash(model: nn.Module | OnnxModel) -> str:
         whole = tensor.detach().cpu().contiguous().flatten()
         total.update(whole.view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def _kind(output: object) -> str:
+    """The type of a value, and the names in it where it is a mapping."""
+    names = f" of {', '.join(map(str, output))}" if isinstance(output, dict) else ""
+    return f"a {type(output).__name__}{names}"
 
 
 def _device_of(model: nn.Module) -> torch.device:

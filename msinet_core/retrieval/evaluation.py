@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from torch import nn
 
 from msinet_core.data import Protocol, ReidDataset, protocol_for
 from msinet_core.errors import ReidError
@@ -16,12 +17,18 @@ METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP")
 
 
 def evaluate(
-    embedder: Embedder, dataset: ReidDataset, protocol: Protocol | None = None
+    network: Embedder | nn.Module,
+    dataset: ReidDataset,
+    height: int = 256,
+    width: int = 128,
+    *,
+    protocol: Protocol | None = None,
 ) -> RetrievalResult:
     """Embeds the test images of a data set and scores them, by default by the data's protocol.
 
-    Of several processes each reads and embeds its share; all get the whole result.
+    A bare module takes images of `height` x `width`; an `Embedder` knows its own size. Of several processes each reads and embeds its share; all get the whole result.
     """
+    embedder = network if isinstance(network, Embedder) else Embedder(network, height, width)
     table = dataset.table[dataset.table["split"] != "train"].reset_index(drop=True)
     several = embedder.processes.size > 1  # each needs a part of the images, once
     reader = embedder.open(table, dataset.root, cache="none" if several else "auto")
@@ -94,7 +101,7 @@ def evaluate_across(
         )
     results: dict[str, RetrievalResult] = {}
     for dataset, protocol in zip(datasets, chosen, strict=True):
-        result = evaluate(embedder, dataset, protocol)
+        result = evaluate(embedder, dataset, protocol=protocol)
         results[_unused(dataset.name, results)] = result
     return DomainResults(results)
 

@@ -127,7 +127,7 @@ def evaluate_run(
     options are those of `Embedder`.
     """
     path = run.path if isinstance(run, RunFolder) else run
-    return evaluate(load_model(path, **options), dataset, protocol)
+    return evaluate(load_model(path, **options), dataset, protocol=protocol)
 
 
 def runs_in(folder: str | Path) -> Mapping[str, RunFolder]:

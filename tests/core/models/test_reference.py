@@ -359,3 +359,20 @@ def test_columns_of_alpha_are_the_references(golden_supernet):
             for slot in supernet.slots():
                 del slot.forward
         assert distance(mixed, alone) < 1e-5, operation
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_names_that_wrappers_lengthen_are_taken(prefix):
+    model = MSINet(PAPER_GENOTYPE, 3, (16, 16, 16, 16)).eval()
+    state = {prefix + name: value for name, value in reference.to_reference(model).items()}
+    loaded = reference.load_msinet({"state_dict": state}, PAPER_GENOTYPE)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_another_network_is_not_said_to_be_of_another_genotype():
+    state = {"conv1.weight": torch.zeros(64, 3, 7, 7)}
+    with pytest.raises(ReidError, match="not one of the reference's networks"):
+        reference.load_msinet(state, PAPER_GENOTYPE)

@@ -136,3 +136,22 @@ def test_features_that_are_not_finite_name_the_image(tiny_dataset):
 
     with pytest.raises(ReidError, match=tiny_dataset.table["path"][69]):
         evaluate(Embedder(Diverged(), 32, 32), tiny_dataset)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (lambda f: (f, f), "a tuple"),
+        (lambda f: [f], "a list"),
+        (lambda f: {"features": f}, "a dict of features"),
+        (lambda f: f[0], r"a tensor of \(3,\)"),
+        (lambda f: f[:1].expand(99, 3), r"a tensor of \(99, 3\)"),
+    ],
+)
+def test_what_is_not_a_feature_a_row_is_named(wrong, said, tiny_dataset):
+    class Other(torch.nn.Module):
+        def forward(self, images):
+            return wrong(images.mean(dim=(2, 3)))
+
+    with pytest.raises(ReidError, match=f"Other gave {said}"):
+        evaluate(Other(), tiny_dataset, 32, 32)
