@@ -174,12 +174,14 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 
 @contextmanager
-def replacing_folder(path: Path, kind: str) -> Iterator[Path]:
+def replacing_folder(path: Path, kind: str, *, flush: bool = True) -> Iterator[Path]:
     """A fresh folder to write into, which takes the place of `path` at the end, or never, if
     anything fails.
 
     `ReidError` unless `path` is absent, empty, or a folder of this very `kind` that this function
-    made (its file `.msinet` says so; what older versions made is told by its files).
+    made (its file `.msinet` says so; what older versions made is told by its files). `flush` each
+    file to the disk first, so that a power cut spares it too; not worth it for thousands of files
+    that can be drawn again.
     """
     target = _target(path)
     fresh, old = _beside(target, "writing"), _beside(target, "old")
@@ -194,7 +196,8 @@ def replacing_folder(path: Path, kind: str) -> Iterator[Path]:
             yield fresh
             mark = json.dumps({"kind": kind, "format": MARK_FORMAT})
             (fresh / MARK).write_text(mark, encoding="utf-8")
-            _flush_files(fresh)
+            if flush:
+                _flush_files(fresh)
             require_own(target, kind)  # writing may have taken hours
             _swap(fresh, target, old)
         finally:

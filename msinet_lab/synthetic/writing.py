@@ -71,7 +71,8 @@ def generate(
     )
     root = Path(root).expanduser()
     if not _exists_already(root, recipe):
-        with replacing_folder(root / LAYOUTS[kind][0], f"generated data set of {kind}") as draft:
+        place, mark = root / LAYOUTS[kind][0], f"generated data set of {kind}"
+        with replacing_folder(place, mark, flush=False) as draft:
             _exists_already(root, recipe)  # while the lock was waited for
             _write(recipe, draft, progress)
     return root
