@@ -32,7 +32,7 @@ from msinet_core.retrieval.features import (
 from msinet_core.retrieval.metrics import Ranking, RankList
 from msinet_core.speed import tf32
 
-JUNK = (-1, "-1")
+JUNK = (-1,)  # the text "-1" as well
 
 
 def rank(

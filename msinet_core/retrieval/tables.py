@@ -4,6 +4,7 @@ checksums of arrays.
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     """What `write_table` wrote, with these columns even where there are no rows."""
     try:
-        table = pd.read_json(path, orient="records", lines=True, dtype=False, convert_dates=False)
+        with path.open(encoding="utf-8") as file:  # pandas would make dates of some columns
+            table = pd.DataFrame([json.loads(line) for line in file])
     except (OSError, ValueError) as error:
         raise ReidError(f"{str(path)!r} is missing or damaged ({error})") from error
     for name in table.columns:
