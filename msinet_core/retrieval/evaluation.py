@@ -26,7 +26,8 @@ def evaluate(
 ) -> RetrievalResult:
     """Embeds the test images of a data set and scores them, by default by the data's protocol.
 
-    A bare module takes images of `height` x `width`; an `Embedder` knows its own size. Of several processes each reads and embeds its share; all get the whole result.
+    A bare module takes images of `height` x `width`; an `Embedder` knows its own size. Of several
+    processes each reads and embeds its share; all get the whole result.
     """
     embedder = network if isinstance(network, Embedder) else Embedder(network, height, width)
     table = dataset.table[dataset.table["split"] != "train"].reset_index(drop=True)
