@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from msinet_core.data import protocol_for
+from msinet_core.data.matches import Matches
+from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Elsewhere, ReidError
 from msinet_core.runs.checkpoints import Checkpoint
 from msinet_core.runs.folder import RunFolder
@@ -117,3 +120,23 @@ def digest(weights: Mapping[str, Tensor], *others: Tensor) -> bytes:
             tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
         )
     return total.digest()
+
+
+def check_test_set(dataset: ReidDataset) -> None:
+    """`ReidError` now, not after training, if no query could ever be matched."""
+    query, gallery = dataset.query, dataset.gallery
+    protocol = protocol_for(dataset)
+    if protocol.gallery_draws or (query.empty and gallery.empty):
+        return
+    for name, table in (("query", query), ("gallery", gallery)):
+        if table.empty:
+            raise ReidError(
+                f"data set {dataset.name!r} has no {name} images; a test needs queries and a "
+                "gallery"
+            )
+    if not Matches.find(query, gallery, protocol).kept.any():
+        where = "in another camera " if protocol.exclude_same_camera else ""
+        raise ReidError(
+            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing "
+            "could be scored; check the identity, camera and split columns"
+        )

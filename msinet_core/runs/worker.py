@@ -26,6 +26,7 @@ from msinet_core.runs.feeding import training_batches, worker_threads
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import ALONE, Processes
+from msinet_core.runs.schedule import Schedule
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -105,6 +106,13 @@ class Worker(ABC):
         """The optimiser of the weights."""
         assert isinstance(self.config, SearchConfig | TrainConfig)
         return speed.make_sgd(parameters, self.config)
+
+    def weight_schedule(self, optimizer: SGD) -> Schedule:
+        """The learning rate of the weights over the run."""
+        config = self.config
+        milestones = config.milestone_ticks(config.milestones)
+        warmup = config.scaled_warmup > 0
+        return Schedule(optimizer, milestones, config.ticks_per_epoch, warmup)
 
     def replayed(
         self, function: Callable[..., Any], constants: Callable[[], object] = lambda: None

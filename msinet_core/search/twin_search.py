@@ -16,7 +16,6 @@ from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
 from msinet_core.data.batches import TrainBatches
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit, twins_split
-from msinet_core.errors import ReidError
 from msinet_core.models.supernet import Supernet
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
@@ -28,9 +27,8 @@ from msinet_core.runs.schedule import Schedule
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Job, Worker
 from msinet_core.search.memory import ContrastiveMemory
-from msinet_core.search.regularizer import Steadying, prepare, temperature_at
+from msinet_core.search.regularizer import Steadying, prepare
 from msinet_core.search.step import Batch, Passed, bilevel_step, one_pass
-from msinet_core.space import OPERATIONS
 
 
 class TwinSearch(Worker):
@@ -60,12 +58,7 @@ class TwinSearch(Worker):
             make_adam(self.supernet, config),
         )
         self.schedules = [
-            Schedule(
-                weight_optimizer,
-                config.milestone_ticks(config.milestones),
-                config.ticks_per_epoch,
-                warmup=config.scaled_warmup > 0,
-            ),
+            self.weight_schedule(weight_optimizer),
             Schedule(
                 alpha_optimizer,
                 config.milestone_ticks(config.alpha_milestones, PAPER_ALPHA_MILESTONES),
@@ -242,21 +235,3 @@ def search(
     """
     job = Job(config, dataset or open_dataset(config), RunFolder.at(folder), progress)
     return carry_out(TwinSearch, job, resume, stop)
-
-
-def load_supernet(run: RunFolder) -> Supernet:
-    """The supernet of a search run as its last checkpoint has it, in evaluation mode."""
-    config = run.config()
-    assert isinstance(config, SearchConfig)
-    supernet = prepare(Supernet(config.channels, config.cell_width), config)
-    checkpoint = run.checkpoint()
-    weights = checkpoint.weights
-    if weights["alphas"].shape != supernet.alphas.shape:
-        raise ReidError(
-            f"{str(run.path)!r} was searched with {weights['alphas'].shape[1]} operations, but "
-            f"{len(OPERATIONS)} are known here; register its own operations first "
-            "(register_operation)"
-        )
-    supernet.load_state_dict(weights)
-    supernet.temperature = temperature_at(config, max(0, checkpoint.state["epoch"] - 1))
-    return supernet.eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -14,11 +13,7 @@ from torch import Tensor, nn
 
 from msinet_core.config import TrainConfig
 from msinet_core.data import protocol_for
-from msinet_core.data.matches import Matches
 from msinet_core.data.table import ReidDataset
-from msinet_core.errors import ReidError
-from msinet_core.models import reference
-from msinet_core.models.msinet import MSINet
 from msinet_core.models.networks import ReidNetwork
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.result import RetrievalResult
@@ -29,13 +24,11 @@ from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
-from msinet_core.runs.networks import make_network
-from msinet_core.runs.schedule import Schedule
+from msinet_core.runs.networks import make_network, start_from
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Job, Worker
 from msinet_core.training.losses import LossParts, training_loss
 
-CLASSIFIERS = ("classifier.", "part_classifier.")
 VALUES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
 
 
@@ -65,12 +58,7 @@ class Training(Worker):
         alone = config.accumulate == 1
         self.gradient = self.replayed(self.fresh_gradient) if alone else self.fresh_gradient
         self.optimizer = self.make_sgd(self.model.parameters())
-        self.schedule = Schedule(
-            self.optimizer,
-            config.milestone_ticks(config.milestones),
-            config.ticks_per_epoch,
-            warmup=config.scaled_warmup > 0,
-        )
+        self.schedule = self.weight_schedule(self.optimizer)
         self.steps = len(self.train_batches) // config.accumulate
         self.run.write_genotype(self.genotype)
 
@@ -215,7 +203,7 @@ def train(
     the end; data without one trains all the same. Stopping and resuming are as in `search`.
     """
     dataset = dataset or open_dataset(config)
-    check_test_set(dataset)
+    guards.check_test_set(dataset)
     job = Job(config, dataset, RunFolder.at(folder), progress)
     return carry_out(Training, job, resume, stop)
 
@@ -223,51 +211,3 @@ def train(
 def float_buffers(model: nn.Module) -> list[Tensor]:
     """The running statistics of the batch norms: averages stay averages when they are averaged."""
     return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-
-
-def check_test_set(dataset: ReidDataset) -> None:
-    """`ReidError` now, not after training, if no query could ever be matched."""
-    query, gallery = dataset.query, dataset.gallery
-    protocol = protocol_for(dataset)
-    if protocol.gallery_draws or (query.empty and gallery.empty):
-        return
-    for name, table in (("query", query), ("gallery", gallery)):
-        if table.empty:
-            raise ReidError(
-                f"data set {dataset.name!r} has no {name} images; a test needs queries and a "
-                "gallery"
-            )
-    if not Matches.find(query, gallery, protocol).kept.any():
-        where = "in another camera " if protocol.exclude_same_camera else ""
-        raise ReidError(
-            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing "
-            "could be scored; check the identity, camera and split columns"
-        )
-
-
-def start_from(model: ReidNetwork, source: str) -> None:
-    """Take over weights from a run folder of ours or one of the authors' checkpoints, classifiers
-    excepted.
-
-    Anything else that does not fit is a `ReidError` naming it; a missing part branch is a warning.
-    """
-    if Path(source).is_dir():
-        state = RunFolder(source).checkpoint().weights
-    else:
-        if not isinstance(model, MSINet):
-            raise ReidError(f"{source!r} is no run folder; only an MSINet starts from another file")
-        state = reference.load_msinet(source, model.genotype).state_dict()
-    own = model.state_dict()
-    wanted = {name for name in own if not name.startswith((*CLASSIFIERS, "learned_map."))}
-    for name in sorted(wanted):
-        if name not in state or state[name].shape != own[name].shape:
-            found = tuple(state[name].shape) if name in state else "nothing"
-            raise ReidError(
-                f"the weights in {source!r} are of another architecture: {name} is "
-                f"{tuple(own[name].shape)} here and {found} there; give the matching --genotype "
-                "and --channels"
-            )
-    model.load_state_dict({name: state[name] for name in wanted}, strict=False)
-    fresh = sorted(set(own) - wanted)
-    if fresh:
-        warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)

@@ -16,8 +16,8 @@ from msinet_core.errors import ReidError
 from msinet_core.files import replace_file
 from msinet_core.runs.feeding import open_dataset
 from msinet_core.runs.folder import RunFolder
+from msinet_core.search import load_supernet
 from msinet_core.search.history import SearchHistory
-from msinet_core.search.twin_search import load_supernet
 from msinet_core.space import Genotype
 from msinet_lab.diagnosis import findings as say
 from msinet_lab.diagnosis.baselines import Baselines, score_baselines
