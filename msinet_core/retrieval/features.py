@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from msinet_core.errors import ReidError
+from msinet_core.speed import tf32
 
 UNIT_ROUNDOFF = 2.0**-24  # float32 rounds to within this of a number between 1 and 2
 BLOCKS = 512, 8192  # rows and columns of a block of products: 16 MB of float32
@@ -129,7 +130,8 @@ def symmetric_blocks(rows: np.ndarray, size: int = SQUARE) -> Iterator[tuple[int
 
 def _product(one: torch.Tensor, two: torch.Tensor, buffer: torch.Tensor) -> np.ndarray:
     block = buffer[: len(one) * len(two)].view(len(one), len(two))
-    return torch.mm(one, two.T, out=block).numpy()
+    with tf32():  # off, whatever the user has set
+        return torch.mm(one, two.T, out=block).numpy()
 
 
 def in_parts(count: int, work: Callable[[int, int], Any], threads: int | None = None) -> None:

@@ -30,7 +30,6 @@ from msinet_core.retrieval.features import (
     unit_rows,
 )
 from msinet_core.retrieval.metrics import Ranking, RankList
-from msinet_core.speed import tf32
 
 JUNK = (-1,)  # the text "-1" as well
 
@@ -92,11 +91,10 @@ def rank_features(
     lister = partial(list_from_features, query, gallery, matches)
     query, gallery = unit_rows(query, "query"), unit_rows(gallery, "gallery", matches.kept_columns)
     compact = matches.without_junk()
-    with tf32():  # off, whatever the user has set
-        if torch.device(device).type == "cpu":
-            closer = _count(query, gallery, compact, blocks, threads)
-        else:
-            closer = count_on_device(query, gallery, compact, blocks, device)
+    if torch.device(device).type == "cpu":
+        closer = _count(query, gallery, compact, blocks, threads)
+    else:
+        closer = count_on_device(query, gallery, compact, blocks, device)
     return Ranking.from_ranks(matches, closer, lister)
 
 

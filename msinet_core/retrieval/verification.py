@@ -22,7 +22,6 @@ from msinet_core.retrieval.features import (
 )
 from msinet_core.retrieval.ranking import label_table
 from msinet_core.retrieval.result import RetrievalResult
-from msinet_core.speed import tf32
 
 BINS = 1 << 16  # of the cosine, -1 to 1: pairs are told apart to 3e-5
 FALSE_POSITIVE_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -168,9 +167,8 @@ def _count(query: np.ndarray, gallery: np.ndarray, matches: Matches, once: bool)
         found.append(counts)
 
     total = np.zeros((2, BINS), np.int64)
-    with tf32():  # off, whatever the user has set
-        for i, j, block in product_blocks(query, gallery):
-            in_parts(len(block), partial(work, i, j, block))
-            total += np.sum(found, axis=0)
-            found.clear()
+    for i, j, block in product_blocks(query, gallery):
+        in_parts(len(block), partial(work, i, j, block))
+        total += np.sum(found, axis=0)
+        found.clear()
     return Pairs(total[1], total[0])
