@@ -1,8 +1,10 @@
 """What tests of several rooms share and no fixture could give; also for scripts of tests."""
 
 import os
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from msinet_core.config import TrainConfig
@@ -12,6 +14,10 @@ from msinet_core.training import train
 
 PROJECT = Path(__file__).parent.parent
 MEASURED = ("time", "seconds", "images_per_second")
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, or reads /proc")
+on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such thing")
 
 
 class StopAfter(Stop):

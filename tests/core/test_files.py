@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 
 import pytest
+from common import on_posix
 
 from msinet_core import ReidError
 from msinet_core.files import (
@@ -43,6 +44,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside(tmp_path):
     assert listing(path.parent) == ["x.json"]
 
 
+@on_posix
 @pytest.mark.parametrize(
     "thing", ["folder", "pipe", "device", "link to a folder", "link to a device"]
 )
@@ -70,6 +72,7 @@ def test_what_is_no_file_is_never_replaced(tmp_path, thing):
         make(path, "x") if thing not in ("folder", "link to a folder") else replace_file(path, "x")
 
 
+@on_posix
 def test_a_link_to_a_file_is_written_through(tmp_path):
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
@@ -250,6 +253,7 @@ def test_plain_names_stay_and_different_ones_stay_different():
     assert len({safe_name(text) for text in ("a/b", "a\\b", "a_b", "a:b")}) == 4
 
 
+@on_posix  # where an open file can be moved
 def test_a_lock_knows_whether_it_lies_there(tmp_path):
     path = tmp_path / ".lock"
     assert look(path) == FREE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import PROJECT
+from common import PROJECT, on_linux
 
 from msinet_core import ReidError
 from msinet_core.config import TrainConfig
@@ -22,6 +22,7 @@ from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import ALONE, Processes, join
 from msinet_core.training import load_network, train
 
+pytestmark = on_linux
 SCRIPT = Path(__file__).parent / "processes_script.py"
 
 

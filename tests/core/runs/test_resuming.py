@@ -10,7 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from common import PROJECT, StopAfter, lines_without_clock, same_weights, small_training
+from common import (
+    PROJECT,
+    StopAfter,
+    lines_without_clock,
+    on_linux,
+    on_posix,
+    same_weights,
+    small_training,
+)
 
 from msinet_core import ReidError
 from msinet_core.config import SearchConfig, TrainConfig
@@ -23,6 +31,7 @@ from msinet_core.search import search
 from msinet_core.training import train
 
 
+@on_linux
 def test_struck_at_random_moments_and_resumed_gives_the_same_bits():
     words = [
         sys.executable,
@@ -49,6 +58,7 @@ def test_struck_at_random_moments_and_resumed_gives_the_same_bits():
     assert done.stdout.count("all bits equal") == 2
 
 
+@on_posix
 def test_a_signal_handed_on_by_a_launcher_is_one_request(monkeypatch):
     stop = Stop()
     with stop.listening():

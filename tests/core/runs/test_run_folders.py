@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from common import Attack, save
+from common import Attack, on_posix, save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import TrainConfig
@@ -77,6 +77,7 @@ def test_what_a_killed_process_was_just_writing_is_cleared(run):
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
+@on_posix
 def test_of_two_that_start_together_one_writes(run):
     def write():
         status = 3
@@ -134,6 +135,7 @@ def test_a_run_of_an_older_version_that_goes_on_keeps_its_folder(run):
         save(run, 1)
 
 
+@on_posix
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_disk_without_locks_is_warned_of_once(run, number, monkeypatch):
     def flock(*args):
@@ -155,6 +157,7 @@ def test_a_disk_without_locks_is_warned_of_once(run, number, monkeypatch):
     assert "second process" in said[0]
 
 
+@on_posix  # where an open file's folder can be moved
 @pytest.mark.parametrize("what", ["moved", "deleted", "begun anew"])
 def test_who_lost_the_folder_writes_no_more(run, tmp_path, what):
     def lose():
@@ -216,6 +219,7 @@ def test_a_request_to_stop_reaches_who_writes(run, monkeypatch):
         assert not run.stop_asked()
 
 
+@on_posix
 def test_what_is_no_file_stops_no_reader(run):
     with run.writing(CONFIG):
         save(run, 1)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from common import save
+from common import on_posix, save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import SearchConfig, TrainConfig, config_from_dict, read_genotype
@@ -251,6 +251,7 @@ def test_genotypes_from_text_file_and_folder(run):
         read_genotype(str(run.path / "absent.json"))
 
 
+@on_posix
 def test_read_only_folder(tmp_path):
     if os.getuid() == 0:
         target = tmp_path / "file"
