@@ -1,8 +1,8 @@
 """What `test_processes.py` looks at, made once: `python processes_script.py PHOTOGRAPHS FOLDER`.
 
 Pairs of processes are forked from this one, which has torch loaded (on Linux; `accelerate launch`,
-as users do it, forks nothing), and are connected by gloo on the loopback interface. Each leaves `NAME-RANK.pt` with what its scenario returns, or
-`NAME-RANK.txt` with what it raised.
+as users do it, forks nothing), and are connected by gloo on the loopback interface. Each leaves
+`NAME-RANK.pt` with what its scenario returns, or `NAME-RANK.txt` with what it raised.
 """
 
 import contextlib
