@@ -277,7 +277,7 @@ def _with_digest(values: Any, name: str, digest: str) -> str:
 
 
 def weights(place: Path, rng: random.Random) -> str:
-    """A file of weights that is another network's, a bomb, a pickle that asks for code, or broken."""
+    """Weights that are another network's, a pickle that asks for code, or a broken file."""
     import torch
 
     path = place / "weights.pth"
@@ -435,7 +435,8 @@ def image(place: Path, rng: random.Random) -> str:
     path.unlink()
     if way == "postscript":
         path.write_text(
-            "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n(%pipe%touch executed) (w) file\nshowpage\n"
+            "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n"
+            "(%pipe%touch executed) (w) file\nshowpage\n"
         )
     elif way == "mode":
         mode = rng.choice(["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
@@ -479,7 +480,7 @@ VALUES = [
 
 
 def flag(place: Path, rng: random.Random) -> str:
-    """One flag of a command with a value that makes no sense, written into a file that `run` reads."""
+    """One flag of a command with a value that makes no sense; the words go into a file."""
     from dataclasses import fields
 
     from msinet_core.config import SearchConfig, TrainConfig
@@ -755,7 +756,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found[kind.name] += 1
                 print(f"  {problem}", flush=True)
         print(
-            f"{kind.name}: {each} inputs, {found[kind.name]} violations, {time.monotonic() - started:.0f} s",
+            f"{kind.name}: {each} inputs, {found[kind.name]} violations, "
+            f"{time.monotonic() - started:.0f} s",
             flush=True,
         )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

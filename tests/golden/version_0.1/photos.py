@@ -10,7 +10,7 @@ IDENTITIES, CAMERAS, HEIGHT, WIDTH = 15, 2, 48, 32
 
 
 def make(root: Path) -> Path:
-    """Bitmaps of blocks of colour, an identity's own, and a `manifest.csv`; ten identities to train on."""
+    """Bitmaps of blocks of colour, an identity's own, and a `manifest.csv`; ten are to train on."""
     (root / "images").mkdir(parents=True)
     with (root / "manifest.csv").open("w", newline="") as file:
         table = csv.writer(file)
