@@ -66,7 +66,7 @@ TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Command:
-    """A command to disturb. `inputs` are copied into its folder; `outputs` are what it makes there."""
+    """A command to disturb: `inputs` are copied into its folder, `outputs` are made there."""
 
     name: str
     words: tuple[str, ...]
@@ -184,7 +184,7 @@ COMMANDS = [
 
 
 def photographs(root: Path, identities: int = 12, images: int = 4) -> None:
-    """A manifest of noisy coloured squares, 32 x 32, two cameras; half of the people are for tests."""
+    """A manifest of noisy coloured squares, 32 x 32, two cameras; half are for tests."""
     import numpy as np
     from PIL import Image
 
@@ -223,7 +223,7 @@ def run(
     fault: tuple[int, str, int] | None = None,
     log: Path | None = None,
 ) -> tuple[int, str]:
-    """Carry out `msinet WORDS` in a child whose present folder is `place`; exit status and what it said.
+    """Carry out `msinet WORDS` in a child that works in `place`; its exit status and what it said.
 
     The status of a child that was killed is minus the signal's number. `fault` is which operation,
     what happens to it, and the error's number.
@@ -480,7 +480,8 @@ def serve(options: argparse.Namespace) -> int:
         total["faults"] += len(faults)
         found += bad
         print(
-            f"{command.name}: {len(trial.operations)} operations, {len(faults)} faults, {bad} violations, {time.monotonic() - started:.0f} s",
+            f"{command.name}: {len(trial.operations)} operations, {len(faults)} faults, {bad} violations, "
+            f"{time.monotonic() - started:.0f} s",
             flush=True,
         )
     print(f"{total['faults']} faults, {found} violations")

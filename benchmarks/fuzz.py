@@ -1,4 +1,4 @@
-"""Bad inputs of every kind, thousands of them: each gets one sentence, nothing hangs, nothing is lost.
+"""Bad inputs of every kind, by the thousand: one sentence each, nothing hangs, nothing is lost.
 
     python -m benchmarks.fuzz --inputs 2000 --seed 0 [--only manifest image]
 
@@ -52,7 +52,7 @@ class Kind:
     checked: tuple[str, ...] = ()  # whose alteration must not pass silently: inputs with a checksum
 
 
-# -- bytes and files ---------------------------------------------------------------------------------
+# -- bytes and files -------------------------------------------------------------------------------
 
 
 def spoil_file(path: Path, rng: random.Random) -> str:
@@ -134,7 +134,7 @@ WEIRD: list[Any] = [
 
 
 def spoil_json(path: Path, rng: random.Random, lines: bool = False) -> str:
-    """A JSON file, or one JSON object a line: a value replaced, a name gone or new, or the text broken."""
+    """A JSON file, or an object a line: a value replaced, a name gone or new, the text broken."""
     if rng.random() < 0.3:
         return spoil_file(path, rng)
     rows = path.read_text().splitlines() if lines else [path.read_text()]
@@ -165,7 +165,7 @@ def spoil_json(path: Path, rng: random.Random, lines: bool = False) -> str:
     return way
 
 
-# -- kinds -------------------------------------------------------------------------------------------
+# -- kinds -----------------------------------------------------------------------------------------
 
 
 def one_file(folder: str, *patterns: str) -> Mutation:
