@@ -480,8 +480,8 @@ def serve(options: argparse.Namespace) -> int:
         total["faults"] += len(faults)
         found += bad
         print(
-            f"{command.name}: {len(trial.operations)} operations, {len(faults)} faults, {bad} violations, "
-            f"{time.monotonic() - started:.0f} s",
+            f"{command.name}: {len(trial.operations)} operations, {len(faults)} faults, "
+            f"{bad} violations, {time.monotonic() - started:.0f} s",
             flush=True,
         )
     print(f"{total['faults']} faults, {found} violations")

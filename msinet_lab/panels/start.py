@@ -81,7 +81,8 @@ def checks_html(checks: list[tuple[bool, str, str]]) -> str:
 CARD = (
     "<a href='{name}.ipynb' style='text-decoration:none;color:inherit'><div style='border:1px "
     "solid var(--jp-border-color1,#ccc);border-radius:6px;overflow:hidden;background:#fff;"
-    "color:#22262B;height:178px'>{picture}<div style='padding:4px 8px'><b>{title}</b><br>{words}</div></div></a>"
+    "color:#22262B;height:178px'>{picture}<div style='padding:4px 8px'>"
+    "<b>{title}</b><br>{words}</div></div></a>"
 )
 THUMBNAIL = (
     "<img src='data:image/png;base64,{data}' alt='' style='width:100%;height:110px;"
