@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +16,25 @@ from msinet_core import Genotype
 from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 
 GOLDEN = Path(__file__).parent / "golden"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 TINY_CHANNELS = (16, 64, 64, 64)
 
 # One thread: nothing here is large, and two that wait for each other are slow where a third process
 # is busy.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests in a browser come last: they find the runs that executing the notebooks has made."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """A copy of the notebooks, with room for data and runs beside them, for all that open them."""
+    root = tmp_path_factory.mktemp("lab")
+    shutil.copytree(NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_*"))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_grad_cam import GradCAM
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -145,6 +144,8 @@ def similarity_cam(model: Any, layer: nn.Module, query: Tensor, partner: Tensor)
 
     H x W in 0..1, from the maps of one of the model's `layers`.
     """
+    from pytorch_grad_cam import GradCAM  # brings torchvision and dynamo along: seconds
+
     device = next(model.parameters()).device
     with evaluation(model):
         with torch.no_grad():

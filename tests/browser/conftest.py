@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
     "--no-sandbox",
@@ -31,6 +30,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+EARLY = "import msinet_lab.panels"  # what takes a kernel longest, while the test before still runs
 NOTIFICATIONS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
 
 
@@ -46,17 +46,12 @@ def browser_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: Any) -> Path:
-    """The notebooks in a folder of their own, with room for data and runs beside them."""
-    root = tmp_path_factory.mktemp("lab")
-    shutil.copytree(FOLDER, root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    return root
-
-
-@pytest.fixture(scope="session")
 def server(workplace: Path, browser_path: str, tmp_path_factory: Any) -> Iterator[str]:
     """The address of a JupyterLab of its own, away from the user's settings."""
     home = tmp_path_factory.mktemp("jupyter")
+    startup = home / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-early.py").write_text(EARLY)
     names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     environment = {**os.environ, **{f"JUPYTER_{name}": str(home / name) for name in names}}
     environment |= {
@@ -119,18 +114,56 @@ class Lab:
 
     def __init__(self, page: Any, address: str, root: Path) -> None:
         self.page, self.address, self.root = page, address, root
+        page.goto(f"{address}/lab?reset", wait_until="domcontentloaded")
+        self.loaded()
+
+    def loaded(self) -> None:
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=120_000)
+        self.page.wait_for_function("() => window.jupyterapp?.status !== undefined")
 
     def open(self, name: str) -> None:
         """Open a notebook and wait for its kernel."""
-        self.page.goto(
-            f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded"
+        self.page.evaluate(
+            """async (path) => {
+              const app = window.jupyterapp;
+              await app.restored;
+              const opened = await app.commands.execute('docmanager:open', {path});
+              await opened.context.ready;
+              app.shell.activateById(opened.id);
+            }""",
+            f"notebooks/{name}.ipynb",
         )
         self.ready()
 
+    def warm_up(self, name: str) -> None:
+        """Start the kernel of a notebook that is opened later.
+
+        The connection is given up at once: of several to one kernel only the first gets widgets.
+        """
+        self.page.evaluate(
+            """(name) => { window.jupyterapp.serviceManager.sessions.startNew(
+              {path: `notebooks/${name}.ipynb`, name: `${name}.ipynb`, type: 'notebook',
+               kernel: {name: 'python3'}}).then((session) => session.dispose()); }""",
+            name,
+        )
+
+    def close(self) -> None:
+        """Close whatever notebook is open, unsaved, and end its kernel."""
+        self.page.evaluate(
+            """() => {
+              const opened = window.jupyterapp.shell.currentWidget;
+              if (!opened?.context) return;
+              opened.sessionContext.shutdown();  // takes its time
+              opened.context.model.dirty = false;
+              opened.close();
+            }"""
+        )
+
     def ready(self) -> None:
-        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=120_000)
+        self.loaded()
         self.page.wait_for_function(
-            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            """() => window.jupyterapp?.shell.currentWidget
+              ?.sessionContext?.session?.kernel?.status === 'idle'""",
             timeout=120_000,
         )
 
@@ -148,13 +181,28 @@ class Lab:
           for (let i = 0; i < cells.length; i++) {
             const cell = cells.get(i);
             if (cell.type !== 'code') continue;
-            for (let k = 0; k < cell.outputs.length; k++)
-              if (cell.outputs.get(k).type === 'error') return 'error in cell ' + i + ': ' + JSON.stringify(cell.outputs.get(k).toJSON().evalue);
+            for (let k = 0; k < cell.outputs.length; k++) {
+              const output = cell.outputs.get(k);
+              if (output.type === 'error')
+                return `error in cell ${i}: ` + JSON.stringify(output.toJSON().evalue);
+            }
             if (cell.executionCount === null) all = false;
           }
           return all ? 'done' : false;
         }"""
         assert self.page.wait_for_function(script, timeout=1000 * seconds).json_value() == "done"
+
+    def run_cell(self, place: int, source: str) -> None:
+        """Give one cell another source and run it alone."""
+        self.page.evaluate(
+            """([place, source]) => {
+              const notebook = window.jupyterapp.shell.currentWidget.content;
+              notebook.model.cells.get(place).sharedModel.setSource(source);
+              notebook.activeCellIndex = place;
+            }""",
+            [place, source],
+        )
+        self.command("notebook:run-cell")
 
     def settle(self) -> None:
         """Wait until the kernel has had nothing to do for a while."""
@@ -163,7 +211,8 @@ class Lab:
             time.sleep(0.4)
 
     def pixels(self, part: str) -> str:
-        """A fingerprint of the picture with the class `part`."""
+        """A fingerprint of the picture with the class `part`, once it is there."""
+        self.page.wait_for_selector(f".{part}", state="attached")
         return self.page.evaluate(
             """async (name) => {
               const image = document.querySelector('.' + name);
@@ -203,8 +252,11 @@ class Lab:
     def execute(self, code: str) -> None:
         """Run code in the kernel, beside the cells."""
         status = self.page.evaluate(
-            "async (code) => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
-            " return (await kernel.requestExecute({code}).done).content.status; }",
+            """async (code) => {
+              const notebook = window.jupyterapp.shell.currentWidget;
+              const kernel = notebook.sessionContext.session.kernel;
+              return (await kernel.requestExecute({code}).done).content.status;
+            }""",
             code,
         )
         assert status == "ok", code
@@ -282,7 +334,8 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(server: str, browser_path: str, workplace: Path, tmp_path_factory: Any) -> Iterator[Lab]:
+def page(browser_path: str, tmp_path_factory: Any) -> Iterator[Any]:
+    """The one page of one browser."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
@@ -294,5 +347,30 @@ def lab(server: str, browser_path: str, workplace: Path, tmp_path_factory: Any) 
         )
         page = context.pages[0] if context.pages else context.new_page()
         page.on("dialog", lambda dialog: dialog.accept())
-        yield Lab(page, server, workplace)
+        yield page
         context.close()
+
+
+@pytest.fixture(scope="session")
+def session(page: Any, server: str, workplace: Path) -> Lab:
+    return Lab(page, server, workplace)
+
+
+def notebook_of(item: Any) -> str | None:
+    """The notebook that a test opens, by its mark `opens`."""
+    mark = item.get_closest_marker("opens")
+    return mark.args[0] if mark else None
+
+
+@pytest.fixture
+def lab(session: Lab, request: Any) -> Iterator[Lab]:
+    """JupyterLab on the test's notebook, if it names one; the next one's kernel starts already."""
+    name = notebook_of(request.node)
+    if name:
+        session.open(name)
+    items = request.session.items
+    following = items[items.index(request.node) + 1 :][:1]
+    if following and (soon := notebook_of(following[0])):
+        session.warm_up(soon)
+    yield session
+    session.close()

@@ -16,8 +16,8 @@ from msinet_core.runs.folder import RunFolder
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.opens("00_start_here")
 def test_start_here(lab):
-    lab.open("00_start_here")
     lab.run_all()
     lab.until_text("msinet-start-status", "loaded")
     checks = lab.text("msinet-start-checks")
@@ -49,8 +49,8 @@ def test_start_here(lab):
     assert lab.same_text("msinet-start-status")
 
 
+@pytest.mark.opens("01_explore_twin_splits")
 def test_twin_splits(lab):
-    lab.open("01_explore_twin_splits")
     lab.run_all()
     before = lab.pixels("msinet-splits-matrix")
     lab.slide("msinet-splits-overlap")
@@ -65,8 +65,8 @@ def test_twin_splits(lab):
     assert lab.same("msinet-splits-matrix", before)
 
 
+@pytest.mark.opens("02_inspect_search_space")
 def test_search_space(lab):
-    lab.open("02_inspect_search_space")
     lab.run_all()
     network, maps = lab.pixels("msinet-space-network"), lab.pixels("msinet-space-maps")
     lab.choose("msinet-space-operation", "exchange")
@@ -95,9 +95,8 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.page.locator(".msinet-run-start").click()
     lab.until_text("msinet-run-state", "running")
     lab.changed("msinet-run-curves", curves, 180)
-    run = RunFolder(next((lab.root / "runs" / "notebooks").glob("search-seed-0-*")))
-    pid = run.writer_pid()
-    assert pid
+    runs = map(RunFolder, (lab.root / "runs" / "notebooks").glob("search-seed-0-*"))
+    run, pid = next((run, pid) for run in runs if (pid := run.writer_pid()))
 
     lab.page.reload(wait_until="domcontentloaded")
     lab.ready()
@@ -129,8 +128,8 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.until_text("msinet-run-state", "stopped")
 
 
+@pytest.mark.opens("04_read_architecture_weights")
 def test_architecture_weights(lab):
-    lab.open("04_read_architecture_weights")
     lab.run_all()
     lab.page.locator(".msinet-architecture-run select").select_option(index=1)
     lab.settle()
@@ -151,8 +150,8 @@ def test_architecture_weights(lab):
     assert lab.same("msinet-architecture-heatmap", before)
 
 
+@pytest.mark.opens("05_train_derived_network")
 def test_training(lab):
-    lab.open("05_train_derived_network")
     lab.run_all()
     lab.until_text("msinet-run-state", "finished")
     before = lab.pixels("msinet-run-network")
@@ -168,8 +167,8 @@ def test_training(lab):
     assert lab.same("msinet-run-network", before)
 
 
+@pytest.mark.opens("06_see_spatial_alignment")
 def test_a_click_on_the_picture(lab):
-    lab.open("06_see_spatial_alignment")
     lab.run_all()
     picture = lab.page.locator(".msinet-attention-click img")
     picture.wait_for()
@@ -189,8 +188,8 @@ def test_a_click_on_the_picture(lab):
     assert lab.same("msinet-attention-maps", maps)
 
 
+@pytest.mark.opens("07_retrieve_rank_lists")
 def test_gallery(lab):
-    lab.open("07_retrieve_rank_lists")
     lab.run_all()
     before = lab.pixels("msinet-gallery-picture")
     lab.slide("msinet-gallery-query")
@@ -203,8 +202,11 @@ def test_gallery(lab):
     lab.changed("msinet-gallery-picture", before)
     lab.shot("07_retrieve_rank_lists", "msinet-gallery")
     box = lab.page.evaluate(
-        "() => { const i = document.querySelector('.msinet-gallery-picture'); const e = i.tagName === 'IMG' ? i : i.querySelector('img');"
-        " return [e.naturalWidth / e.naturalHeight, e.clientWidth / e.clientHeight]; }"
+        """() => {
+          const i = document.querySelector('.msinet-gallery-picture');
+          const e = i.tagName === 'IMG' ? i : i.querySelector('img');
+          return [e.naturalWidth / e.naturalHeight, e.clientWidth / e.clientHeight];
+        }"""
     )
     assert box[0] == pytest.approx(box[1], rel=0.02)  # not stretched
     before = lab.pixels("msinet-gallery-picture")
@@ -213,8 +215,8 @@ def test_gallery(lab):
     assert lab.same("msinet-gallery-picture", before)
 
 
+@pytest.mark.opens("08_evaluate_and_compare")
 def test_comparison(lab):
-    lab.open("08_evaluate_and_compare")
     lab.run_all()
     for view in ("distances", "ROC", "cameras", "identities (t-SNE)", "query by query", "CMC"):
         before = lab.pixels("msinet-compare-picture")
@@ -227,8 +229,8 @@ def test_comparison(lab):
     assert lab.same("msinet-compare-picture", before)
 
 
+@pytest.mark.opens("09_bring_your_own_data")
 def test_own_data(lab):
-    lab.open("09_bring_your_own_data")
     lab.run_all()
     before = lab.pixels("msinet-gallery-picture")
     lab.slide("msinet-gallery-query")
@@ -240,8 +242,8 @@ def test_own_data(lab):
     assert lab.same("msinet-gallery-picture", before)
 
 
+@pytest.mark.opens("10_trust_the_search")
 def test_what_if(lab):
-    lab.open("10_trust_the_search")
     lab.run_all()
     lab.until_text("msinet-what-if-words", "as found")
     words, network = lab.text("msinet-what-if-words"), lab.pixels("msinet-what-if-network")
@@ -261,8 +263,8 @@ def test_what_if(lab):
     assert lab.same("msinet-what-if-network", network)
 
 
+@pytest.mark.opens("11_reproduce_claims")
 def test_study(lab):
-    lab.open("11_reproduce_claims")
     lab.run_all()
     before = lab.pixels("msinet-study-picture")
     assert lab.same("msinet-study-picture", before)
@@ -284,10 +286,13 @@ from msinet_core.retrieval import RetrievalResult
 rng = np.random.default_rng(0)
 folder = Path("../small-photographs"); folder.mkdir(exist_ok=True)
 for number in range(60):
-    Image.fromarray(rng.integers(0, 255, (32, 16, 3), dtype=np.uint8)).resize((64, 128)).save(folder / f"{number}.jpg")
+    noise = Image.fromarray(rng.integers(0, 255, (32, 16, 3), dtype=np.uint8))
+    noise.resize((64, 128)).save(folder / f"{number}.jpg")
 def side(count):
-    table = pd.DataFrame({"path": [f"{row % 60}.jpg" for row in range(count)], "identity": rng.integers(1, 751, count), "camera": rng.integers(1, 7, count)})
-    return (centres[table.identity] + rng.normal(size=(count, 768))).astype(np.float32), table
+    table = pd.DataFrame({"path": [f"{row % 60}.jpg" for row in range(count)]})
+    table = table.assign(identity=rng.integers(1, 751, count), camera=rng.integers(1, 7, count))
+    noise = rng.normal(size=(count, 768))
+    return (centres[table.identity] + noise).astype(np.float32), table
 centres = rng.normal(size=(751, 768))
 (q, qt), (g, gt) = side(3368), side(15913)
 panel = GalleryPanel(RetrievalResult.score(q, g, qt, gt), folder)
@@ -300,7 +305,8 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
         "big_gallery",
         BIG,
         "panel",
-        "deaf = GalleryPanel(panel.results[False], folder)\ndeaf.place.unobserve_all()\ndeaf.add_class('deaf')\nNone",
+        "deaf = GalleryPanel(panel.results[False], folder)\n"
+        "deaf.place.unobserve_all()\ndeaf.add_class('deaf')\nNone",
     )
     lab.open(name)
     lab.run_all(300)
@@ -315,10 +321,7 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
     print(f"slider to picture: median {1000 * median:.0f} ms")
     assert median < 0.3 * float(os.environ.get("MSINET_SLACK", "1"))
 
-    lab.page.evaluate(
-        "() => window.jupyterapp.shell.currentWidget.content.model.cells.get(1).sharedModel.setSource('deaf')"
-    )
-    lab.command("notebook:run-all-cells")
+    lab.run_cell(1, "deaf")
     lab.page.wait_for_selector(".deaf", timeout=120_000)
     time.sleep(2)
     before = lab.pixels("deaf .msinet-gallery-picture")
