@@ -27,8 +27,7 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 test: $(STAMP) lint ## lint, types and all tests (those in a browser are skipped where there is none)
-	$(BIN)/python -m pytest -m "not browser"
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest
 
 browser: $(STAMP) ## only the tests that drive the panels in JupyterLab with Chromium
 	$(BIN)/python -m pytest -m browser

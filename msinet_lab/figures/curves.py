@@ -6,7 +6,7 @@ A history is a list of dictionaries or a pandas table, one row a line: `kind` is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,7 @@ from msinet_lab.figures.style import (
     dress,
     empty_figure,
     legend,
-    new_axes,
     new_figure,
-    series,
     whole_numbers,
 )
 
@@ -129,21 +127,4 @@ def training_curves(history: Any) -> Figure:
     _lines(scores, evaluations, SCORES)
     scores.set_ylim(0, 1.02)
     _rates(rates, epochs, {"learning_rate": "weights"})
-    return figure
-
-
-def compare_curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    kind: str = "evaluation",
-    column: str = "mAP",
-) -> Figure:
-    """One column of several runs' histories over epochs, a line a run."""
-    figure, axes = new_axes(7, 3.2, f"{column} of each run", "epoch")
-    for (name, history), colour in zip(histories.items(), series(len(histories)), strict=True):
-        table = history_table(history, kind)
-        _line(axes, _numbers(table, "epoch"), _numbers(table, column), name, colour)
-    if not axes.lines:
-        return empty_figure(f"No run has recorded {column} yet.")
-    whole_numbers(axes)
-    legend(axes)
     return figure

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -80,7 +81,7 @@ def execute(path):
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.execute(env=environment)
+    client.execute(env=environment, stderr=subprocess.DEVNULL)  # it warns of having no secrets
     return notebook
 
 

@@ -65,12 +65,6 @@ def test_training_curves_leave_out_a_part_that_is_always_zero():
     np.testing.assert_allclose(mean.get_ydata(), [0.2, 0.4, 0.6])
 
 
-def test_runs_compared():
-    figure = curves.compare_curves({"a": training_lines(4), "b": training_lines(6), "empty": []})
-    assert labels(figure) == {"a", "b"}
-    assert as_array(curves.compare_curves({"empty": []})).std() > 0
-
-
 def test_steps_are_spread_over_their_epoch():
     steps = pd.DataFrame({"epoch": [1, 1, 2, 2], "step": [1, 2, 1, 2]})
     assert curves._steps_in_epochs(steps).tolist() == [0.5, 1.0, 1.5, 2.0]
