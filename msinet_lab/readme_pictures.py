@@ -38,11 +38,11 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("figures"), help="where the pictures go")
     words = parser.parse_args()
     torch.manual_seed(0)
-    for path in readme_pictures(run_demo(words.run), words.to):
+    for path in draw_pictures(run_demo(words.run), words.to):
         print(path)
 
 
-def readme_pictures(demo: Any, folder: Path) -> list[Path]:
+def draw_pictures(demo: Any, folder: Path) -> list[Path]:
     """Architecture, alpha heatmap, rank lists and alignment maps of a demo, as PNG in `folder`."""
     result = demo.trained
     queries = best_and_worst(result.ranking.average_precision, 2)

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search.history import SearchHistory
 from msinet_core.space import NUM_SLOTS, NUM_STAGES, OPERATIONS, SLOTS_PER_CELL, Genotype
-from msinet_lab.figures.heat import WEIGHTS_MAP, bar, heat, over_epochs
+from msinet_lab.figures.heatmaps import WEIGHTS_MAP, bar, heat, over_epochs
 from msinet_lab.figures.style import (
     FAINT,
     INK,

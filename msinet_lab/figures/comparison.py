@@ -11,7 +11,7 @@ import seaborn
 from matplotlib.figure import Figure
 
 from msinet_core.retrieval import Pairs, RetrievalResult, Roc
-from msinet_lab.figures.heat import heat
+from msinet_lab.figures.heatmaps import heat
 from msinet_lab.figures.retrieval import unit
 from msinet_lab.figures.style import (
     FAINT,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from msinet_core.space import NUM_SLOTS, OPERATIONS
 from msinet_lab.diagnosis.effects import NEAR_NO_OP
-from msinet_lab.figures.heat import WEIGHTS_MAP, bar, between_stages, heat, over_epochs
+from msinet_lab.figures.heatmaps import WEIGHTS_MAP, bar, between_stages, heat, over_epochs
 from msinet_lab.figures.style import (
     FAINT,
     INK,

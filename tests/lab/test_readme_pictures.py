@@ -9,7 +9,7 @@ from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.retrieval import Embedder, evaluate
 from msinet_core.search import search
 from msinet_core.training import load_network, train
-from msinet_lab.readme_pictures import readme_pictures
+from msinet_lab.readme_pictures import draw_pictures
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def demo(tmp_path_factory, tiny_settings, tiny_root):
 
 
 def test_every_picture_is_there_and_is_one(demo, tmp_path):
-    paths = readme_pictures(demo, tmp_path / "figures")
+    paths = draw_pictures(demo, tmp_path / "figures")
     assert [path.stem for path in paths] == [
         "architecture",
         "alpha_heatmap",
