@@ -34,9 +34,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 SHIM = Path(__file__).with_name("fault_shim.c")
@@ -73,7 +73,6 @@ class Command:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     again: tuple[str, ...] = ()  # added to the words where an earlier try left its output
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 DATA = ("--data", "manifest", "--root", "photos")

@@ -9,7 +9,7 @@ child of its own. An input is a violation if the command
 - prints a traceback, dies of a signal, or ends in an error that nobody put into a sentence;
 - is at work for more than 30 seconds of processor time, or takes more than 2 GB of memory;
 - changes a file that it was only to read, or executes what a pickle asks for;
-- goes on silently with an altered checkpoint, store or result, to another outcome than before.
+- succeeds although the numbers of a checkpoint, store or result are not those that were written.
 
 Needs Linux. Prints every violation with its seed and ends with status 1 if there is one.
 """
@@ -49,7 +49,7 @@ class Kind:
     name: str
     mutate: Mutation
     commands: tuple[tuple[str, ...], ...]
-    checked: tuple[str, ...] = ()  # whose alteration must not pass silently: inputs with a checksum
+    kept: tuple[str, ...] = ()  # files that after a success hold what they held before the altering
 
 
 # -- bytes and files -------------------------------------------------------------------------------
@@ -573,11 +573,18 @@ KINDS = [
     Kind("image", image, (CHECK, TRAIN, EVALUATE)),
     Kind("flag", flag, ((),)),
     Kind("genotype", genotype, ((),)),
-    Kind("store", one_file("store", "*"), (EMBED,), ("store",)),
+    Kind("store", one_file("store", "*"), (EMBED, ("check", "store")), ("store/*.npy",)),
     Kind(
         "result",
         one_file("result", "*"),
-        (("evaluate", "--run", "run", "--device", "cpu", "--save", "result"),),
+        ((*EVALUATE, "--save", "result"), ("check", "result/manifest photos")),
+        ("result/*/*.safetensors",),
+    ),
+    Kind(
+        "checkpoint that is checked",
+        one_file("half", "checkpoints/*/*"),
+        (("check", "half"),),
+        ("half/checkpoints/*/weights.safetensors", "half/checkpoints/*/state.pt"),
     ),
     Kind("onnx", onnx, (("embed", "--model", "network.onnx", *DATA, "--to", "out"),)),
 ]
@@ -693,10 +700,23 @@ def attempt(kind: Kind, seed: int, workshop: Path) -> list[str]:
         place.parent / "neighbour.txt"
     ).read_text() != "years of work\n":
         problems.append("executed, or wrote elsewhere")
+    problems += _used_silently(kind, place, workshop / "inputs") if status == 0 else []
     if problems:
         return [f"{kind.name} {seed} ({how}) {' '.join(words)[:160]}: " + "; ".join(problems)]
     shutil.rmtree(place)
     return []
+
+
+def _used_silently(kind: Kind, place: Path, inputs: Path) -> list[str]:
+    """The files that a command took for whole, or made anew, and that are other than they were."""
+    kept = [path.relative_to(inputs) for pattern in kind.kept for path in inputs.glob(pattern)]
+    other = [
+        str(path)
+        for path in kept
+        if not (place / path).is_file()
+        or (place / path).read_bytes() != (inputs / path).read_bytes()
+    ]
+    return [f"went on silently with other numbers in {other}"] if other else []
 
 
 def _mutate(kind: Kind, place: Path, rng: random.Random) -> str:

@@ -155,9 +155,9 @@ def search() -> list[Row]:
     torch.manual_seed(0)
     supernet = Supernet()
     forms = {
-        "contiguous, all differentiated": search_step(copy.deepcopy(supernet), simple=True),
         "contiguous": search_step(copy.deepcopy(supernet)),
         "channels-last": search_step(channels_last(copy.deepcopy(supernet))),
+        "contiguous, all differentiated": search_step(copy.deepcopy(supernet), simple=True),
     }
     small = Supernet((16, 32, 48, 64)).double()
     exact = [
