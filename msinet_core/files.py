@@ -93,7 +93,8 @@ def whole_folder(path: Path) -> Path:
     old, lock = _beside(path, "old"), _beside(path, "lock")
     end = time.monotonic() + 1.0
     while old.is_dir() and not os.path.lexists(path):
-        if look(lock) != TAKEN or time.monotonic() > end:
+        given_up = look(lock) != TAKEN or time.monotonic() > end
+        if given_up and not os.path.lexists(path):  # or the swap ended between the two looks
             return old
         time.sleep(0.002)  # it is just being swapped
     return Path(path)
