@@ -70,7 +70,7 @@ def imports_of(package):
 
 def test_each_package_imports_what_its_dependencies_bring_and_each_dependency_is_used():
     core, extra = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
-    optional = names([*extra["export"], *extra["scale"]])
+    optional = names([*extra["export"], *extra["scale"], *extra["models"]])
     assert imports_of("msinet_core") <= core | optional
     assert imports_of("msinet_lab") <= core | names(extra["lab"]) | BROUGHT
     used = imports_of("msinet_core") | imports_of("msinet_lab")

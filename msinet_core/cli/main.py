@@ -32,6 +32,7 @@ EXTRAS = {
     ),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "scale": ("faiss",),
+    "models": ("timm",),
 }
 
 

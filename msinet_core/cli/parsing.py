@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,8 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 from tyro.extras import SubcommandApp
 
+from msinet_core import functions
 from msinet_core.config import DATA_SETS
-from msinet_core.errors import ReidError
 
 ABOUT = (
     "A workbench for object re-identification with MSINet: search, train, retrieve and look. "
@@ -30,7 +27,8 @@ Imports = Annotated[
     tyro.conf.arg(
         name="import",
         metavar="MODULE",
-        help="First import this module, which registers operations of your own.",
+        help="First import this module: it registers operations of your own, or holds functions "
+        "that a run folder names.",
     ),
     tyro.conf.UseAppendAction,
 ]
@@ -56,7 +54,7 @@ class Call:
 
     def __call__(self) -> None:
         for module in self.imports:
-            import_module(module)
+            functions.trust(module, f"--import {module}")
         self.function(*self.positional, **self.given)
 
 
@@ -129,18 +127,3 @@ def _home(value: Any) -> Any:
     if isinstance(value, Path):
         return value.expanduser()
     return tuple(map(_home, value)) if isinstance(value, tuple) else value
-
-
-def import_module(name: str) -> None:
-    """Import what the user named, also from the current folder."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        hint = f"; give its name, {name[:-3]}" if name.endswith(".py") else ""
-        raise ReidError(
-            f"--import {name}: no such module in this folder or among what is installed{hint}"
-        ) from None
