@@ -79,6 +79,7 @@ def study(
     train_epochs: int = 7,
     train_identities: int = 40,
     random: int = 2,
+    jobs: int = 1,
     device: Device = "auto",
 ) -> None:
     """Put the paper's claims to the test on small data: a table, a verdict for each, stop and go on
@@ -100,6 +101,7 @@ def study(
         train_epochs: Of every training.
         train_identities: Generated for training; as many again for tests.
         random: Random genotypes for each seed.
+        jobs: Cells at once, each in a process of its own, which share the GPU or the cores.
         device: Where to compute; auto takes a GPU if there is one.
     """
     from msinet_lab.figures.study import study_figures
@@ -115,7 +117,7 @@ def study(
         device=device,
     )
     place = to or folder / "study.csv"
-    rows = Study(folder, size, seeds, kinds, turntable).carry_out(parts, place)
+    rows = Study(folder, size, seeds, kinds, turntable, jobs=jobs).carry_out(parts, place)
     for name, figure in study_figures(rows).items():
         save(figure, place.with_name(f"{place.stem}_{name}.png"))
     place.with_suffix(".md").write_text(markdown(rows))

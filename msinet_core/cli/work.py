@@ -3,8 +3,8 @@
 # No `from __future__ import annotations`: tyro reads the type of `config`, made here.
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, make_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -31,6 +31,8 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
         run: Run,
         resume: bool = False,
         quiet: bool = False,
+        seeds: tuple[int, ...] = (),
+        jobs: int = 1,
         imports: Imports = (),
         config: Annotated[sections, tyro.conf.arg(name="")] = defaults,
     ) -> None:
@@ -40,13 +42,18 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
             for one in fields(section)
         }
         asked = kind(**given, imports=imports or stored.imports)
-        _carry_out(getattr(import_module(room), kind.KIND), asked, run, resume, quiet)
+        if seeds:
+            _carry_out_seeds(asked, run, dict.fromkeys(seeds), jobs, resume, quiet)
+        else:
+            _carry_out(getattr(import_module(room), kind.KIND), asked, run, resume, quiet)
 
     command.__doc__ = f"""{kind.__doc__}
 
     Args:
         resume: Continue the run folder from its last checkpoint; other flags may then be left out.
         quiet: No progress bar.
+        seeds: One run for each of these seeds, in folders `seed-0`, ... below --run.
+        jobs: How many of them at once, each a process of its own.
     """
     return command
 
@@ -89,6 +96,7 @@ def _section(config: RunConfig, section: type) -> type:
 class _Resumed:
     run: Path | None = None
     resume: bool = False
+    seeds: tuple[int, ...] = ()
 
 
 def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
@@ -105,7 +113,9 @@ def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
         return None
     from msinet_core.runs.folder import RunFolder
 
-    run = RunFolder(asked.run.expanduser())
+    place = asked.run.expanduser()
+    begun = [folder for seed in asked.seeds if (folder := _of_seed(place, seed)).is_dir()]
+    run = RunFolder(begun[0] if begun else place)
     config = run.config()
     if not isinstance(config, kind):
         raise ReidError(
@@ -130,6 +140,49 @@ def _carry_out(
         if processes.is_main_process:
             print(f"stopped ({stopped}) and saved; continue with: {_again(config, run)}")
         raise
+
+
+def _carry_out_seeds(
+    config: RunConfig, run: Path, seeds: Iterable[int], jobs: int, resume: bool, quiet: bool
+) -> None:
+    from msinet_core.runs.many import ManyRuns
+
+    commands = {
+        _of_seed(run, seed): [*command_of(replace(config, seed=seed)), "--quiet"] for seed in seeds
+    }
+    try:
+        done = ManyRuns(commands, jobs, resume).carry_out(progress=not quiet)
+    except Stopped as stopped:
+        words = ["msinet", config.KIND, "--run", str(run), "--seeds", *map(str, seeds)]
+        words += ["--jobs", str(jobs), "--resume"]
+        print(f"stopped ({stopped}) and saved; continue with: {shlex.join(words)}")
+        raise
+    print("\n\n".join(map(summary, done)))
+
+
+def _of_seed(run: Path, seed: int) -> Path:
+    return run / f"seed-{seed}"
+
+
+def command_of(config: RunConfig) -> list[str]:
+    """The words after `msinet` that ask for a configuration: what differs from the defaults."""
+    config = config.remembering_modules()
+    words = [config.KIND, *(word for name in config.imports for word in ("--import", name))]
+    for one in fields(config):
+        if one.name == "imports":
+            continue
+        value = getattr(config, one.name)
+        default = None if one.default is MISSING else one.default
+        if value == default:
+            continue
+        flag = "--" + one.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            words += [flag, *(str(item) for item in value)]
+        else:
+            words += [flag, str(value)]
+    return words
 
 
 def _again(config: RunConfig, run: Path) -> str:

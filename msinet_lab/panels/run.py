@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import signal
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -21,15 +20,14 @@ import ipywidgets as widgets
 
 from msinet_core.errors import ReidError
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.many import TERMINAL, start_run, tail
 from msinet_core.search.history import SearchHistory
 from msinet_lab.figures.architecture import alpha_heatmap, entropy_heatmap
 from msinet_lab.figures.curves import search_curves, training_curves
 from msinet_lab.figures.style import empty_figure
 from msinet_lab.panels.base import BAD, GOOD, QUIET, Panel, row
 
-TERMINAL = "terminal.txt"  # what the process prints, beside the run folder's own files
 STOPPED = (None, 0, 130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes that are no failure
-OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows; elsewhere a session
 _watching: weakref.WeakValueDictionary[str, RunPanel] = weakref.WeakValueDictionary()
 Lines = Sequence[Mapping[str, Any]]
 
@@ -120,14 +118,7 @@ class RunPanel(Panel):
             raise ReidError(
                 f"{self.run.path} holds a run already; press Resume, or choose another folder"
             )
-        self.run.path.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "msinet_core.cli", *self.command]
-        words += ["--run", str(self.run.path), *(["--resume"] if resume else [])]
-        with (self.run.path / TERMINAL).open("ab") as terminal:
-            # a session or group of its own, so that the kernel's end is not its end
-            apart: dict[str, Any] = {"start_new_session": True, "creationflags": OWN_GROUP}
-            apart |= {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-            self.process = subprocess.Popen(words, stdout=terminal, **apart)
+        self.process = start_run(self.run.path, self.command, resume)
         self.draw()
         return f"started process {self.process.pid}"
 
@@ -221,11 +212,11 @@ class RunPanel(Panel):
 
     def _words(self, alive: bool) -> str | None:
         """The log's last lines; and, if our process failed, its last words as an error."""
-        text = _tail(self.run.path / "log.txt", 4)
+        text = tail(self.run.path / "log.txt", 4)
         self.tell("log", f"<pre style='margin:0'>{html.escape(text)}</pre>" if text else "")
         code = None if self.process is None else self.process.poll()
         if not alive and code not in STOPPED:
-            last = _tail(self.run.path / TERMINAL, 1)
+            last = tail(self.run.path / TERMINAL, 1)
             raise ReidError(f"the process ended with code {code}: {last}")
         return None
 
@@ -269,15 +260,3 @@ def time_left(epochs: Lines, total: int, alive: bool) -> str:
         if left < limit:
             return f", about {left / unit:.0f} {name} left"
     return f", about {left / 3600:.1f} h left"
-
-
-def _tail(path: Path, lines: int) -> str:
-    """The last lines of a text file; progress bars count by their latest state."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    kept = [line.split("\r")[-1] for line in text.splitlines() if line.strip()]
-    return "\n".join(kept[-lines:])

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from msinet_core.cli.work import command_of as command_of
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.data import Protocol, ReidDataset
 from msinet_core.data.sources import SOURCES
@@ -94,27 +94,6 @@ def ensure_run(
         return run
     carry_out: Any = search if isinstance(config, SearchConfig) else train
     return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)
-
-
-def command_of(config: RunConfig) -> list[str]:
-    """The words after `msinet` that ask for a configuration: what differs from the defaults."""
-    config = config.remembering_modules()
-    words = [config.KIND, *(word for name in config.imports for word in ("--import", name))]
-    for field in fields(config):
-        if field.name == "imports":
-            continue
-        value = getattr(config, field.name)
-        default = None if field.default is MISSING else field.default
-        if value == default:
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            words += [flag, *(str(item) for item in value)]
-        else:
-            words += [flag, str(value)]
-    return words
 
 
 def evaluate_run(

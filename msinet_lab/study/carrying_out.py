@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -89,11 +91,14 @@ class Study:
     kinds: Sequence[str] = KINDS
     turntable: Path | None = None
     progress: bool = True
+    jobs: int = 1  # cells at once, each in a process of its own
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
         self.known: dict[Key, Row] = {}  # rows that need not be computed
         self.started = time.perf_counter()
+        if self.jobs < 1:
+            raise ReidError(f"at least one cell is carried out at a time; got {self.jobs} jobs")
         if not set(self.kinds) <= set(KINDS) or not self.seeds:
             raise ReidError(
                 f"the study knows {' and '.join(KINDS)}, and needs a seed; got "
@@ -201,6 +206,21 @@ class Study:
         where = self.folder / "cells" / folder
         return finished_run(start, config, where, dataset=dataset, progress=False)
 
+    def _rows(self, parts: Sequence[str]) -> Iterator[tuple[Key, Row]]:
+        """The rows as they are found, `jobs` at once; part by part, as b takes what a found."""
+        if self.jobs == 1:
+            for cell in self.cells(parts):
+                yield cell.key, self.row(cell)
+            return
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        kind = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.jobs, kind, torch.set_num_threads, (threads,)) as pool:
+            for part in sorted(set(parts)):
+                due = [(cell.key, pool.submit(self.row, cell)) for cell in self.cells([part])]
+                for key, future in due:  # in their order, whichever is done first
+                    self.known[key] = future.result()
+                    yield key, self.known[key]
+
     def carry_out(self, parts: Sequence[str] = PARTS, to: Path | None = None) -> pd.DataFrame:
         """The table `to` with all rows of these parts; rows of a study of the same size that it
         holds stay as they are.
@@ -212,8 +232,8 @@ class Study:
         self.known = read_rows(to, self.size)
         found = dict(self.known)
         self._write_circumstances(to, parts)
-        for cell in self.cells(parts):
-            found[cell.key] = self.row(cell)
+        for key, row in self._rows(parts):
+            found[key] = row
             _write(to, pd.DataFrame(found.values()))
         table = pd.DataFrame(found.values()).sort_values("part", kind="stable")
         _write(to, table)

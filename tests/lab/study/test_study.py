@@ -280,6 +280,19 @@ def test_it_goes_on_where_it_stood(tiny_study, tmp_path):
     }
 
 
+def test_cells_of_several_processes_are_those_of_one(tiny_study, tmp_path):
+    study, rows = tiny_study
+    settings = {"seeds": (0,), "kinds": ("people",), "progress": False}
+    several = Study(tmp_path / "study", TINY, jobs=2, **settings)
+    shutil.copytree(study.folder / "data", several.folder / "data")
+    found = several.carry_out(("c",))
+    expected = rows[rows["part"] == "c"].reset_index(drop=True)
+    same = ["part", "data", "seed", "setting", "mAP", "rank1", "genotype"]
+    pd.testing.assert_frame_equal(found[same], expected[same])
+    with pytest.raises(ReidError, match="got 0 jobs"):
+        Study(tmp_path / "study", TINY, jobs=0, **settings)
+
+
 def test_it_goes_on_from_a_kill_before_a_cells_first_epoch(tiny_study, tmp_path):
     study, rows = tiny_study
     again = Study(tmp_path, TINY, seeds=(0,), kinds=("people",), progress=False)
