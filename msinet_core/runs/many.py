@@ -17,7 +17,6 @@ from msinet_core.runs.stopping import Stop
 TERMINAL = "terminal.txt"  # what the process prints, beside the run folder's own files
 OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows; elsewhere a session
 LOOK = 0.2  # seconds between looks at the processes
-STOPPED = 130
 
 
 def start_run(
@@ -65,6 +64,7 @@ class ManyRuns:
         self.commands, self.jobs, self.resume = dict(runs), jobs, resume
         self.folders = {path: RunFolder(path) for path in runs}
         self.processes: dict[Path, subprocess.Popen[bytes]] = {}
+        self.asked: set[Path] = set()  # to stop
 
     def carry_out(self, progress: bool = True) -> list[RunFolder]:
         """All runs to their end; gives their folders.
@@ -85,7 +85,7 @@ class ManyRuns:
                 bar.show(self.alive)
                 time.sleep(LOOK)
         self._require_success()
-        if waiting or any(process.returncode == STOPPED for process in self.processes.values()):
+        if not all(run.finished for run in self.folders.values()):
             raise Stopped(stop.reason or "asked to stop")
         return list(self.folders.values())
 
@@ -96,11 +96,13 @@ class ManyRuns:
 
     def _stop(self) -> None:
         """Ask for an end; one that has not claimed its folder yet has nothing to save."""
-        for path in self.alive:
+        for path in set(self.alive) - self.asked:
             if self.folders[path].writer_pid() == self.processes[path].pid:
                 self.folders[path].ask_to_stop()
-            else:
+                self.asked.add(path)
+            elif not self.folders[path].exists:
                 self.processes[path].terminate()
+                self.asked.add(path)
 
     def _require_success(self) -> None:
         """A process that a signal ended did what it was told to."""

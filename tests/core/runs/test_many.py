@@ -12,10 +12,8 @@ from msinet_core.cli import main
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.many import ManyRuns, tail
 
-SMALL = (
-    "--height 32 --width 32 --channels 16 16 16 16 --pad 2 --identities-per-batch 2 "
-    "--images-per-identity 2 --device cpu"
-).split()
+SIZE = ["--height", "32", "--width", "32", "--channels", "16", "16", "16", "16", "--pad", "2"]
+SMALL = [*SIZE, "--identities-per-batch", "2", "--images-per-identity", "2", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -67,6 +65,16 @@ def test_a_stop_saves_all_and_resume_goes_on_with_all(search, capsys):
         assert folder.has_checkpoint()
         assert not folder.finished
         assert folder.writer_pid() is None
+    again = subprocess.Popen(
+        [*command[:3], "search", "--run", str(run), "--seeds", "3", "4", "--resume"]
+    )
+    done = [len(folder.epochs()) for folder in folders]
+    end = time.monotonic() + 60
+    while len(folders[0].epochs()) <= done[0] and time.monotonic() < end:
+        time.sleep(0.1)
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(60) == 130
+    assert len(folders[0].epochs()) > done[0]
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_finished(search, capsys):
