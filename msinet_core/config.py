@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, Self, get_type_hints
 from msinet_core.errors import ReidError
 from msinet_core.fields import plain
 from msinet_core.files import read_bytes, read_json
+from msinet_core.functions import is_function_name
 from msinet_core.space import OPERATIONS, Genotype, UnknownOperation
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -26,6 +27,7 @@ DATA_SETS = (
     *("market1501", "msmt17", "veri776", "vehicleid", "cuhk03"),
     *("folders", "manifest", "table"),
 )
+BACKBONES = ("msinet", "resnet18", "resnet50")  # besides those of libraries and of one's own
 LARGEST_GENOTYPE = 1 << 20  # bytes of a file that is read as one
 PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
@@ -214,11 +216,52 @@ class ArchitectureFields:
 
     genotype: str = "paper"
     """`paper`, a genotype's text, a genotype.json, or a search run folder."""
-    backbone: Literal["msinet", "resnet18", "resnet50"] = "msinet"
-    """The network; a ResNet takes no genotype or channels and has MSINet's heads (for comparison).
+    backbone: str = "msinet"
+    """The network: msinet, resnet18, resnet50, timm:NAME, torchvision:NAME, or a function of your
+    own, package.module:function. All but msinet take no genotype or channels, and have
+    MSINet's heads.
+    """
+    pretrained: bool = False
+    """Begin with the library's own weights of a backbone; so does one whose name has their tag, as
+    in timm:resnet50.a1_in1k.
+    """
+    last_stride: int = 1
+    """Stride of a ResNet's last stage: 1 keeps its map as fine as the stage before, as is usual for
+    ReID, 2 is the library's.
     """
     weights: str | None = None
-    """Start from these weights: a run folder of ours or one of the authors' checkpoints."""
+    """Start from what fits of these weights: a run folder, or a .pth or .safetensors file of the
+    authors' or anybody's. Classifiers begin at random.
+    """
+    freeze_epochs: int = 0
+    """First epochs in which weights that were loaded stay as they are."""
+    loaded_rate: float = 1.0
+    """Share of the learning rate for weights that were loaded."""
+
+    def check_start(self) -> None:
+        """`ReidError` for a backbone that is none, and for options of weights without any."""
+        known = self.backbone in BACKBONES or self.backbone.startswith(("timm:", "torchvision:"))
+        if not known and not is_function_name(self.backbone):
+            raise ReidError(
+                f"there is no backbone {self.backbone!r}; give {', '.join(BACKBONES)}, timm:NAME, "
+                "torchvision:NAME, or package.module:function"
+            )
+        if self.pretrained and not self.of_library:
+            raise ReidError(
+                f"{self.backbone} has no library's weights; give a file or a run folder as weights"
+            )
+        if self.last_stride not in (1, 2):
+            raise ReidError(f"last_stride is 1 or 2; got {self.last_stride}")
+        begins_somewhere = self.weights or self.of_library
+        if not begins_somewhere and (self.freeze_epochs or self.loaded_rate != 1):
+            raise ReidError(
+                "freeze_epochs and loaded_rate are about weights that were loaded; give weights"
+            )
+
+    @property
+    def of_library(self) -> bool:
+        """Whether the backbone is a library's, which may have weights of its own."""
+        return self.backbone != BACKBONES[0] and not is_function_name(self.backbone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,10 +345,14 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
             raise ReidError(f"{name} must rise; got {given}")
 
     def remembering_modules(self) -> Self:
-        """The same with the modules of all registered operations among `imports`."""
+        """The same with the modules of all registered operations, and of a backbone of one's own,
+        among `imports`.
+        """
+        backbone = getattr(self, "backbone", "")
+        own = backbone.partition(":")[:1] if is_function_name(backbone) else ()
         further = [
             module
-            for module in OPERATIONS.modules
+            for module in (*OPERATIONS.modules, *own)
             if not any(f"{module}.".startswith(f"{known}.") for known in self.imports)
         ]
         return replace(self, imports=(*self.imports, *further))
@@ -426,11 +473,18 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields):
         "system": SystemFields,
     }
     AUTHORS: ClassVar[dict[str, Any]] = {"different_cameras": False, "max_gradient_norm": None}
-    _POSITIVE: ClassVar[tuple[str, ...]] = (*RunConfig._POSITIVE, "max_gradient_norm")
+    _POSITIVE: ClassVar[tuple[str, ...]] = (
+        *RunConfig._POSITIVE,
+        *("max_gradient_norm", "loaded_rate"),
+    )
     _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
         *RunConfig._NOT_NEGATIVE,
-        *("label_smoothing", "margin", "alignment_weight", "evaluate_every"),
+        *("label_smoothing", "margin", "alignment_weight", "evaluate_every", "freeze_epochs"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_start()
 
     def resolved_genotype(self) -> Genotype:
         """The genotype that the text, file or run folder stands for."""
@@ -501,6 +555,8 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
             f"the configuration has kind {values.get('kind')!r}; known are {', '.join(classes)}"
         )
     given = {name: value for name, value in values.items() if name != "kind"}
+    if "backbone" in given:  # older versions had ResNets as their library makes them
+        given.setdefault("last_stride", 2)
     unknown = sorted(given.keys() - _annotations(kind).keys())
     if unknown:
         raise ReidError(

@@ -6,8 +6,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from msinet_core import functions
 from msinet_core.cli.parsing import DataSet, Options, Run
-from msinet_core.config import Device, parse_options, read_genotype
+from msinet_core.config import Device, TrainConfig, parse_options
 from msinet_core.errors import ReidError
 from msinet_core.files import safe_name
 
@@ -146,6 +147,8 @@ def _named_folder(text: str) -> tuple[str, str]:
 def describe(
     *,
     genotype: str = "paper",
+    backbone: str = "msinet",
+    last_stride: int = 1,
     height: int = 256,
     width: int = 128,
     supernet: bool = False,
@@ -155,16 +158,28 @@ def describe(
 
     Args:
         genotype: `paper`, a genotype's text, a genotype.json, or a run folder.
+        backbone: Describe this one under the same heads, as in `msinet train`.
+        last_stride: Of a ResNet's last stage, 1 or 2.
         height: Of the input, pixels.
         width: Of the input, pixels.
         supernet: Describe the supernet instead.
         channels: Of the stem and the three stages.
     """
-    from msinet_core.models import MSINet, Supernet
-    from msinet_core.models.describe import describe as count
+    from torch import nn
 
-    chosen = read_genotype(genotype)
-    if not supernet:
+    from msinet_core.models import Supernet
+    from msinet_core.models.describe import describe as count
+    from msinet_core.runs.networks import make_network
+
+    if functions.is_function_name(backbone):
+        functions.trust(backbone)
+    fields = {"genotype": genotype, "backbone": backbone, "last_stride": last_stride}
+    config = TrainConfig(**fields, height=height, width=width, channels=channels)
+    chosen = config.resolved_genotype()
+    network: nn.Module = make_network(config, chosen, 1, begin=False)
+    if supernet:
+        network = Supernet(channels)
+    elif backbone == "msinet":
         print(f"genotype   {chosen}\ncanonical  {chosen.canonical()}\n")
-    table = count(Supernet(channels) if supernet else MSINet(chosen, 1, channels), height, width)
+    table = count(network, height, width)
     print(table.map("{:,}".format).to_string())

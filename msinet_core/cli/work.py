@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import docstring_parser  # which tyro brings
 import tyro
 
+from msinet_core import functions
 from msinet_core.cli.parsing import Imports, Run
 from msinet_core.config import RunConfig
 from msinet_core.errors import ReidError, Stopped
@@ -42,6 +43,9 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
             for one in fields(section)
         }
         asked = kind(**given, imports=imports or stored.imports)
+        backbone = given.get("backbone", "")
+        if functions.is_function_name(backbone) and _is_written("--backbone", words):
+            functions.trust(backbone)
         if seeds:
             _carry_out_seeds(asked, run, dict.fromkeys(seeds), jobs, resume, quiet)
         else:
@@ -56,6 +60,10 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
         jobs: How many of them at once, each a process of its own.
     """
     return command
+
+
+def _is_written(flag: str, words: list[str]) -> bool:
+    return any(word.partition("=")[0] == flag for word in words)
 
 
 def _sections(config: RunConfig) -> type:
@@ -187,7 +195,8 @@ def command_of(config: RunConfig) -> list[str]:
 
 def _again(config: RunConfig, run: Path) -> str:
     """The words that take a run up again."""
-    imports = (word for module in config.imports for word in ("--import", module))
+    modules = config.remembering_modules().imports
+    imports = (word for module in modules for word in ("--import", module))
     return shlex.join(["msinet", config.KIND, "--run", str(run), "--resume", *imports])
 
 

@@ -56,7 +56,9 @@ def _parts(model: nn.Module) -> dict[str, tuple[str, ...]]:
     if isinstance(trunk, Trunk):
         parts = _stages()
     elif isinstance(model, ReidNetwork):
-        parts = {name: (f"trunk.{name}",) for name in _children(model.trunk)}
+        inner = "trunk.network" if hasattr(model.trunk, "network") else "trunk"
+        children = _children(model.get_submodule(inner))
+        parts = {name: (f"{inner}.{name}",) for name in children}
     else:
         return {name: (name,) for name in _children(model)}
     if isinstance(model, ReidNetwork):

@@ -64,6 +64,12 @@ def library_network(
     return make(architecture, tag, wanted, size)
 
 
+def wants_weights(name: str, pretrained: bool) -> bool:
+    """Whether a library's network is to have the library's weights: if asked, or by its tag."""
+    match = _NAME.fullmatch(name)
+    return pretrained or (match is not None and match[3] is not None)
+
+
 def timm_data_config(network: nn.Module) -> dict[str, Any]:
     """What timm says of a network's pictures: input_size, mean, std, interpolation."""
     return _timm().data.resolve_model_data_config(network)

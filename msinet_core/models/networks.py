@@ -14,13 +14,11 @@ from torch.nn import functional
 
 from msinet_core.errors import ReidError
 from msinet_core.models.alignment import LearnedMap
-from msinet_core.models.blocks import TrunkMaps, initialise
+from msinet_core.models.backbones import SHORT, build_backbone
+from msinet_core.models.blocks import initialise
 
 PART_CHANNELS = 128
 NUM_PARTS = 2  # upper and lower half
-
-# Channels of the stages that feed the part and the global branch.
-RESNETS = {"resnet18": (256, 512), "resnet50": (1024, 2048)}
 
 
 class ReidOutput(NamedTuple):
@@ -110,33 +108,17 @@ class ReidNetwork(nn.Module):
         )
 
 
-class ResNetTrunk(nn.Module):
-    """A ResNet of torchvision without its classifier, random weights; the maps after its third and
-    fourth stage.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        import torchvision  # slow to import, and only these baselines need it
-
-        whole = getattr(torchvision.models, name)(weights=None)
-        self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
-        self.stages = nn.ModuleList([whole.layer1, whole.layer2, whole.layer3, whole.layer4])
-
-    def forward(self, images: Tensor) -> TrunkMaps:
-        x = part = self.stem(images)  # N x 64 x H/4 x W/4
-        for stage in self.stages:
-            part, x = x, stage(x)
-        return TrunkMaps(part, x)  # N x c2 x H/16 x W/16, N x c3 x H/32 x W/32
-
-
-def resnet(name: str, num_identities: int, alignment: bool = False) -> ReidNetwork:
-    """`resnet18` or `resnet50` under MSINet's heads: what MSINet is measured against.
+def resnet(
+    name: str, num_identities: int, alignment: bool = False, last_stride: int = 2
+) -> ReidNetwork:
+    """`resnet18` or `resnet50` of torchvision, random weights, under MSINet's heads: what MSINet is
+    measured against. `last_stride` 2 is torchvision's own, 1 is usual for ReID.
 
     Only the trunk differs, so that losses, schedule, features and evaluation are the same.
     """
-    if name not in RESNETS:
+    if name not in SHORT:
         raise ReidError(
-            f"there is no network {name!r} to compare with; there are {', '.join(RESNETS)}"
+            f"there is no network {name!r} to compare with; there are {', '.join(SHORT)}"
         )
-    return ReidNetwork(ResNetTrunk(name), RESNETS[name], num_identities, alignment)
+    trunk, widths = build_backbone(name, (64, 64), last_stride=last_stride)
+    return ReidNetwork(trunk, widths, num_identities, alignment)

@@ -30,10 +30,11 @@ from msinet_core.models.supernet import Supernet
 from msinet_core.space import NUM_CELLS, OPERATIONS, Genotype, slot_label
 
 StateDict = Mapping[str, Tensor]
+NESTS = ("state_dict", "model", "network")  # where checkpoints keep it
 
 # Ours -> theirs, tried in order on the whole name.
 _CELL = {"reduce": "conv1", "first": "conv2", "second": "conv3", "expand": "conv4"}
-_THEIR_CELL_INDEX = (0, 1, 3, 4, 6, 7)  # 2 and 5 are the down-samplers
+THEIR_CELL_INDEX = (0, 1, 3, 4, 6, 7)  # 2 and 5 are the down-samplers
 _THEIR_DOWN_INDEX = (2, 5)
 _SLOT_PART = {"squeeze": "fc1", "excite": "fc2", "gamma": "gamma"}
 _HEADS = {
@@ -68,7 +69,7 @@ def reference_name(name: str) -> str:
     if match := re.fullmatch(r"trunk\.downs\.(\d)\.0\.(conv|norm)\.(\w+)", name):
         return f"cells.{_THEIR_DOWN_INDEX[int(match[1])]}.0.{_norm(match[2])}.{match[3]}"
     if match := re.fullmatch(r"trunk\.cells\.(\d)\.(.+)", name):
-        return f"cells.{_THEIR_CELL_INDEX[int(match[1])]}.{_cell_name(match[2])}"
+        return f"cells.{THEIR_CELL_INDEX[int(match[1])]}.{_cell_name(match[2])}"
     raise KeyError(name)
 
 
@@ -105,13 +106,19 @@ def read_state_dict(source: str | Path | StateDict) -> dict[str, Tensor]:
         content: Any = source
     else:
         content = _read_file(Path(source))
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for _ in NESTS:  # one may lie in another
+        content = _inner(content)
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ReidError(
             f"{_describe(source)} holds no state dict of tensors; expected {{'state_dict': ...}}"
         )
     return {_WRAPPED.sub("", name): value for name, value in content.items()}
+
+
+def _inner(content: Any) -> Any:
+    """The state dict that a checkpoint keeps beside other things; what is none, as it is."""
+    found = (content.get(name) for name in NESTS) if isinstance(content, Mapping) else ()
+    return next((value for value in found if isinstance(value, Mapping)), content)
 
 
 def _describe(source: Any) -> str:
@@ -251,7 +258,7 @@ def _channels(state: StateDict) -> Channels:
 
 def _check_genotype(state: StateDict, genotype: Genotype) -> None:
     for slot, operation in enumerate(genotype.slots):
-        cell, place = _THEIR_CELL_INDEX[slot // 2], slot % 2 + 2
+        cell, place = THEIR_CELL_INDEX[slot // 2], slot % 2 + 2
         prefix = f"cells.{cell}._op{place}"
         if any(name.startswith(f"{prefix}s.") for name in state):
             raise ReidError("this checkpoint is a supernet's; load it with load_supernet")
@@ -296,7 +303,7 @@ def _load(model: nn.Module, state: StateDict, optional: tuple[str, ...]) -> list
     return list(dict.fromkeys(absent))
 
 
-assert len(_THEIR_CELL_INDEX) == NUM_CELLS
+assert len(THEIR_CELL_INDEX) == NUM_CELLS
 assert OPERATIONS[1:3] == (
     "channel_gate",
     "cross_attention",

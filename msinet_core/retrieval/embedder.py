@@ -170,7 +170,7 @@ class Embedder:
             model = self.model
             self._check_onnx(model)
             return lambda batch: torch.from_numpy(model.run(batch)), torch.device("cpu")
-        device = torch.device(self.device) if self.device is not None else _device_of(self.model)
+        device = torch.device(self.device) if self.device is not None else device_of(self.model)
         self.model.eval().to(device)
         network: Any = self.model
         if self.fold or self.precision != "float32":
@@ -220,7 +220,7 @@ def _kind(output: object) -> str:
     return f"a {type(output).__name__}{names}"
 
 
-def _device_of(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
     tensors = [*model.parameters(), *model.buffers()]
     return tensors[0].device if tensors else torch.device("cpu")
 

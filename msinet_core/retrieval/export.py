@@ -1,4 +1,4 @@
-"""MSINet as one ONNX file that says how it wants its pictures prepared."""
+"""A network as one ONNX file that says how it wants its pictures prepared."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from torch import Tensor, nn
 
 from msinet_core.errors import ReidError
 from msinet_core.files import replace_file
-from msinet_core.models import MSINet, reference
-from msinet_core.retrieval.embedder import Embedder
+from msinet_core.models import MSINet, ReidNetwork, reference
+from msinet_core.retrieval.embedder import Embedder, device_of
 from msinet_core.retrieval.onnx_model import EXTRA, METADATA, OnnxModel
 
 TOLERANCE = 1e-4  # of the largest feature
 
 
 class _Embedding(nn.Module):
-    def __init__(self, model: MSINet, after_necks: bool) -> None:
+    def __init__(self, model: nn.Module, after_necks: bool) -> None:
         super().__init__()
         self.model, self.after_necks = model, after_necks
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images, after_necks=self.after_necks)
+        if isinstance(self.model, ReidNetwork):
+            return self.model.embed(images, after_necks=self.after_necks)
+        return self.model(images)
 
 
 def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
@@ -42,24 +44,25 @@ def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
     and compared with the network before it takes the place of an old one: `ReidError` where
     features differ by more than 1e-4 of the largest. Needs the extra `export`.
     """
-    model = _msinet(embedder)
+    model = _network(embedder)
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError as error:
         raise ReidError(f"export needs onnx and onnxscript: {EXTRA}") from error
-    place, was_training = model.part_conv.weight.device, model.training
+    place, was_training = device_of(model), model.training
     try:
         network = _Embedding(model, embedder.after_necks).cpu().eval()
-        proto = _export(network, torch.zeros(3, 3, embedder.height, embedder.width))
+        example = torch.zeros(3, 3, embedder.height, embedder.width)
+        proto = _export(network, example)
         about = {
-            "genotype": str(model.genotype),
+            "genotype": str(getattr(model, "genotype", "")),
             "height": embedder.height,
             "width": embedder.width,
             "mean": list(embedder.mean),
             "std": list(embedder.std),
             "after_necks": embedder.after_necks,
-            "feature_length": model.feature_length,
+            "feature_length": network(example[:1]).shape[1],
         }
         onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
         with tempfile.TemporaryDirectory() as scratch:
@@ -73,12 +76,19 @@ def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
 
 def export_weights(embedder: Embedder, path: str | Path) -> Path:
     """Writes the network's weights under the authors' names: .pth, or .safetensors."""
-    return reference.save_msinet(_msinet(embedder), path)
-
-
-def _msinet(embedder: Embedder) -> MSINet:
     if not isinstance(embedder.model, MSINet):
-        raise ReidError(f"only an MSINet can be exported, not a {type(embedder.model).__name__}")
+        raise ReidError(
+            f"the authors have no names for weights of a {type(embedder.model).__name__}; export "
+            "it as .onnx, or take the weights.safetensors in its run folder"
+        )
+    return reference.save_msinet(embedder.model, path)
+
+
+def _network(embedder: Embedder) -> nn.Module:
+    if not isinstance(embedder.model, nn.Module):
+        raise ReidError("this network is an exported file already; copy the file")
+    if embedder.after_necks and not isinstance(embedder.model, ReidNetwork):
+        raise ReidError(f"{type(embedder.model).__name__} has no necks; leave after_necks off")
     return embedder.model
 
 

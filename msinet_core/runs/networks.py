@@ -5,24 +5,39 @@ it starts.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-from msinet_core.config import TrainConfig
+from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.errors import ReidError
-from msinet_core.models import reference
+from msinet_core.files import read_json
+from msinet_core.models import reference, warm_start
+from msinet_core.models.backbones import MSINET, build_backbone
 from msinet_core.models.interactions import scale_attention
+from msinet_core.models.library import wants_weights
 from msinet_core.models.msinet import MSINet
-from msinet_core.models.networks import ReidNetwork, resnet
+from msinet_core.models.networks import ReidNetwork
+from msinet_core.models.warm_start import StateDict, WarmStart
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import Genotype
 
-CLASSIFIERS = ("classifier.", "part_classifier.")
+STARTED = "warm_start.json"  # of a run folder
 
 
-def make_network(config: TrainConfig, genotype: Genotype, num_identities: int) -> ReidNetwork:
-    """The network that a configuration asks for, initialised at random."""
-    if config.backbone != "msinet":
-        return resnet(config.backbone, num_identities, config.alignment != "none")
+def make_network(
+    config: TrainConfig, genotype: Genotype, num_identities: int, *, begin: bool = True
+) -> ReidNetwork:
+    """The network that a configuration asks for, as training begins: initialised at random, or with
+    its library's weights. Without `begin` those are not fetched, as others will take their place.
+    """
+    if config.backbone != MSINET:
+        trunk, widths = build_backbone(
+            config.backbone,
+            (config.height, config.width),
+            pretrained=(config.pretrained or None) if begin else False,
+            last_stride=config.last_stride,
+        )
+        return ReidNetwork(trunk, widths, num_identities, config.alignment != "none")
     model = MSINet(genotype, num_identities, config.channels, config.alignment != "none")
     if config.scaled_attention:
         scale_attention(model)
@@ -37,34 +52,49 @@ def load_network(run: RunFolder | str | Path) -> ReidNetwork:
         raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
     checkpoint = run.checkpoint()
     genotype = run.genotype() or config.resolved_genotype()
-    model = make_network(config, genotype, checkpoint.state["num_identities"])
+    model = make_network(config, genotype, checkpoint.state["num_identities"], begin=False)
     model.load_state_dict(checkpoint.weights)
     return model.eval()
 
 
-def start_from(model: ReidNetwork, source: str) -> None:
-    """Take over weights from a run folder of ours or one of the authors' checkpoints, classifiers
-    excepted.
-
-    Anything else that does not fit is a `ReidError` naming it; a missing part branch is a warning.
+def start_from(model: ReidNetwork, source: str) -> WarmStart:
+    """Take over what fits of the weights in a run folder of ours, or in a file of anybody's;
+    `ReidError` where nothing fits.
     """
-    if Path(source).is_dir():
-        state = RunFolder(source).checkpoint().weights
-    else:
-        if not isinstance(model, MSINet):
-            raise ReidError(f"{source!r} is no run folder; only an MSINet starts from another file")
-        state = reference.load_msinet(source, model.genotype).state_dict()
-    own = model.state_dict()
-    wanted = {name for name in own if not name.startswith((*CLASSIFIERS, "learned_map."))}
-    for name in sorted(wanted):
-        if name not in state or state[name].shape != own[name].shape:
-            found = tuple(state[name].shape) if name in state else "nothing"
-            raise ReidError(
-                f"the weights in {source!r} are of another architecture: {name} is "
-                f"{tuple(own[name].shape)} here and {found} there; give the matching --genotype "
-                "and --channels"
-            )
-    model.load_state_dict({name: state[name] for name in wanted}, strict=False)
-    fresh = sorted(set(own) - wanted)
-    if fresh:
-        warnings.warn(f"initialised at random: {', '.join(fresh)}", stacklevel=2)
+    state, genotype = _weights_in(source)
+    start = warm_start.match(model, state, genotype)
+    warm_start.load(model, start)
+    return start
+
+
+def begun(model: ReidNetwork, config: TrainConfig, run: RunFolder, tell: bool) -> Sequence[str]:
+    """Bring a run's network to where it begins; gives the names of the weights that were loaded.
+
+    What was loaded is written into the folder, and read there by a run that is resumed: its weights
+    come from a checkpoint, whatever has become of the source.
+    """
+    if run.has_checkpoint():
+        known = read_json(run.path / STARTED)
+        return known["loaded"] if isinstance(known, dict) else ()
+    if config.weights is None:
+        of_library = config.of_library and wants_weights(config.backbone, config.pretrained)
+        loaded = [name for name in model.state_dict() if name.startswith("trunk.") and of_library]
+        run.write_json(STARTED, {"source": config.backbone, "loaded": loaded})
+        return loaded
+    start = start_from(model, config.weights)
+    table = start.table.to_dict(orient="index")
+    loaded = list(start.loaded)
+    run.write_json(STARTED, {"source": config.weights, "parts": table, "loaded": loaded})
+    run.log(f"weights of {config.weights}\n{start.table.to_string()}")
+    if tell:
+        warnings.warn(f"weights of {config.weights}: {start}", stacklevel=2)
+    return loaded
+
+
+def _weights_in(source: str) -> tuple[StateDict, Genotype | None]:
+    """A source's weights, and the genotype that they are of where that is known."""
+    if not Path(source).is_dir():
+        return reference.read_state_dict(source), None
+    run = RunFolder(source)
+    searched = isinstance(run.config(), SearchConfig)  # a supernet has every operation
+    return run.checkpoint().weights, None if searched else run.genotype()

@@ -24,9 +24,10 @@ from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
-from msinet_core.runs.networks import make_network, start_from
+from msinet_core.runs.networks import begun, make_network
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Job, Worker
+from msinet_core.training.loaded import Loaded
 from msinet_core.training.losses import LossParts, training_loss
 
 VALUES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
@@ -50,19 +51,24 @@ class Training(Worker):
         self.data = Fingerprint(self.dataset, (self.train_batches.reader.table,))
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
-        network = make_network(config, self.genotype, num_identities)
-        if config.weights:
-            start_from(network, config.weights)
+        begin = not self.run.has_checkpoint()
+        network = make_network(config, self.genotype, num_identities, begin=begin)
+        loaded = begun(network, config, self.run, self.processes.is_main_process)
         self.model = self.accelerate(network.train())
+        self.loaded = Loaded(self.model, loaded)
         # what a replayed pass leaves lasts until the next, so it must be the step's only one
         alone = config.accumulate == 1
-        self.gradient = self.replayed(self.fresh_gradient) if alone else self.fresh_gradient
+        replayed = self.replayed(self.fresh_gradient, lambda: self.loaded.frozen)
+        self.gradient = replayed if alone else self.fresh_gradient
         self.optimizer = self.make_sgd(self.model.parameters())
+        if config.freeze_epochs or config.loaded_rate != 1:
+            self.loaded.separate(self.optimizer, config.loaded_rate)
         self.schedule = self.weight_schedule(self.optimizer)
         self.steps = len(self.train_batches) // config.accumulate
         self.run.write_genotype(self.genotype)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        self.loaded.freeze(self.epoch < self.config.freeze_epochs)
         return self.train_batches.epoch(self.epoch, self.step * self.config.accumulate)
 
     def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:

@@ -247,11 +247,11 @@ def test_checkpoints_that_cannot_be_used(manifest, tmp_path, capsys, monkeypatch
         tmp_path / "wrong",
         "--weights",
         str(tmp_path / "first"),
-        "--genotype",
-        "-".join(["cross_attention"] * 12),
+        "--backbone",
+        "resnet18",
     )
     capsys.readouterr()
-    assert "another architecture" in failure(capsys, wrong)
+    assert "give weights of the same kind of network" in failure(capsys, wrong)
 
 
 def test_resume_refuses_another_configuration_and_takes_up_the_stored_one(
