@@ -173,8 +173,14 @@ def describe(
 
     if functions.is_function_name(backbone):
         functions.trust(backbone)
-    fields = {"genotype": genotype, "backbone": backbone, "last_stride": last_stride}
-    config = TrainConfig(**fields, height=height, width=width, channels=channels)
+    config = TrainConfig(
+        genotype=genotype,
+        backbone=backbone,
+        last_stride=last_stride,
+        height=height,
+        width=width,
+        channels=channels,
+    )
     chosen = config.resolved_genotype()
     network: nn.Module = make_network(config, chosen, 1, begin=False)
     if supernet:

@@ -122,6 +122,9 @@ class TimmTrunk(nn.Module):
     of its last two blocks), images normalised as its weights want them.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, network: Any, name: str) -> None:
         super().__init__()
         if not hasattr(network, "forward_intermediates"):
