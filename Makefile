@@ -32,8 +32,10 @@ test: $(STAMP) lint ## lint, types and all tests (those in a browser are skipped
 browser: $(STAMP) ## only the tests that drive the panels in JupyterLab with Chromium
 	$(BIN)/python -m pytest -m browser
 
-kill: $(STAMP) ## kill -9 a search and a training 20 times each, resume, compare bit by bit
+kill: $(STAMP) ## 20 kill -9 of a search and a training, then 1,000 file faults and 2,000 bad inputs (an hour)
 	$(BIN)/python -m benchmarks.kill --kills 20
+	$(BIN)/python -m benchmarks.faults --faults 1000
+	$(BIN)/python -m benchmarks.fuzz --inputs 2000
 
 soak: $(STAMP) ## ten minutes of search with a panel on its folder: memory and open files must not grow
 	$(BIN)/python -m benchmarks.soak --minutes 10

@@ -4,6 +4,7 @@
  * starts there, and `fault_count` tells how many operations have come by since.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -114,6 +115,44 @@ ssize_t write(int descriptor, const void *data, size_t size) {
     return result;
 }
 
+#define READ(NAME, TYPES, NAMES, ...) \
+    ssize_t NAME TYPES { static ssize_t (*real) TYPES; if (!real) real = (ssize_t (*) TYPES)dlsym(RTLD_NEXT, #NAME); \
+        GUARDED("read", below_open(descriptor), real NAMES); }
+READ(read, (int descriptor, void *data, size_t size), (descriptor, data, size))
+READ(pread, (int descriptor, void *data, size_t size, off_t at), (descriptor, data, size, at))
+READ(pread64, (int descriptor, void *data, size_t size, off64_t at), (descriptor, data, size, at))
+
+size_t fwrite(const void *data, size_t size, size_t count, FILE *file) {
+    REAL(size_t, fwrite, const void *, size_t, size_t, FILE *);
+    if (!below_open(fileno(file))) return real_fwrite(data, size, count, file);
+    int todo = next("write");
+    if (todo == FAIL) { errno = error_number; return 0; }
+    if (todo == SHORT) { errno = error_number; return real_fwrite(data, size, count / 2, file); }
+    size_t result = real_fwrite(data, size, count, file);
+    if (todo == KILL_AFTER) raise(SIGKILL);
+    return result;
+}
+
+#define OPEN_STREAM(NAME) \
+    FILE *NAME(const char *path, const char *mode) { \
+        REAL(FILE *, NAME, const char *, const char *); \
+        if (!below(AT_FDCWD, path)) return real_##NAME(path, mode); \
+        int todo = next(mode[0] == 'r' && !strchr(mode, '+') ? "open" : "open for writing"); \
+        if (todo == FAIL || todo == SHORT) { errno = error_number; return NULL; } \
+        FILE *result = real_##NAME(path, mode); \
+        if (todo == KILL_AFTER) raise(SIGKILL); \
+        return result; }
+OPEN_STREAM(fopen)
+OPEN_STREAM(fopen64)
+
+DIR *opendir(const char *path) {
+    REAL(DIR *, opendir, const char *);
+    if (!below(AT_FDCWD, path)) return real_opendir(path);
+    int todo = next("list");
+    if (todo == FAIL || todo == SHORT) { errno = error_number; return NULL; }
+    return real_opendir(path);
+}
+
 #define ONE(NAME, TITLE, IS_BELOW, TYPES, NAMES) \
     int NAME TYPES { static int (*real) TYPES; if (!real) real = (int (*) TYPES)dlsym(RTLD_NEXT, #NAME); \
         GUARDED(TITLE, IS_BELOW, real NAMES); }
@@ -127,6 +166,12 @@ ONE(unlinkat, "unlink", below(folder, path), (int folder, const char *path, int 
 ONE(rmdir, "rmdir", below(AT_FDCWD, path), (const char *path), (path))
 ONE(link, "link", below(AT_FDCWD, to), (const char *from, const char *to), (from, to))
 ONE(symlink, "link", below(AT_FDCWD, to), (const char *from, const char *to), (from, to))
+ONE(stat, "stat", below(AT_FDCWD, path), (const char *path, struct stat *about), (path, about))
+ONE(lstat, "stat", below(AT_FDCWD, path), (const char *path, struct stat *about), (path, about))
+ONE(stat64, "stat", below(AT_FDCWD, path), (const char *path, struct stat64 *about), (path, about))
+ONE(lstat64, "stat", below(AT_FDCWD, path), (const char *path, struct stat64 *about), (path, about))
+ONE(fstatat64, "stat", below(folder, path), (int folder, const char *path, struct stat64 *about, int flags), (folder, path, about, flags))
+ONE(fstatat, "stat", below(folder, path), (int folder, const char *path, struct stat *about, int flags), (folder, path, about, flags))
 ONE(fsync, "fsync", below_open(descriptor), (int descriptor), (descriptor))
 ONE(fdatasync, "fsync", below_open(descriptor), (int descriptor), (descriptor))
 ONE(ftruncate, "truncate", below_open(descriptor), (int descriptor, off_t length), (descriptor, length))

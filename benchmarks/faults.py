@@ -25,6 +25,7 @@ import argparse
 import ctypes
 import errno
 import hashlib
+import importlib
 import json
 import random
 import re
@@ -34,11 +35,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+PRELOADED = (
+    *("msinet_core.cli", "msinet_core.retrieval", "msinet_core.search", "msinet_core.training"),
+    *("msinet_lab.diagnosis", "msinet_lab.study", "msinet_lab.synthetic", "msinet_lab.demo"),
+    *("msinet_lab.figures.diagnosis", "msinet_lab.figures.study", "msinet_lab.figures.retrieval"),
+    *("sklearn.manifold", "onnx", "onnxruntime", "onnxscript", "numba"),
+)
+BESIDES: dict[str, Callable[[list[str]], int]] = {}  # further commands, by their first word
 SHIM = Path(__file__).with_name("fault_shim.c")
 ACTIONS = {
     "fails": 1,
@@ -47,15 +56,27 @@ ACTIONS = {
     "killed before": 4,
     "killed after": 5,
 }
-FAULTS = [
-    ("killed before", 0),
-    ("killed after", 0),
-    ("fails", errno.EIO),
-    ("fails", errno.ENOSPC),
-    ("fails", errno.EACCES),
-    ("fails from then on", errno.ENOSPC),
-    ("falls short", errno.ENOSPC),
-]
+KILLS = [("killed before", 0), ("killed after", 0)]
+FAULTS = {  # by what an operation is; killing at a reading one is killing after the last written
+    "read": [("fails", errno.EIO)],
+    "stat": [("fails", errno.EIO), ("fails", errno.EACCES)],
+    "list": [("fails", errno.EIO), ("fails", errno.EACCES)],
+    "open": [("fails", errno.EIO), ("fails", errno.EACCES)],
+    "write": [
+        *KILLS,
+        ("fails", errno.EIO),
+        ("fails", errno.ENOSPC),
+        ("fails from then on", errno.ENOSPC),
+        ("falls short", errno.ENOSPC),
+    ],
+    "other": [
+        *KILLS,
+        ("fails", errno.EIO),
+        ("fails", errno.ENOSPC),
+        ("fails", errno.EACCES),
+        ("fails from then on", errno.ENOSPC),
+    ],
+}
 BATCH = "--identities-per-batch 2 --images-per-identity 2"
 SMALL = (
     "--height 32 --width 32 --channels 16 16 16 16 --device cpu --quiet --pad 2 " + BATCH
@@ -66,46 +87,54 @@ TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Command:
-    """A command to disturb: `inputs` are copied into its folder, `outputs` are made there."""
+    """A command to disturb: `inputs` are copied into its folder, `outputs` are made there.
+
+    again: added to the words where an earlier try left its output. before: what lies already where
+    the output is to be, and what is copied there. stays: words that must succeed whatever happened,
+    since the old or the new is there.
+    """
 
     name: str
     words: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    again: tuple[str, ...] = ()  # added to the words where an earlier try left its output
+    again: tuple[str, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    stays: tuple[str, ...] = ()
 
 
 DATA = ("--data", "manifest", "--root", "photos")
+TINY = (*DATA, *SMALL)
+DISK = ("--cache", "disk", "--cache-dir", "cache")
+GENERATE = "data generate people --train-identities 3 --test-identities 2 --images-per-identity 6"
+STUDY = "study --folder out --seeds 0 --kinds people --search-steps 1 --train-epochs 1"
+CHECKED = ("check", "out/manifest photos")
 COMMANDS = [
     Command(
         "search",
-        ("search", *DATA, *SMALL, "--epochs", "2", "--overlap", "1", "--run", "out"),
+        ("search", *TINY, "--epochs", "2", "--overlap", "1", "--run", "out"),
         ("photos",),
         ("out",),
         ("--resume",),
     ),
     Command(
         "train",
-        ("train", *DATA, *SMALL, "--epochs", "2", "--run", "out"),
+        ("train", *TINY, "--epochs", "2", "--run", "out"),
         ("photos",),
         ("out",),
         ("--resume",),
     ),
     Command(
+        "a training that goes on",
+        ("train", "--run", "out", "--resume", "--quiet"),
+        ("photos",),
+        ("out",),
+        before=(("half", "out"),),
+        stays=("check", "out"),
+    ),
+    Command(
         "train with a cache on disk",
-        (
-            "train",
-            *DATA,
-            *SMALL,
-            "--epochs",
-            "1",
-            "--cache",
-            "disk",
-            "--cache-dir",
-            "cache",
-            "--run",
-            "out",
-        ),
+        ("train", *TINY, *DISK, "--epochs", "1", "--run", "out"),
         ("photos",),
         ("out", "cache"),
         ("--resume",),
@@ -117,69 +146,77 @@ COMMANDS = [
         ("out",),
     ),
     Command(
+        "a result that is there",
+        ("evaluate", "--run", "run", "--device", "cpu", "--save", "out"),
+        ("photos", "run"),
+        ("out",),
+        before=(("result", "out"),),
+        stays=CHECKED,
+    ),
+    Command(
         "embed",
         ("embed", "--model", "run", *DATA, "--to", "out", "--device", "cpu"),
         ("photos", "run"),
         ("out",),
     ),
     Command(
-        "export", ("export", "--run", "run", "--to", "out.pth"), ("photos", "run"), ("out.pth",)
-    ),
-    Command(
-        "export onnx",
-        ("export", "--run", "run", "--to", "out.onnx"),
+        "a store that is there",
+        ("embed", "--model", "run", *DATA, "--to", "out", "--device", "cpu"),
         ("photos", "run"),
-        ("out.onnx",),
-    ),
-    Command(
-        "data generate",
-        (
-            "data",
-            "generate",
-            "people",
-            "--root",
-            "out",
-            "--train-identities",
-            "3",
-            "--test-identities",
-            "2",
-            "--images-per-identity",
-            "6",
-        ),
-        (),
         ("out",),
+        before=(("store", "out"),),
+        stays=("check", "out"),
     ),
+    Command("export", ("export", "--run", "run", "--to", "out.pth"), ("run",), ("out.pth",)),
+    Command(
+        "export over a file",
+        ("export", "--run", "run", "--to", "out.safetensors"),
+        ("run",),
+        ("out.safetensors",),
+        before=(("old.safetensors", "out.safetensors"),),
+    ),
+    Command("export onnx", ("export", "--run", "run", "--to", "out.onnx"), ("run",), ("out.onnx",)),
+    Command("data generate", (*GENERATE.split(), "--root", "out"), (), ("out",)),
     Command(
         "diagnose",
-        ("diagnose", "--run", "search", "--random", "2", "--max-identities", "4", "--to", "out"),
+        ("diagnose", "--run", "search", "--random", "1", "--max-identities", "4", "--to", "out"),
         ("photos", "search"),
         ("out",),
     ),
-    Command(
-        "study",
-        (
-            "study",
-            "--folder",
-            "out",
-            "--parts",
-            "a",
-            "--seeds",
-            "0",
-            "--kinds",
-            "people",
-            "--search-steps",
-            "2",
-            "--train-epochs",
-            "1",
-            "--train-identities",
-            "20",
-            "--random",
-            "1",
-        ),
-        (),
-        ("out",),
-    ),
+    Command("study", (*STUDY.split(), "--train-identities", "20", "--parts", "a"), (), ("out",)),
+    Command("demo", ("demo", "--run", "out", "--device", "cpu"), (), ("out",)),
+    Command("notebooks", ("notebooks", "--to", "out"), (), ("out",)),
+    Command("data check", ("data", "check", *DATA), ("photos",), ()),
+    Command("check", ("check", "run"), ("run",), ()),
+    Command("describe", ("describe", "--genotype", "run"), ("run",), ()),
 ]
+
+
+def preload() -> None:
+    """All that commands would import, before the forks; study and demo at a size that a thousand
+    faults allow.
+    """
+    from functools import partial
+
+    import torch
+
+    for name in PRELOADED:
+        importlib.import_module(name)
+    from msinet_lab import demo
+    from msinet_lab.study import carrying_out
+
+    torch.set_num_threads(1)
+    carrying_out.SPLITS = {name: carrying_out.SPLITS[name] for name in (carrying_out.TWINS,)}
+    demo.DemoSize = partial(  # type: ignore[misc,assignment]
+        demo.DemoSize,
+        train_identities=16,
+        test_identities=3,
+        images_per_identity=4,
+        height=32,
+        width=32,
+        search_epochs=1,
+        train_epochs=1,
+    )
 
 
 def photographs(root: Path, identities: int = 12, images: int = 4) -> None:
@@ -265,7 +302,7 @@ def _child(
             descriptor = os.open(log, os.O_WRONLY | os.O_CREAT) if log else -1
             Faults().arm(place, *(fault or (-1, "", 0)), log=descriptor)
             try:
-                status = main(list(words))
+                status = BESIDES.get(words[0], main)(list(words))
             except SystemExit as end:
                 status = int(end.code or 0)
             finally:
@@ -297,6 +334,8 @@ def outcome(place: Path, outputs: Sequence[str]) -> dict[str, str]:
 
 
 def _content(path: Path) -> str:
+    if not path.is_file():
+        return "gone"
     if path.suffix in (".json", ".jsonl", ".csv", ".md"):
         text = path.read_text()
         if path.suffix in (".json", ".jsonl"):
@@ -339,6 +378,7 @@ class Trial:
         self.command, self.workshop = command, workshop
         self.number = 0
         place, log = self.fresh(), workshop / "log"
+        self.old = outcome(place, [name for _, name in command.before])
         log.unlink(missing_ok=True)
         status, said = run(command.words, place, log=log)
         if status != 0:
@@ -351,10 +391,13 @@ class Trial:
     def fresh(self) -> Path:
         """A folder with the inputs, and a neighbour that nobody may touch."""
         self.number += 1
-        place = self.workshop / f"{self.command.name.replace(' ', '_')}_{self.number}"
+        place = self.workshop / "place"  # configurations hold it, so it is always the same
         place.mkdir()
-        for name in (*self.command.inputs, "neighbour"):
-            shutil.copytree(self.workshop / "inputs" / name, place / name)
+        inputs = self.workshop / "inputs"
+        same = ((name, name) for name in (*self.command.inputs, "neighbour"))
+        for source, target in (*same, *self.command.before):
+            copy = shutil.copyfile if (inputs / source).is_file() else shutil.copytree
+            copy(inputs / source, place / target)  # type: ignore[operator]
         return place
 
     def strike(self, when: int, what: str, number: int) -> list[str]:
@@ -372,6 +415,14 @@ class Trial:
         if status == 1:
             problems.append(f"an error that nobody put into a sentence: {_last(said)!r}")
         problems += self._changed(place, before, "after the fault")
+        for _, name in self.command.before:
+            path = place / name
+            if not path.is_dir() and _content(path) not in (self.expected[name], self.old[name]):
+                problems.append(f"{name} is neither the old nor the new")
+        if self.command.stays:
+            status, said = run(self.command.stays, place)
+            if status:
+                problems.append(f"neither the old nor the new is there: {_last(said)!r}")
         again = (
             self.command.again
             if any((place / name / "config.json").exists() for name in self.command.outputs)
@@ -393,7 +444,9 @@ class Trial:
                 problems.append(f"litter: {litter[:5]}")
         else:
             problems += [] if "error:" in said else [f"refused without a sentence: {_last(said)!r}"]
-        if not problems:
+        if problems:
+            place.rename(self.workshop / f"{self.command.name.replace(' ', '_')}_{self.number}")
+        else:
             shutil.rmtree(place)
         return problems
 
@@ -420,15 +473,19 @@ def _last(said: str) -> str:
 
 
 def plan(trial: Trial, rng: random.Random, most: int) -> list[tuple[int, str, int]]:
-    """Which operations are to fail in which way: all, or a sample that has every kind in it."""
-    wanted = [
-        (when, what, number)
-        for when, name in enumerate(trial.operations)
-        for what, number in FAULTS
-        if (what != "falls short" or name == "write")
-        and (name != "open" or number in (errno.EIO, errno.EACCES))
-    ]
-    return wanted if len(wanted) <= most else sorted(rng.sample(wanted, most))
+    """Which operations are to fail in which way: all, or of every kind about equally many."""
+    kinds: dict[tuple[str, str, int], list[int]] = {}
+    for when, name in enumerate(trial.operations):
+        for what, number in FAULTS.get(name, FAULTS["other"]):
+            kinds.setdefault((name, what, number), []).append(when)
+    for places in kinds.values():
+        rng.shuffle(places)
+    chosen: list[tuple[int, str, int]] = []
+    while any(kinds.values()) and len(chosen) < most:
+        for (_, what, number), places in kinds.items():
+            if places and len(chosen) < most:
+                chosen.append((places.pop(), what, number))
+    return sorted(chosen)
 
 
 def prepare(workshop: Path) -> None:
@@ -438,24 +495,120 @@ def prepare(workshop: Path) -> None:
     photographs(inputs / "photos")
     (inputs / "neighbour").mkdir()
     (inputs / "neighbour" / "thesis.txt").write_text("years of work\n")
+    warm(inputs)
     for words in (
-        ("train", *DATA, *SMALL, "--epochs", "1", "--run", "run"),
-        ("search", *DATA, *SMALL, "--epochs", "2", "--overlap", "0.4", "--run", "search"),
+        ("train", *TINY, "--epochs", "1", "--run", "run"),
+        ("search", *TINY, "--epochs", "2", "--overlap", "0.4", "--run", "search"),
+        ("evaluate", "--run", "run", "--device", "cpu", "--flip", "--save", "result"),
+        ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu", "--flip"),
     ):
         status, said = run(words, inputs)
         if status:
             raise SystemExit(f"the inputs cannot be made: {said[-2000:]}")
+    halves(inputs)
+    (inputs / "old.safetensors").write_bytes(b"years of work")
+
+
+def warm(inputs: Path) -> None:
+    """Work of each kind in this process, so that no child loads or compiles anything."""
+    import tqdm
+
+    from msinet_core.cli import main
+
+    tqdm.tqdm.monitor_interval = 0  # or a thread of it would be there at the forks
+    before, scratch = Path.cwd(), inputs.with_name("warm")
+    scratch.mkdir()
+    os.chdir(scratch)
+    (scratch / "photos").symlink_to(inputs / "photos")
+    with (scratch / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+        for words in (
+            ("train", *TINY, "--epochs", "1", "--run", "run"),
+            ("search", *TINY, "--epochs", "1", "--overlap", "1", "--run", "search"),
+            ("evaluate", "--run", "run", "--device", "cpu", "--save", "result"),
+            ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu"),
+        ):
+            if main(list(words)):
+                raise SystemExit(f"the inputs cannot be made: {(scratch / 'said').read_text()}")
+        _export_once(scratch / "run")
+    os.chdir(before)
+    shutil.rmtree(scratch)
+
+
+def _export_once(run: Path) -> None:
+    """Let torch trace a network once for all exports: it takes seconds and writes nothing."""
+    from copy import deepcopy
+
+    from msinet_core.retrieval import export, load_model
+
+    embedder = load_model(run)
+    network = export._Embedding(embedder.model, False).eval()  # type: ignore[arg-type]
+    traced: Any = None
+
+    def again(*_: Any) -> Any:
+        nonlocal traced
+        if traced is None:
+            traced = trace(network, torch.zeros(3, 3, embedder.height, embedder.width))
+        return deepcopy(traced)
+
+    import torch
+
+    trace = export._export
+    export._export = again
+    again()
+
+
+def halves(inputs: Path) -> None:
+    """A training and a search that were stopped in their first epoch."""
+    child = os.fork()
+    if child == 0:
+        from msinet_core.config import SearchConfig, TrainConfig
+        from msinet_core.errors import Stopped
+        from msinet_core.runs.stopping import Stop
+        from msinet_core.search import search
+        from msinet_core.training import train
+
+        os.chdir(inputs)
+        common: dict[str, Any] = {
+            "root": "photos",
+            "height": 32,
+            "width": 32,
+            "channels": (16, 16, 16, 16),
+            "identities_per_batch": 2,
+            "images_per_identity": 2,
+            "device": "cpu",
+            "pad": 2,
+            "epochs": 2,
+        }
+        for work, config, name in (
+            (train, TrainConfig(**common), "half"),
+            (search, SearchConfig(**common, overlap=1.0), "half_search"),
+        ):
+            stop = _After()
+            assert isinstance(stop, Stop)
+            with suppress(Stopped):
+                work(config, name, progress=False, stop=stop)  # type: ignore[operator]
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit("the stopped runs cannot be made")
+
+
+def _After() -> Any:
+    """A stop that is asked for at the third look."""
+    from msinet_core.runs.stopping import Stop
+
+    class After(Stop):
+        looks = 0
+
+        def __bool__(self) -> bool:
+            self.looks += 1
+            return self.looks > 3
+
+    return After()
 
 
 def serve(options: argparse.Namespace) -> int:
     """All of it, in the process that has the library preloaded."""
-    import torch
-
-    import msinet_core.cli
-    import msinet_core.search
-    import msinet_core.training  # noqa: F401  loaded before the forks
-
-    torch.set_num_threads(1)
+    preload()
     rng, total, found = random.Random(options.seed), Counter[str](), 0
     chosen = [c for c in COMMANDS if not options.only or c.name in options.only]
     workshop = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))

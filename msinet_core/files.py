@@ -29,16 +29,22 @@ from msinet_core.locks import TAKEN, Lock, look
 
 MARK, MARK_FORMAT = ".msinet", 1
 LARGEST_JSON = 1 << 28  # bytes
+LARGEST_FILE = 1 << 40  # bytes of a file that is mapped or streamed
 PATIENCE = 10.0  # seconds that a file is waited for while another process writes it
 
-# Folders that were written before there were marks, by kind: the file that tells, and all files.
-UNMARKED = {
+# By kind of folder: the file that tells one from before there were marks, and all that we put into
+# one. Whatever else lies there is somebody's.
+OURS = {
     "store": ("store.json", r"store\.json|table\.jsonl|files\.jsonl|features-\d+\.npy"),
     "result": (
         "result.json",
         r"result\.json|features\.safetensors|scores\.safetensors|(query|gallery)\.jsonl",
     ),
+    "index": ("index.json", r"index\.json|index\.faiss|labels\.jsonl"),
+    "demo's pictures": ("alpha_heatmap.png", r"[a-z_]+\.png"),
+    "diagnosis": ("verdicts.json", r"verdicts\.json|[a-z_]+\.csv|[a-z_]+\.png|trainings"),
 }
+UNFINISHED = re.compile(r"\..+\.msinet-(writing|old|lock)")
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of the desktops that show a folder
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{p}{n}" for p in ("COM", "LPT") for n in range(10))}
 
@@ -72,6 +78,18 @@ def read_json(path: Path) -> Any:
         return None if content is None else json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise ReidError(f"{str(path)!r} is not JSON: {error}") from error
+
+
+def require_regular(path: Path, limit: int = LARGEST_FILE) -> None:
+    """`ReidError` unless there is a regular file of at most `limit` bytes; opens nothing. For what
+    a library is to open by its name: a pipe would be waited for, a device has no end.
+    """
+    try:
+        _require_regular(path, os.stat(path), limit)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ReidError):
+            raise
+        raise ReidError(f"cannot read {str(path)!r} ({_reason(error)})") from error
 
 
 def hash_file(path: Path) -> str | None:
@@ -174,6 +192,41 @@ def replace_file(path: Path, content: bytes | str) -> None:
         flush_folder(target.parent)
 
 
+def open_to_append(path: Path) -> io.FileIO:
+    """A regular file to add to, made where there is none; `ReidError` for anything else: a pipe
+    would be waited for, a device takes all and keeps nothing.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        if path.exists() and not path.is_file():
+            kind = _kind(os.stat(path).st_mode)
+            raise ReidError(f"{str(path)!r} is {kind}; a regular file is needed here") from error
+        raise
+    file = io.FileIO(descriptor, "ab")
+    try:
+        _require_regular(path, os.fstat(descriptor), LARGEST_FILE)
+    except ReidError:
+        file.close()
+        raise
+    return file
+
+
+def own_folder(path: Path, kind: str) -> Path:
+    """A folder of this `kind`, made and marked where it is absent or empty, whose files may then
+    be replaced one by one; `ReidError` where it holds other things. For folders that grow;
+    `replacing_folder` is for those that are made at once.
+    """
+    target = _target(path)
+    require_own(target, kind)
+    with named_errors(target):
+        target.mkdir(exist_ok=True)
+        if read_json(target / MARK) is None:
+            replace_file(target / MARK, _mark(kind))
+    return Path(path)
+
+
 @contextmanager
 def replacing_folder(path: Path, kind: str, *, flush: bool = True) -> Iterator[Path]:
     """A fresh folder to write into, which takes the place of `path` at the end, or never, if
@@ -195,8 +248,7 @@ def replacing_folder(path: Path, kind: str, *, flush: bool = True) -> Iterator[P
         fresh.mkdir()
         try:
             yield fresh
-            mark = json.dumps({"kind": kind, "format": MARK_FORMAT})
-            (fresh / MARK).write_text(mark, encoding="utf-8")
+            (fresh / MARK).write_text(_mark(kind), encoding="utf-8")
             if flush:
                 _flush_files(fresh)
             require_own(target, kind)  # writing may have taken hours
@@ -206,23 +258,28 @@ def replacing_folder(path: Path, kind: str, *, flush: bool = True) -> Iterator[P
 
 
 def require_own(path: Path, kind: str) -> None:
-    """`ReidError` unless a folder is absent, empty, or one of this kind that we made."""
+    """`ReidError` unless a folder is absent, empty, or one of this kind that we made and that holds
+    nothing else.
+    """
     if not os.path.lexists(path):
         return
     if not path.is_dir():
         mode = os.stat(path).st_mode if path.exists() else os.lstat(path).st_mode
         what = "a file" if stat.S_ISREG(mode) else _kind(mode)
         raise ReidError(f"{str(path)!r} is {what}, where a folder is to be; choose another name")
-    names = sorted(set(os.listdir(path)) - LITTER)
+    names = set(os.listdir(path)) - LITTER - {MARK}
+    names = {name for name in names if not UNFINISHED.fullmatch(name)}
     mark = read_json(path / MARK)
     found = mark.get("kind") if isinstance(mark, dict) else None
-    tells, known = UNMARKED.get(kind, ("", ""))
-    unmarked = mark is None and tells in names and all(re.fullmatch(known, n) for n in names)
-    if names and found != kind and not unmarked:
-        holds = f"a {found}" if found else f"other things ({', '.join(names[:3])})"
+    tells, known = OURS.get(kind, ("", ".*"))
+    others = sorted(name for name in names if not re.fullmatch(known, name))
+    ours = found == kind or (mark is None and tells in names) or (mark is None and not names)
+    if not ours or others:
+        holds = f"a {found}" if found and found != kind else "other things"
+        some = ", ".join((others or sorted(names))[:3])
         raise ReidError(
-            f"{str(path)!r} holds {holds} and is not replaced by a {kind}; "
-            "choose another folder, or empty this one yourself"
+            f"{str(path)!r} holds {holds} ({some}) and is not replaced by a {kind}; choose another "
+            "folder, or empty this one yourself"
         )
 
 
@@ -279,6 +336,10 @@ def _target(path: Path) -> Path:
 def _beside(path: Path, what: str) -> Path:
     path = Path(os.path.realpath(path))
     return path.with_name(f".{path.name}.msinet-{what}")
+
+
+def _mark(kind: str) -> str:
+    return json.dumps({"kind": kind, "format": MARK_FORMAT})
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Lock:
         """
         end = time.monotonic() + patience
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _NOT_INHERITED, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
             try:
                 if self._lock(descriptor) and _lies_at(self.path, descriptor):
                     self._descriptor = descriptor
@@ -91,7 +91,7 @@ def look(path: Path) -> str:
     """
     try:
         writable = os.access(path, os.W_OK)
-        descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | _NOT_INHERITED)
+        descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | _FLAGS)
     except FileNotFoundError:
         return FREE
     except OSError:
@@ -122,7 +122,8 @@ def _warn_once(folder: Path, error: OSError) -> None:
         )
 
 
-_NOT_INHERITED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
+# Not handed on to programs that are started, and a pipe is not waited for.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOINHERIT", "O_NONBLOCK"))
 
 
 def _lies_at(path: Path, descriptor: int) -> bool:

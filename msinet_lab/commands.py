@@ -13,7 +13,7 @@ import tyro
 from msinet_core.cli.parsing import Command, Run
 from msinet_core.config import Device
 from msinet_core.errors import ReidError
-from msinet_core.files import named_errors, replace_file
+from msinet_core.files import named_errors, read_bytes, replace_file, require_own
 
 
 def diagnose(
@@ -51,6 +51,7 @@ def diagnose(
 
     folder = RunFolder(run)
     config, place = folder.config(), to or run / "trust"
+    require_own(place, "diagnosis")  # before hours of work
     dataset = open_dataset(replace(config, root=str(root)) if root else config)
     found = judged(
         folder,
@@ -120,7 +121,7 @@ def study(
     rows = Study(folder, size, seeds, kinds, turntable, jobs=jobs).carry_out(parts, place)
     for name, figure in study_figures(rows).items():
         save(figure, place.with_name(f"{place.stem}_{name}.png"))
-    place.with_suffix(".md").write_text(markdown(rows))
+    replace_file(place.with_suffix(".md"), markdown(rows))
     print(summary(rows).round(4).to_string(index=False))
     print(verdicts(rows).round(4).to_string(index=False), f"table: {place}", sep="\n\n")
 
@@ -207,7 +208,8 @@ def notebooks(*, to: Path, open: bool = False) -> None:
 
 
 def _differs(mine: Path, shipped: Path) -> bool:
-    return os.path.lexists(mine) and mine.read_bytes() != shipped.read_bytes()
+    content = shipped.read_bytes()
+    return os.path.lexists(mine) and read_bytes(mine, len(content) + (1 << 24)) != content
 
 
 def shipped_notebooks() -> list[Path]:

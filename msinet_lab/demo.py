@@ -11,6 +11,7 @@ import torch
 
 from msinet_core.config import Device, SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
+from msinet_core.files import own_folder
 from msinet_core.models import MSINet
 from msinet_core.retrieval import Embedder, RetrievalResult, evaluate
 from msinet_core.runs.folder import RunFolder
@@ -173,10 +174,9 @@ def save_pictures(result: DemoResult) -> list[Path]:
     """Alpha heatmap by stage, curves, the network, and rank lists of the five best and worst
     queries.
     """
-    from msinet_lab.figures import architecture, curves, network, retrieval
+    from msinet_lab.figures import architecture, curves, network, retrieval, style
 
-    folder = result.folder / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = own_folder(result.folder / "figures", "demo's pictures")
     genotype = result.search_run.genotype()
     assert genotype is not None
     photos = retrieval.shelves(result.trained, result.dataset.root)
@@ -189,6 +189,5 @@ def save_pictures(result: DemoResult) -> list[Path]:
     }
     paths = []
     for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120)
+        paths.append(style.save(figure, folder / f"{name}.png", dpi=120))
     return paths

@@ -13,7 +13,9 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib.metadata import entry_points
+from typing import IO, Any
 
 from msinet_core import __version__
 from msinet_core.cli import check, data, networks
@@ -71,7 +73,9 @@ def commands(words: list[str]) -> dict[str, Command]:
 def _status(words: list[str], debug: bool) -> int:
     """The boundary: whatever happens inside becomes one line and a status."""
     try:
-        parse(words, commands(words))()
+        call = parse(words, commands(words))
+        with redirect_stdout(_Printable(sys.stdout)):
+            call()
         _leave()
         return DONE
     except Elsewhere:
@@ -87,6 +91,9 @@ def _status(words: list[str], debug: bool) -> int:
     except BrokenPipeError:
         return UNEXPECTED
     except Exception as error:
+        if isinstance(error, OSError | MemoryError) and not debug:  # the machine's, not ours
+            _say(f"error: {_of_the_machine(error)}; {_kept(error, words)}")
+            return REFUSED
         if isinstance(error, ModuleNotFoundError) and (extra := _extra(error)):
             _say(f"error: {error.name} is not installed: pip install 'msinet-core[{extra}]'")
             return REFUSED
@@ -104,12 +111,38 @@ def _leave() -> None:
 
 
 def _say(line: str) -> None:
-    """One line on the terminal: foreign text within moves no cursor and sets no colours."""
-    flat = " ".join(line.splitlines())
-    print(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat),
-        file=sys.stderr,
+    """One line on the terminal."""
+    print(_printable(" ".join(line.splitlines())), file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Foreign text that moves no cursor and sets no colours; line breaks stay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+class _Printable:
+    """A stream for what commands print: identities, paths and names come from anywhere."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(_printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _of_the_machine(error: OSError | MemoryError) -> str:
+    """What a disk, a right or the memory lacked, and of which file."""
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice; take smaller batches or images, or cache='none'"
+    file = f" with {str(error.filename)!r}" if error.filename else ""
+    return f"{error.strerror or error}{file}; see to the disk and its rights, then try again"
 
 
 def _extra(error: ModuleNotFoundError) -> str | None:

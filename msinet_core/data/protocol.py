@@ -90,3 +90,12 @@ def draw_gallery(identities: Any, seed: int, draw: int = 0) -> np.ndarray:
 
 def _identities(word: str, values: tuple[Any, ...]) -> str:
     return f"{word} {', '.join(map(str, values))}" if values else ""
+
+
+def nothing_counts(name: str, protocol: Protocol) -> str:
+    """Why no query of the data set `name` can be scored, in a sentence."""
+    where = "in another camera " if protocol.exclude_same_camera else ""
+    return (
+        f"no query of data set {name!r} has a match {where}in the gallery, so nothing could be "
+        "scored; check the identity, camera and split columns"
+    )

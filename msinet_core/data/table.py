@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class ReidDataset:
         return f"ReidDataset {self.name!r}\n{self.summary().to_string()}"
 
     def _repr_html_(self) -> str:
-        return f"<b>{self.name}</b>{self.summary().to_html()}"
+        return f"<b>{escape(self.name)}</b>{self.summary().to_html()}"
 
 
 def _is_unicode(text: str) -> bool:

@@ -166,6 +166,7 @@ def make_interaction(operation: str, channels: int) -> nn.Module:
     name = operation_name(operation)
     module = _MAKERS[name](channels)
     if name not in _OWN:
+        module.register_forward_pre_hook(_remember_versions)
         module.register_forward_hook(partial(_check_outputs, name))
     return module
 
@@ -174,17 +175,42 @@ def _as_module(function: Callable[[Tensor, Tensor], Branches], channels: int) ->
     return FunctionInteraction(function)
 
 
+def _remember_versions(module: nn.Module, inputs: Branches) -> None:
+    module._versions = _versions(inputs)  # type: ignore[assignment]
+
+
+def _versions(branches: Branches) -> list[int]:
+    """How often each branch was changed in place, where torch counts it."""
+    if torch.compiler.is_compiling():
+        return []
+    return [0 if branch.is_inference() else branch._version for branch in branches]
+
+
 def _check_outputs(name: str, module: nn.Module, inputs: Branches, outputs: object) -> None:
-    """`ReidError` unless an operation of a user's gave two tensors of the branches' shapes."""
-    expected = [tuple(branch.shape) for branch in inputs]
+    """`ReidError` unless an operation of a user's left the branches as they were, and gave two
+    tensors that may stand in their place.
+    """
+    if _versions(inputs) != module._versions:
+        raise ReidError(
+            f"operation {name!r} changed its branches in place, which the other operations see "
+            "too; let it give new tensors"
+        )
+    expected, what = [_form(branch) for branch in inputs], f"a {type(outputs).__name__}"
     if isinstance(outputs, tuple | list) and all(isinstance(out, Tensor) for out in outputs):
-        found = [tuple(out.shape) for out in outputs]
+        found = [_form(out) for out in outputs]
         if found == expected:
             return
-        what = f"tensors of {', '.join(map(str, found)) or 'no shape'}"
-    else:
-        what = f"a {type(outputs).__name__}"
+        what = " and ".join(found) or f"an empty {type(outputs).__name__}"
     raise ReidError(
-        f"operation {name!r} must give both branches back, two tensors of {expected[0]}; "
+        f"operation {name!r} must give both branches back, as {' and '.join(expected)}; "
         f"it gave {what}"
     )
+
+
+def _form(tensor: Tensor) -> str:
+    """Shape, device and type, but for the width of floating-point numbers under autocast."""
+    where = tensor.device.type
+    known = torch.amp.is_autocast_available(where) and torch.is_autocast_enabled(where)
+    wide = tensor.is_floating_point() and known
+    kind = "floats" if wide else str(tensor.dtype).removeprefix("torch.")
+    return f"{kind} of {tuple(tensor.shape)} on {tensor.device}"

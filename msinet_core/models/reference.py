@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import io
-import pickle
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from msinet_core.errors import ReidError
@@ -28,6 +28,7 @@ from msinet_core.models.blocks import Channels
 from msinet_core.models.msinet import MSINet
 from msinet_core.models.supernet import Supernet
 from msinet_core.space import NUM_CELLS, OPERATIONS, Genotype, slot_label
+from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 
 StateDict = Mapping[str, Tensor]
 NESTS = ("state_dict", "model", "network")  # where checkpoints keep it
@@ -126,10 +127,13 @@ def _describe(source: Any) -> str:
 
 
 def _read_file(path: Path) -> Any:
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ReidError(f"no checkpoint at {str(path)!r}; check the path")
     if path.suffix == ".safetensors":
-        return load_file(path)
+        try:
+            return load_safetensors(path)
+        except UNREADABLE as error:
+            raise ReidError(f"{str(path)!r} is no whole safetensors file ({error})") from error
     # What training scripts leave beside the weights: parsed arguments and numpy scalars.
     harmless: list[Any] = [
         argparse.Namespace,
@@ -142,9 +146,10 @@ def _read_file(path: Path) -> Any:
         (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
     ]
     try:
-        with torch.serialization.safe_globals(harmless):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        return load_pickle(path, harmless)
+    except ReidError as error:
+        raise ReidError(f"checkpoint {str(path)!r} was not opened: {error}") from error
+    except UNREADABLE as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = (
             f"asks for {wanted[1]!r} to be called"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import pandas as pd
 from torch import nn
 
 from msinet_core.data import Protocol, ReidDataset, protocol_for
+from msinet_core.data.protocol import nothing_counts
 from msinet_core.errors import ReidError
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.result import RetrievalResult
@@ -33,9 +35,11 @@ def evaluate(
     table = dataset.table[dataset.table["split"] != "train"].reset_index(drop=True)
     several = embedder.processes.size > 1  # each needs a part of the images, once
     reader = embedder.open(table, dataset.root, cache="none" if several else "auto")
-    return RetrievalResult.from_features(
-        embedder.embed(reader), reader.table, protocol or protocol_for(dataset)
-    )
+    rules = protocol or protocol_for(dataset)
+    result = RetrievalResult.from_features(embedder.embed(reader), reader.table, rules)
+    if not result.ranking.num_counted and embedder.processes.is_main_process:
+        warnings.warn(nothing_counts(dataset.name, rules), stacklevel=2)
+    return result
 
 
 @dataclass(frozen=True)

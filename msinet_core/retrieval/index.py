@@ -7,7 +7,6 @@ Euclidean distances do. Junk images have no place in a gallery in use: leave the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,11 @@ import pandas as pd
 from msinet_core.data import Protocol
 from msinet_core.data.matches import Matches, shared_codes
 from msinet_core.errors import ReidError
-from msinet_core.files import read_json, replacing_folder, whole_folder
+from msinet_core.files import hash_file, replacing_folder, require_regular, whole_folder
 from msinet_core.retrieval.features import feature_array, require_rows, unit_rows
 from msinet_core.retrieval.ranking import label_table
 from msinet_core.retrieval.store import EmbeddingStore
-from msinet_core.retrieval.tables import read_table, write_table
+from msinet_core.retrieval.tables import read_about, read_table, write_about, write_table
 
 BLOCK = 65_536  # rows normalised and added at once
 LABELS = ["identity", "camera"]
@@ -139,18 +138,28 @@ class GalleryIndex:
         with replacing_folder(Path(folder), "index") as place:
             _faiss().write_index(self._index, str(place / "index.faiss"))
             write_table(self.labels, place / "labels.jsonl")
-            about = {"kind": self.kind, "length": self.length}
-            (place / "index.json").write_text(json.dumps(about))
+            files = ("index.faiss", "labels.jsonl")
+            hashes = {name: hash_file(place / name) for name in files}
+            about = {"kind": self.kind, "length": self.length, "hashes": hashes}
+            write_about(place / "index.json", about)
         return Path(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> GalleryIndex:
         folder = whole_folder(Path(folder))
-        about = read_json(folder / "index.json")
-        if about is None:
-            raise ReidError(f"{str(folder)!r} holds no gallery index (no index.json)")
-        labels = read_table(folder / "labels.jsonl", LABELS)
-        index = _faiss().read_index(str(folder / "index.faiss"))
+        about = read_about(folder / "index.json", "gallery index", "build it again")
+        try:
+            for name, expected in about.get("hashes", {}).items():
+                if hash_file(folder / name) != expected:
+                    raise ReidError(f"{str(folder / name)!r} is not what was written there")
+            labels = read_table(folder / "labels.jsonl", LABELS)
+            require_regular(folder / "index.faiss")
+            index = _faiss().read_index(str(folder / "index.faiss"))
+            whole = index.ntotal == len(labels) and index.d == about["length"]
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ReidError(f"{str(folder)!r} is damaged ({error}); build it again") from error
+        if not whole:
+            raise ReidError(f"{str(folder)!r} is damaged; build it again")
         return cls(about["kind"], labels, about["length"], index)
 
 

@@ -18,14 +18,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import operator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from msinet_core.errors import ReidError
+from msinet_core.files import read_bytes
 
 METADATA = "msinet"
+LARGEST = 1 << 31  # bytes; what one ONNX file can hold
 EXTRA = "pip install 'msinet-core[export]'"
 
 
@@ -47,7 +51,7 @@ class OnnxModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise ReidError(f"there is no file {str(path)!r}; write one with `msinet export`")
-        content = self.path.read_bytes()
+        content = read_bytes(self.path, LARGEST) or b""
         self.content_hash = hashlib.blake2b(content, digest_size=16).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -66,7 +70,7 @@ class OnnxModel:
                 f"{str(path)!r} was not written by `msinet export`: it says nothing of its "
                 "preprocessing"
             )
-        self.about: dict[str, Any] = json.loads(found)
+        self.about = _about(found, self.path)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,3 +97,27 @@ class OnnxModel:
     def __repr__(self) -> str:
         height, width = self.size
         return f"OnnxModel({str(self.path)!r}, {height} x {width}, {self.about['genotype']})"
+
+
+def _about(text: str, path: Path) -> dict[str, Any]:
+    """What a file says of itself; `ReidError` where that cannot be."""
+    try:
+        about = dict(json.loads(text))
+        for name in ("height", "width"):
+            about[name] = operator.index(about[name])
+        for name in ("mean", "std"):
+            about[name] = [float(value) for value in about[name]]
+        fits = (
+            min(about["height"], about["width"]) > 0
+            and len(about["mean"]) == len(about["std"]) == 3
+            and all(map(math.isfinite, about["mean"]))
+            and all(math.isfinite(value) and value > 0 for value in about["std"])
+            and isinstance(about["after_necks"], bool)
+        )
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError):
+        fits = False
+    if not fits:
+        raise ReidError(
+            f"{str(path)!r} does not say rightly how its pictures are prepared; export it again"
+        )
+    return about

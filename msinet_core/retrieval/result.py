@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,19 @@ from safetensors.numpy import load_file, save_file
 from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
-from msinet_core.files import read_json, replacing_folder, whole_folder
+from msinet_core.files import replacing_folder, require_regular, whole_folder
 from msinet_core.retrieval.features import feature_array, feature_pair, require_rows
 from msinet_core.retrieval.metrics import Ranking, RankList, in_percent
 from msinet_core.retrieval.ranking import JUNK, list_from_features, rank_features
 from msinet_core.retrieval.reranking import Reranking
-from msinet_core.retrieval.tables import checksum, read_table, write_table
+from msinet_core.retrieval.tables import (
+    checksum,
+    read_about,
+    read_table,
+    table_checksum,
+    write_about,
+    write_table,
+)
 
 FORMAT = 1
 SCORES = ("average_precision", "first_match_rank", "inverse_negative_penalty", "num_matches")
@@ -182,36 +190,45 @@ class RetrievalResult:
             "draws": None if self.draws is None else self.draws.to_dict("list"),
             "checksums": {name: _checksums(parts) for name, parts in arrays.items()},
         }
+        about = json.loads(json.dumps(about, default=_plain))
         with replacing_folder(Path(folder), "result") as place:
             for name, parts in arrays.items():
                 whole = {key: np.ascontiguousarray(array) for key, array in parts.items()}
                 save_file(whole, place / f"{name}.safetensors")
             for name, table in tables.items():
                 write_table(table, place / f"{name}.jsonl")
-            (place / "result.json").write_text(json.dumps(about, indent=1, default=_plain))
+                about["checksums"][name] = table_checksum(place / f"{name}.jsonl")
+            write_about(place / "result.json", about)
         return Path(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> RetrievalResult:
         """What `save` wrote: the same scores, not computed again; rank lists on demand."""
         folder = whole_folder(Path(folder))
-        about = read_json(folder / "result.json")
-        if about is None:
-            raise ReidError(f"{str(folder)!r} holds no retrieval result (no result.json)")
-        if about.get("format") != FORMAT:
+        about = read_about(folder / "result.json", "retrieval result", "evaluate again", FORMAT)
+        try:
+            return cls._from_about(folder, about)
+        except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
+            if isinstance(error, ReidError):
+                raise
             raise ReidError(
-                f"{str(folder)!r} was written by another version of msinet-core; evaluate again"
-            )
+                f"{str(folder / 'result.json')!r} is damaged ({error}); evaluate again"
+            ) from error
+
+    @classmethod
+    def _from_about(cls, folder: Path, about: dict[str, Any]) -> RetrievalResult:
+        sums = about.get("checksums", {})
         rules: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in about["protocol"].items()
         }
+        scores: dict[str, Any]
         features, scores = (
-            _load_arrays(folder / f"{name}.safetensors", about.get("checksums", {}).get(name))
+            _load_arrays(folder / f"{name}.safetensors", sums.get(name))
             for name in ("features", "scores")
         )
         tables = {
-            name: read_table(folder / f"{name}.jsonl", columns)
-            for name, columns in about["columns"].items()
+            name: read_table(folder / f"{name}.jsonl", about["columns"][name], sums.get(name))
+            for name in ("query", "gallery")
         }
         result = cls(
             features["query"],
@@ -219,12 +236,20 @@ class RetrievalResult:
             tables["query"],
             tables["gallery"],
             Protocol(**rules),
-            Ranking(**{"max_rank": about["max_rank"], **scores}),
+            Ranking(max_rank=operator.index(about["max_rank"]), **scores),
             pd.DataFrame(about["draws"]).rename_axis("draw") if about["draws"] else None,
             tuple(about["reranked_by"]) if about["reranked_by"] else None,
         )
+        result._require_whole()
         object.__setattr__(result.ranking, "lister", result._list)
         return result
+
+    def _require_whole(self) -> None:
+        """`ReidError` unless features, tables and scores have one row each for the same images."""
+        require_rows(self.query_features, self.query_table, "query ")
+        require_rows(self.gallery_features, self.gallery_table, "gallery ")
+        if any(len(getattr(self.ranking, name)) != len(self.query_table) for name in SCORES):
+            raise ReidError(f"there are not {len(self.query_table):,} scores for as many queries")
 
     def _list(self, index: int, k: int) -> RankList:
         if self.reranked_by is not None:
@@ -260,8 +285,9 @@ def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
 
 def _load_arrays(path: Path, checksums: dict[str, int] | None) -> dict[str, np.ndarray]:
     try:
+        require_regular(path)
         arrays = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise ReidError(f"{str(path)!r} is missing or damaged ({error})") from error
     if checksums is not None and _checksums(arrays) != checksums:
         raise ReidError(f"{str(path)!r} is not what was written there; evaluate again")

@@ -12,7 +12,7 @@ weights, settings and images are the same as before, and makes it anew otherwise
 from __future__ import annotations
 
 import hashlib
-import json
+import operator
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +27,19 @@ import torch
 
 from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.files import read_json, replacing_folder, whole_folder
+from msinet_core.files import hash_file, replacing_folder, require_regular, whole_folder
 from msinet_core.retrieval.embedder import Embedder, require_finite
-from msinet_core.retrieval.tables import checksum, read_table, write_table
+from msinet_core.retrieval.tables import (
+    checksum,
+    read_about,
+    read_table,
+    table_checksum,
+    write_about,
+    write_table,
+)
 
 FORMAT = 1
+TABLE, FILES = "table.jsonl", "files.jsonl"
 FILE_COLUMNS = ["size", "time", "hash"]
 SHARD_ROWS = 131_072  # 400 MB of features of length 768
 
@@ -44,7 +52,9 @@ class EmbeddingStore:
     shard_rows: tuple[int, ...]
     length: int
     made_from: dict[str, Any]  # what the features depend on besides the images
+    columns: tuple[str, ...] = ()  # of the table
     checksums: tuple[int, ...] = field(default=(), repr=False)  # of each shard
+    table_checksums: dict[str, int] = field(default_factory=dict, repr=False)  # by file
     _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -53,8 +63,21 @@ class EmbeddingStore:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row an image, index from 0."""
-        columns = json.loads((self.folder / "store.json").read_text())["columns"]
-        return read_table(self.folder / "table.jsonl", columns)
+        return self._table(TABLE, list(self.columns))
+
+    @property
+    def files(self) -> pd.DataFrame:
+        """Size, time and hash of every image file when it was embedded."""
+        return self._table(FILES, FILE_COLUMNS)
+
+    def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
+        table = read_table(self.folder / name, columns, self.table_checksums.get(name))
+        if name == TABLE and len(table) != len(self):
+            raise ReidError(
+                f"{str(self.folder)!r} has {len(self):,} features and {len(table):,} rows in its "
+                "table; embed again"
+            )
+        return table
 
     def shards(self) -> Iterator[tuple[int, np.ndarray]]:
         """First row and features (memory-mapped, read-only) of each shard, in order. `ReidError`
@@ -72,8 +95,9 @@ class EmbeddingStore:
     def _map(self, number: int) -> np.ndarray:
         path, shape = self.folder / _shard_name(number), (self.shard_rows[number], self.length)
         try:
+            require_regular(path)
             array = np.load(path, mmap_mode="r" if shape[0] else None)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ReidError(
                 f"{str(path)!r} is missing or damaged; embed again ({error})"
             ) from error
@@ -122,19 +146,22 @@ def open_store(folder: str | Path) -> EmbeddingStore:
     version. Features are checked when they are first read.
     """
     folder = whole_folder(Path(folder))
+    about = read_about(folder / "store.json", "embedding store", "embed again", FORMAT)
     try:
-        about = read_json(folder / "store.json")
-    except ReidError as error:
-        raise ReidError(f"{str(folder / 'store.json')!r} is damaged; embed again") from error
-    if about is None:
-        raise ReidError(f"{str(folder)!r} holds no embedding store (no store.json)")
-    if about.get("format") != FORMAT:
-        raise ReidError(
-            f"{str(folder)!r} was written by another version of msinet-core; embed again"
+        store = EmbeddingStore(
+            folder,
+            tuple(map(operator.index, about["shard_rows"])),
+            operator.index(about["length"]),
+            dict(about["made_from"]),
+            tuple(map(str, about["columns"])),
+            tuple(about.get("checksums", ())),
+            dict(about.get("table_checksums", {})),
         )
-    rows, checksums = tuple(about["shard_rows"]), tuple(about.get("checksums", ()))
-    store = EmbeddingStore(folder, rows, about["length"], about["made_from"], checksums)
-    for number in range(len(rows)):  # missing or short files are found now
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReidError(f"{str(folder / 'store.json')!r} is damaged; embed again") from error
+    if store.checksums and len(store.checksums) != len(store.shard_rows):
+        raise ReidError(f"{str(folder / 'store.json')!r} is damaged; embed again")
+    for number in range(len(store.shard_rows)):  # missing or short files are found now
         store._map(number)
     return store
 
@@ -162,18 +189,19 @@ def write_store(
                 f"there are {sum(counts)} features for {len(table)} rows of the table; one each is "
                 "needed"
             )
-        write_table(table, place / "table.jsonl")
-        if files is not None:
-            write_table(files, place / "files.jsonl")
+        tables = {TABLE: table} | ({} if files is None else {FILES: files})
+        for name, rows in tables.items():
+            write_table(rows, place / name)
         about = {
             "format": FORMAT,
             "length": length,
             "shard_rows": counts,
             "checksums": checksums,
+            "table_checksums": {name: table_checksum(place / name) for name in tables},
             "columns": list(table.columns),
             "made_from": made_from,
         }
-        (place / "store.json").write_text(json.dumps(about, indent=1))
+        write_about(place / "store.json", about)
     return open_store(folder)
 
 
@@ -235,7 +263,7 @@ def embed_dataset(
     table_hash = _hash(dataset.table.to_json(orient="split").encode())
     made_from = {**embedder.made_from(), "table": table_hash}
     before = None if rebuild else _reusable(Path(folder), made_from)
-    known = None if before is None else read_table(before.folder / "files.jsonl", FILE_COLUMNS)
+    known = None if before is None else before.files
     files = file_facts(dataset, known)
     current = before is not None and known is not None and files["hash"].equals(known["hash"])
     if embedder.on_bad_image == "error":  # a store with images left out will not do
@@ -266,7 +294,8 @@ def _reusable(folder: Path, made_from: dict[str, Any]) -> EmbeddingStore | None:
             return None
         for _ in store.shards():  # checks each
             pass
-        return store if (store.folder / "files.jsonl").is_file() else None
+        assert store.table is not None  # read, so checked
+        return store if (store.folder / FILES).exists() and len(store.files) else None
     except ReidError as error:
         warnings.warn(f"embedding again: {error}", stacklevel=3)
         return None
@@ -286,8 +315,8 @@ def file_facts(dataset: ReidDataset, before: pd.DataFrame | None = None) -> pd.D
         try:
             stat = paths[row].stat()
             found = known.get((row, stat.st_size, stat.st_mtime_ns))
-            return stat.st_size, stat.st_mtime_ns, found or _hash(paths[row].read_bytes())
-        except OSError:
+            return stat.st_size, stat.st_mtime_ns, found or hash_file(paths[row]) or ""
+        except (OSError, ValueError):
             return -1, -1, ""  # reading it will say what is wrong
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:

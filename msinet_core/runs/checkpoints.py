@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,21 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 from torch.optim import Optimizer
 
 from msinet_core.errors import ReidError
 from msinet_core.files import flush_folder, read_bytes, read_json, write_file
+from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
 LAST, PREVIOUS, FRESH = "last", "previous", "writing"
 LARGEST = 1 << 36  # bytes of a file
-UNREADABLE = (
-    *(pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError),
-    *(TypeError, AttributeError, LookupError),
-)
 
 
 class Damaged(ReidError):
@@ -54,8 +49,7 @@ class Checkpoint:
         plain values.
         """
         try:
-            state = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
-            return cls(safetensors.load(files[WEIGHTS]), dict(state))
+            return cls(load_safetensors(files[WEIGHTS]), dict(load_pickle(files[STATE])))
         except UNREADABLE as error:
             raise ReidError(
                 f"the checkpoint in {source!r} holds more than tensors and plain values, or is no "

@@ -33,7 +33,15 @@ from torch import Tensor
 
 from msinet_core.config import RunConfig, config_from_dict, genotype_of_run
 from msinet_core.errors import ReidError
-from msinet_core.files import named_errors, read_bytes, read_json, replace_file, write_all
+from msinet_core.files import (
+    MARK,
+    named_errors,
+    open_to_append,
+    read_bytes,
+    read_json,
+    replace_file,
+    write_all,
+)
 from msinet_core.locks import Lock
 from msinet_core.runs.checkpoints import (
     ABOUT,
@@ -230,7 +238,7 @@ class RunFolder:
 
     def _check_free(self) -> None:
         if not self.exists:
-            foreign = [name for name in WRITTEN if os.path.lexists(self.path / name)]
+            foreign = [name for name in (*WRITTEN, MARK) if os.path.lexists(self.path / name)]
             if foreign:
                 raise ReidError(
                     f"{str(self.path)!r} holds {', '.join(foreign)} and is no run folder; "
@@ -250,7 +258,7 @@ class RunFolder:
         line = json.dumps({"kind": kind, "time": round(time.time(), 3), **values}, allow_nan=True)
         with self._guard("history.jsonl"):
             if self._history is None:
-                self._history = io.FileIO(self.path / "history.jsonl", "ab")
+                self._history = open_to_append(self.path / "history.jsonl")
             length = os.fstat(self._history.fileno()).st_size
             try:
                 write_all(self._history, line.encode() + b"\n")
@@ -260,8 +268,8 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
-        with self._guard("log.txt"), (self.path / "log.txt").open("ab") as file:
-            file.write(line.encode(errors="backslashreplace"))
+        with self._guard("log.txt"), open_to_append(self.path / "log.txt") as file:
+            write_all(file, line.encode(errors="backslashreplace"))
 
     def write_genotype(self, genotype: Genotype) -> None:
         self._write("genotype.json", genotype.to_json())

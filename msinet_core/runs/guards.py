@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from msinet_core.data import protocol_for
 from msinet_core.data.matches import Matches
+from msinet_core.data.protocol import nothing_counts
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Elsewhere, ReidError
 from msinet_core.runs.checkpoints import Checkpoint
@@ -135,8 +136,4 @@ def check_test_set(dataset: ReidDataset) -> None:
                 "gallery"
             )
     if not Matches.find(query, gallery, protocol).kept.any():
-        where = "in another camera " if protocol.exclude_same_camera else ""
-        raise ReidError(
-            f"no query of data set {dataset.name!r} has a match {where}in the gallery, so nothing "
-            "could be scored; check the identity, camera and split columns"
-        )
+        raise ReidError(nothing_counts(dataset.name, protocol))

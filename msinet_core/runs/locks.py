@@ -24,7 +24,7 @@ def writer_of(folder: Path) -> int | None:
     if look(folder / LOCK) == FREE and look(folder / PID) == FREE:
         return None
     with suppress(ReidError, ValueError):
-        return int(read_bytes(folder / PID, 32) or 0) or None
+        return max(0, int(read_bytes(folder / PID, 32) or 0)) or None
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import ReidError, Stopped
+from msinet_core.files import named_errors, open_to_append, require_regular
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.stopping import Stop
 
@@ -27,7 +28,8 @@ def start_run(
     What it prints goes to `terminal.txt` in the folder. threads: of the processor, for each run.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with named_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "msinet_core.cli", *command]
     words += ["--run", str(folder), *(["--resume"] if resume else [])]
     environment = dict(os.environ)
@@ -36,17 +38,18 @@ def start_run(
     # a session or group of its own, so that our end, or a Ctrl-C here, is not its end
     apart: dict[str, Any] = {"start_new_session": True, "creationflags": OWN_GROUP}
     apart |= {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with (folder / TERMINAL).open("ab") as terminal:
+    with open_to_append(folder / TERMINAL) as terminal:
         return subprocess.Popen(words, stdout=terminal, env=environment, **apart)
 
 
 def tail(path: Path, lines: int = 1) -> str:
     """The last lines of a text file, "" where there is none; of a progress bar its last state."""
     try:
+        require_regular(path)
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 8192))
-            text = file.read().decode(errors="replace")
-    except OSError:
+            text = file.read(8192).decode(errors="replace")
+    except (OSError, ReidError):
         return ""
     kept = [line.split("\r")[-1] for line in text.splitlines() if line.strip()]
     return "\n".join(kept[-lines:])

@@ -8,9 +8,11 @@ all of them, so that weights, alpha and memories stay equal without ever being s
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from msinet_core.errors import Elsewhere, ReidError
 
 TIMEOUT = "MSINET_TIMEOUT"  # environment: seconds to wait for the other processes
 DEFAULT_TIMEOUT = 600.0
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -144,15 +147,40 @@ def join(cpu: bool = False) -> Processes:
     from accelerate import PartialState  # slow to import, and a plain process has no use for it
 
     try:
+        patience = timedelta(seconds=_timeout())
         state = PartialState(
-            cpu=cpu or not torch.cuda.is_available(), timeout=timedelta(seconds=_timeout())
+            cpu=cpu or not torch.cuda.is_available(), timeout=patience, **_on_loopback(patience)
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise ReidError(
             f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start "
             "them with `accelerate launch --multi_gpu --num_processes N -m msinet_core.cli ...`"
         ) from error
     return Processes(state.process_index, state.num_processes, state.device)
+
+
+def _on_loopback(patience: timedelta) -> dict[str, Any]:
+    """Where the processes are to meet on this machine, a meeting place that no other machine
+    reaches: torch's own listens on every interface, whatever the address says. (A launcher that
+    keeps the meeting place itself, as torchrun's does, decides where it listens.)
+    """
+    environment = os.environ
+    if environment.get("MASTER_ADDR") not in LOOPBACK or os.name == "nt":
+        return {}
+    inner = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if inner:
+        environment.setdefault("GLOO_SOCKET_IFNAME", inner[0])
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return {}
+    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    port = int(environment.get("MASTER_PORT", "29500"))
+    listening: dict[str, Any] = {}
+    if rank == 0:
+        listening = {"master_listen_fd": socket.create_server((LOOPBACK[0], port)).detach()}
+    store = distributed.TCPStore(
+        LOOPBACK[0], port, size, rank == 0, patience, wait_for_workers=False, **listening
+    )
+    return {"store": store, "rank": rank, "world_size": size}
 
 
 def leave() -> None:

@@ -5,9 +5,12 @@ several.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+
+import torch
 
 from msinet_core.errors import ReidError
 from msinet_core.runs import guards
@@ -37,9 +40,10 @@ def begin(worker: Worker, resume: bool) -> None:
     checkpoint = shared_checkpoint(run, worker.processes) if resume else None
     if checkpoint is None:
         worker.processes.on_main_process(lambda: run.rewind_history(0))
-        run.log("started")
+        run.log(f"started on {circumstances(worker)}")
         return
     guards.check_same_processes(checkpoint, worker.processes, run)
+    _warn_of_threads(checkpoint, worker)
     worker.data.check(checkpoint.state, run.path)
     try:
         worker.restore(checkpoint)
@@ -50,7 +54,16 @@ def begin(worker: Worker, resume: bool) -> None:
             f"({reason}); resume it with that version, or start a new run"
         ) from error
     worker.processes.on_main_process(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
-    run.log(f"resumed in epoch {worker.epoch + 1} after step {worker.step}")
+    run.log(
+        f"resumed in epoch {worker.epoch + 1} after step {worker.step} on {circumstances(worker)}"
+    )
+
+
+def circumstances(worker: Worker) -> str:
+    """What decides bits besides the configuration and the data: device, threads, torch."""
+    count = torch.get_num_threads()
+    threads = f" with {count} thread{'s' * (count > 1)}" if worker.device.type == "cpu" else ""
+    return f"{worker.device}{threads}, torch {torch.__version__}"
 
 
 def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None:
@@ -70,6 +83,18 @@ def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None
     return Checkpoint.from_files(
         {n: processes.broadcast(files.get(n, b"")) for n in (WEIGHTS, STATE)}, str(run.path)
     )
+
+
+def _warn_of_threads(checkpoint: Checkpoint, worker: Worker) -> None:
+    """On a CPU sums are split among threads, and their order decides the last bit."""
+    before, now = checkpoint.state.get("threads"), torch.get_num_threads()
+    if worker.device.type == "cpu" and isinstance(before, int) and before != now:
+        warnings.warn(
+            f"the run was begun with {before} thread{'s' * (before > 1)} and goes on with {now}: "
+            f"its last bits will differ from an undisturbed run's (OMP_NUM_THREADS={before} keeps "
+            "them)",
+            stacklevel=3,
+        )
 
 
 def save(worker: Worker, *, finished: bool = False) -> None:

@@ -168,6 +168,7 @@ class Worker(ABC):
             "averages": self.averages.state_dict(),
             "random": torch.get_rng_state(),
             "processes": self.processes.size,
+            "threads": torch.get_num_threads(),
             **self.data.state,
         }
         return Checkpoint(self.model.state_dict(), {**place, **self.state()})

@@ -13,7 +13,7 @@ from msinet_core.config import SearchConfig
 from msinet_core.data import ReidDataset
 from msinet_core.data.report import Finding
 from msinet_core.errors import ReidError
-from msinet_core.files import replace_file
+from msinet_core.files import own_folder, replace_file
 from msinet_core.runs.feeding import open_dataset
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import load_supernet
@@ -86,8 +86,10 @@ class Diagnosis:
         return tables | ({"short_trainings": self.correlation.table} if self.correlation else {})
 
     def save(self, folder: str | Path) -> Path:
-        """Every table as CSV and the verdicts as JSON, into a folder."""
-        folder = Path(folder)
+        """Every table as CSV and the verdicts as JSON, into a folder of diagnoses; `ReidError` for
+        one that holds other things.
+        """
+        folder = own_folder(Path(folder), "diagnosis")
         for name, table in self.tables.items():
             replace_file(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
         verdicts = self.table.reset_index(names="check").to_dict("records")

@@ -226,13 +226,14 @@ def scorer_for(
     order = np.random.default_rng(config.seed).permutation(len(held_out.train))
     device = choose_device(config.device)
 
-    def batches(table: pd.DataFrame) -> list[Tensor]:
-        size = config.height, config.width
+    def batches(table: pd.DataFrame) -> tuple[list[Tensor], pd.DataFrame]:
+        """Images of the rows, and the rows whose images can be read."""
+        size, bad = (config.height, config.width), config.on_bad_image
         table = table.reset_index(drop=True)
-        reader = open_images(table, dataset.root, *size, cache="memory")
-        return list(iterate_images(reader, BATCH_SIZE, device))
+        reader = open_images(table, dataset.root, *size, cache="memory", on_bad_image=bad)
+        return list(iterate_images(reader, BATCH_SIZE, device)), reader.table
 
-    calibration = batches(held_out.train.iloc[order[:CALIBRATION_IMAGES]])
+    calibration, _ = batches(held_out.train.iloc[order[:CALIBRATION_IMAGES]])
     whole = [batch for batch in calibration if len(batch) == BATCH_SIZE] or calibration
     protocol = held_out_protocol(held_out)
-    return MixScorer(supernet.to(device), whole, batches(probe), probe, protocol), held_out
+    return MixScorer(supernet.to(device), whole, *batches(probe), protocol), held_out

@@ -23,6 +23,7 @@ FEWEST = 8  # genotypes that a rank correlation takes to say anything
 SHARED = (
     *("data", "root", "options", "height", "width", "pad", "channels"),
     *("identities_per_batch", "images_per_identity", "min_images", "device", "workers"),
+    "on_bad_image",
 )
 
 

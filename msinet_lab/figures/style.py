@@ -23,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from msinet_core.errors import ReidError
+from msinet_core.files import replace_file
 from msinet_core.space import CELLS_PER_STAGE, OPERATIONS, SLOTS_PER_CELL
 
 # Okabe and Ito's colours, told apart in the common kinds of colour blindness; grey for "nothing".
@@ -215,16 +216,19 @@ def encode(picture: Figure | np.ndarray, dpi: int = 100) -> bytes:
 
 
 def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path:
-    """Write a figure or image to `path` (PNG, or what matplotlib knows by its ending).
+    """Write a figure or image to `path` (PNG, or what matplotlib knows by its ending), whole or
+    not at all.
 
-    Folders are made.
+    Folders are made. `ReidError` where something else than a file lies there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(picture, Figure):
+        buffer = io.BytesIO()
         with DRAWING:
-            picture.savefig(path, dpi=dpi, facecolor=picture.get_facecolor())
+            face, ending = picture.get_facecolor(), path.suffix.lstrip(".") or "png"
+            picture.savefig(buffer, dpi=dpi, facecolor=face, format=ending)
+        replace_file(path, buffer.getvalue())
     else:
         kind = "jpeg" if path.suffix in (".jpg", ".jpeg") else "png"
-        path.write_bytes(image_bytes(picture, kind))
+        replace_file(path, image_bytes(picture, kind))
     return path

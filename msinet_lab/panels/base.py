@@ -23,6 +23,7 @@ from IPython.display import Image as DisplayImage
 from matplotlib.figure import Figure
 
 from msinet_core.errors import ReidError
+from msinet_core.files import replace_file
 from msinet_lab.figures.style import encode, image_bytes
 
 ANY = object()  # the value of "all" in a dropdown: with None it would show as blank
@@ -167,9 +168,8 @@ class Panel(widgets.VBox):
 
     def write(self, name: str, content: bytes) -> Path:
         """A file in `saves_to`, which is made."""
-        self.saves_to.mkdir(parents=True, exist_ok=True)
         path = self.saves_to / name
-        path.write_bytes(content)
+        replace_file(path, content)
         return path
 
     def button(self, part: str, words: str, icon: str, action: Work, tip: str = "") -> Any:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import RetrievalResult, count_pairs
+from msinet_core.retrieval.comparison import require_same_queries
 from msinet_lab.figures.comparison import (
     camera_matrix,
     cmc_curves,
@@ -25,6 +26,7 @@ from msinet_lab.figures.comparison import (
     roc_curves,
     tsne,
 )
+from msinet_lab.figures.style import empty_figure
 from msinet_lab.panels.base import Panel, dropdown, row, several, slider, table_html
 
 VIEWS = ("CMC", "distances", "ROC", "cameras", "identities (t-SNE)", "query by query")
@@ -125,13 +127,17 @@ class ComparePanel(Panel):
 
     def _queries(self, shown: Mapping[str, RetrievalResult]) -> Any:
         names = self.one.value, self.other.value
-        first, second = (np.asarray(self.results[name].ranking.average_precision) for name in names)
-        if first.shape == second.shape:
-            gain = pd.Series(second - first).dropna().sort_values()
-            parts = [
-                ", ".join(f"{query} ({100 * value:+.0f})" for query, value in part.items())
-                for part in (gain.iloc[::-1][:5], gain.iloc[:5])
-            ]
-            words = f"largest gains of {html.escape(names[1])} in AP points: queries {parts[0]}"
-            self.tell("words", f"{words}<br>largest losses: {parts[1]}")
+        one, other = (self.results[name] for name in names)
+        try:
+            require_same_queries(one, other)
+        except ReidError as error:
+            return empty_figure(str(error))
+        first, second = (np.asarray(each.ranking.average_precision) for each in (one, other))
+        gain = pd.Series(second - first).dropna().sort_values()
+        parts = [
+            ", ".join(f"{query} ({100 * value:+.0f})" for query, value in part.items())
+            for part in (gain.iloc[::-1][:5], gain.iloc[:5])
+        ]
+        words = f"largest gains of {html.escape(names[1])} in AP points: queries {parts[0]}"
+        self.tell("words", f"{words}<br>largest losses: {parts[1]}")
         return query_scatter(names, first, second)

@@ -9,6 +9,7 @@ d  MSINet against ResNets under the same heads, all *unpretrained*: not the pape
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import multiprocessing
@@ -229,6 +230,7 @@ class Study:
         each row, its circumstances beside it at once, its verdicts at the end.
         """
         to = to or self.folder / "study.csv"
+        _require_own(to)
         self.known = read_rows(to, self.size)
         found = dict(self.known)
         self._write_circumstances(to, parts)
@@ -266,6 +268,21 @@ def seconds_of(run: RunFolder) -> float:
     """How long a run's epochs took; 0 before the first."""
     lines = run.lines()
     return round(sum(line["seconds"] for line in lines if line.get("kind") == "epoch"), 1)
+
+
+def _require_own(table: Path) -> None:
+    """`ReidError` where files that a study writes beside its table are there and are no study's."""
+    about = read_json(table.with_suffix(".json"))
+    if isinstance(about, dict) and {"parts", "size"} <= about.keys():
+        return
+    names = (table.name, *(f"{table.stem}{end}" for end in (".json", ".md", "_verdicts.csv")))
+    foreign = [name for name in names if os.path.lexists(table.with_name(name))]
+    foreign += [path.name for path in table.parent.glob(f"{glob.escape(table.stem)}_*.png")]
+    if foreign:
+        raise ReidError(
+            f"{str(table.with_name(foreign[0]))!r} is there and is no study's; nothing of it is "
+            "replaced. Choose another place with --to"
+        )
 
 
 def read_rows(table: Path, size: StudySize) -> dict[Key, Row]:

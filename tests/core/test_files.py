@@ -15,10 +15,14 @@ from common import on_posix
 from msinet_core import ReidError
 from msinet_core.files import (
     MARK,
+    open_to_append,
+    own_folder,
     read_bytes,
     read_json,
     replace_file,
     replacing_folder,
+    require_own,
+    require_regular,
     safe_name,
     whole_folder,
 )
@@ -29,7 +33,7 @@ def listing(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def make(folder, text, kind="result"):
+def make(folder, text, kind="notes"):
     with replacing_folder(folder, kind) as place:
         (place / "text").write_text(text)
 
@@ -101,12 +105,12 @@ def test_a_folder_is_replaced_whole_and_only_by_its_kind(tmp_path):
     for text in ("one", "two"):
         make(target, text)
         assert (target / "text").read_text() == text
-        assert json.loads((target / MARK).read_text()) == {"kind": "result", "format": 1}
-    with pytest.raises(ReidError, match="holds a result and is not replaced by a store"):
+        assert json.loads((target / MARK).read_text()) == {"kind": "notes", "format": 1}
+    with pytest.raises(ReidError, match=r"holds a notes \(text\) and is not replaced by a store"):
         make(target, "three", "store")
 
     def fail():
-        with replacing_folder(target, "result") as place:
+        with replacing_folder(target, "notes") as place:
             (place / "text").write_text("half")
             (tmp_path.parent / "absent").read_text()
 
@@ -126,7 +130,7 @@ def test_folders_of_others_are_left_alone(tmp_path):
     make(empty, "x")
     for folder in (theirs, both, tmp_path):
         with pytest.raises(ReidError, match=r"other things .* is not replaced"):
-            make(folder, "x")
+            make(folder, "x", "result")
     assert (theirs / "thesis.tex").read_text() == (both / "thesis.tex").read_text() == "years"
     (tmp_path / "file").write_text("x")
     with pytest.raises(ReidError, match="is a file"):
@@ -154,6 +158,60 @@ def test_results_and_stores_without_a_mark_are_known(tmp_path, kind, names):
     assert listing(target) == [MARK, "text"]
 
 
+def test_what_was_put_beside_our_own_files_is_not_replaced_with_them(tmp_path):
+    for kind, name in (("store", "store.json"), ("result", "result.json"), ("index", "index.json")):
+        target = tmp_path / kind
+        for _ in range(2):
+            with replacing_folder(target, kind) as place:
+                (place / name).write_text("{}")
+        (target / "notes.txt").write_text("theirs")
+        with pytest.raises(ReidError, match=r"other things \(notes\.txt\)"):
+            require_own(target, kind)
+        with pytest.raises(ReidError, match="is not replaced"), replacing_folder(target, kind):
+            pass
+        assert listing(target) == sorted([MARK, name, "notes.txt"])
+
+
+def test_a_folder_that_grows_is_marked_as_ours(tmp_path):
+    target = tmp_path / "trust"
+    for _ in range(2):
+        assert own_folder(target, "diagnosis") == target
+        replace_file(target / "gap.csv", "x")
+    (target / MARK).unlink()
+    (target / "verdicts.json").write_text("[]")  # as older versions left it
+    own_folder(target, "diagnosis")
+    assert listing(target) == [MARK, "gap.csv", "verdicts.json"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "gap.csv").write_text("theirs")
+    for kind in ("diagnosis", "store"):
+        with pytest.raises(ReidError, match="is not replaced"):
+            own_folder(tmp_path / "photos", kind)
+    assert listing(tmp_path / "photos") == ["gap.csv"]
+
+
+def test_adding_to_a_file(tmp_path):
+    for text in (b"one", b"two"):
+        with open_to_append(tmp_path / "log") as file:
+            file.write(text)
+    assert (tmp_path / "log").read_bytes() == b"onetwo"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ReidError, match="is a folder"):
+        open_to_append(tmp_path / "folder")
+
+
+@on_posix
+def test_a_pipe_is_not_added_to_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name, what in (("pipe", "a named pipe"), ("device", "a device")):
+        with pytest.raises(ReidError, match=what):
+            open_to_append(tmp_path / name)
+        with pytest.raises(ReidError, match=what):
+            require_regular(tmp_path / name)
+    with pytest.raises(ReidError, match="cannot read"):
+        require_regular(tmp_path / "absent")
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -169,7 +227,7 @@ def killing(self, other):
     if moment == f"after rename {renames[0]}":
         os._exit(9)
 Path.rename = killing
-with replacing_folder(target, "result") as place:
+with replacing_folder(target, "notes") as place:
     (place / "text").write_text("new")
     if moment == "writing":
         os._exit(9)
@@ -230,7 +288,7 @@ def test_two_writers_of_one_file_or_folder(tmp_path):
     assert set((tmp_path / "x").read_text()) in ({"a"}, {"b"})
     assert listing(tmp_path) == ["x"]
     with (
-        replacing_folder(tmp_path / "y", "result"),
+        replacing_folder(tmp_path / "y", "notes"),
         pytest.raises(ReidError, match="being written by another process"),
     ):
         make(tmp_path / "y", "x")

@@ -1,11 +1,15 @@
 """The lab's commands beyond what they hand on."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 from msinet_core.cli import main
 from msinet_lab import commands
+
+GOLDEN = Path(__file__).parents[1] / "golden/version_0.1"
 
 
 @pytest.fixture
@@ -40,3 +44,13 @@ def test_an_installation_without_notebooks_says_so(tmp_path, monkeypatch, capsys
 def test_diagnose_is_also_called_trust(name, tmp_path, capsys):
     assert main([name, "--run", str(tmp_path / "absent")]) == 2
     assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_a_diagnosis_replaces_nothing_of_the_users(tmp_path, capsys):
+    shutil.copytree(GOLDEN / "half_search", tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "gap.csv").write_text("mine")
+    words = ["diagnose", "--run", str(tmp_path / "run"), "--to", str(tmp_path / "photos")]
+    assert main(words) == 2
+    assert "is not replaced by a diagnosis" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["gap.csv"]

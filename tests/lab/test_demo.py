@@ -4,7 +4,7 @@ import pytest
 
 from msinet_core import ReidError
 from msinet_core.runs.folder import RunFolder
-from msinet_lab.demo import DemoSize, run_demo
+from msinet_lab.demo import DemoResult, DemoSize, run_demo, save_pictures
 
 TINY = DemoSize(
     train_identities=16,
@@ -42,9 +42,19 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "search/history.jsonl").stat().st_mtime_ns == before
     assert result.train_run.finished
     pictures = {"alpha_heatmap", "search_curves", "network", "training_curves", "rank_lists"}
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == pictures
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == pictures
     told = capsys.readouterr().out
     assert f"genotype    {result.search_run.genotype()}" in told
     assert "untrained" in told
     with pytest.raises(ReidError, match="other arguments"):  # what is there is not replaced
         run_demo(tmp_path, seed=1, device="cpu", size=TINY, progress=False)
+
+
+def test_pictures_of_the_users_stay(tmp_path):
+    """The demo's are called `network.png` and the like, as others may be."""
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "network.jpg").write_text("mine")
+    result = DemoResult(tmp_path, None, None, None, None, None)
+    with pytest.raises(ReidError, match=r"network\.jpg.* is not replaced"):
+        save_pictures(result)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["network.jpg"]

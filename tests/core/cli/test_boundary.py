@@ -75,6 +75,47 @@ def test_an_unexpected_error_is_one_line_and_a_log(failing, capsys):
     log.unlink()
 
 
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(5, "Input/output error", "/data/x.png"), "Input/output error with '/data/x.png'"),
+        (PermissionError(13, "Permission denied", "/data"), "Permission denied with '/data'"),
+        (MemoryError(), "the memory does not suffice"),
+    ],
+)
+def test_what_the_machine_lacks_is_a_sentence(error, said, failing, capsys):
+    failing(error)
+    status, told = said_after(capsys, ["describe"])
+    assert status == REFUSED
+    (line,) = told.splitlines()
+    assert line.startswith(f"error: {said}")
+    Path(line.split(" is in ")[1].split(" (or ")[0]).unlink()
+
+
+def test_what_commands_print_moves_no_cursor(monkeypatch, capsys):
+    def describe(*, genotype: str = "paper") -> None:
+        """Prints what came with the data."""
+        print("caf\u00e9\t1\n\x1b[2J\x9b31m\u202ename")
+
+    monkeypatch.setattr(networks, "describe", describe)
+    assert main(["describe"]) == DONE
+    assert capsys.readouterr().out == "caf\u00e9\t1\n\\x1b[2J\\x9b31m\\u202ename\n"
+
+
+def test_data_check_prints_identities_without_escapes(tiny_root, tmp_path, capsys):
+    text = (tiny_root / "manifest.csv").read_text()
+    names = {f",{number},": f",\x1b[31m{number}," for number in range(16)}
+    for old, new in names.items():
+        text = text.replace(old, new)
+    (tmp_path / "manifest.csv").write_text(text)
+    (tmp_path / "images").symlink_to(tiny_root / "images", target_is_directory=True)
+    main(["data", "check", "--root", str(tmp_path)])
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    main(["data", "check", "--root", str(tmp_path), "--quick"])
+    assert "\x1b" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words", [["--debug", "describe"], ["describe", "--debug"]])
 def test_debug_shows_the_traceback_instead(words, failing, capsys):
     failing(ZeroDivisionError("fault"))

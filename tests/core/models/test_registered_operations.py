@@ -138,8 +138,13 @@ def test_a_run_needs_its_operations(tiny_settings, tmp_path):
     ("operation", "said"),
     [
         (lambda a, b: a + b, "a Tensor"),
-        (lambda a, b: (a, b, a), r"\(2, 8, 4, 4\), \(2, 8, 4, 4\), \(2, 8, 4, 4\)"),
-        (lambda a, b: (a, b.mean(1, keepdim=True)), r"\(2, 8, 4, 4\), \(2, 1, 4, 4\)"),
+        (lambda a, b: (a, b, a), r"\(2, 8, 4, 4\) .*\(2, 8, 4, 4\) .*\(2, 8, 4, 4\)"),
+        (lambda a, b: (a, b.mean(1, keepdim=True)), r"\(2, 8, 4, 4\) .*\(2, 1, 4, 4\)"),
+        (lambda a, b: (a[:1], b[:1]), r"\(1, 8, 4, 4\)"),
+        (lambda a, b: (a.double(), b), "float64"),
+        (lambda a, b: (a > 0, b), "bool"),
+        (lambda a, b: (a.to("meta"), b), "meta"),
+        (lambda a, b: (), "an empty tuple"),
         (lambda a, b: (a, None), "a tuple"),
         (lambda a, b: None, "a NoneType"),
     ],
@@ -152,6 +157,26 @@ def test_what_it_gives_is_checked(operation, said):
             module(*torch.randn(2, 2, 8, 4, 4))
     finally:
         forget_operation("odd")
+
+
+def test_it_must_leave_its_branches_alone():
+    register_operation("odd")(lambda a, b: (a.mul_(2), b))
+    try:
+        module = make_interaction("odd", 8)
+        with pytest.raises(ReidError, match="changed its branches in place"):
+            module(*torch.randn(2, 2, 8, 4, 4))
+    finally:
+        forget_operation("odd")
+
+
+def test_under_autocast_it_may_give_narrow_numbers():
+    register_operation("narrow")(lambda a, b: (a.bfloat16(), b.bfloat16()))
+    try:
+        module = make_interaction("narrow", 8)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert module(*torch.randn(2, 2, 8, 4, 4))[0].dtype == torch.bfloat16
+    finally:
+        forget_operation("narrow")
 
 
 def test_a_class_that_is_no_module_is_refused():

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from msinet_core.data import load_dataset
+from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import Embedder, evaluate_across, score_table
+from msinet_core.retrieval import Embedder, evaluate, evaluate_across, score_table
 
 
 def naive_metrics(features, identities, in_gallery):
@@ -137,3 +137,12 @@ def test_what_cannot_be(places):
     own = load_dataset("manifest", places[1])
     with pytest.raises(ReidError, match="1 protocols for 2 data sets"):
         evaluate_across(Embedder(Counting()), [own, own], [None])
+
+
+def test_why_nothing_counts_is_said(places):
+    """The commonest question of all: a data set of one camera."""
+    table = load_dataset("manifest", places[1]).table.assign(camera=1)
+    dataset = ReidDataset("mine", places[1], table)
+    with pytest.warns(UserWarning, match="no query of data set 'mine' has a match in another cam"):
+        result = evaluate(Embedder(Counting(), 16, 16), dataset)
+    assert result.ranking.num_counted == 0

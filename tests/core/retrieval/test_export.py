@@ -197,3 +197,28 @@ def test_its_own_mean_and_std_are_used(tmp_path, tiny_dataset):
     np.testing.assert_allclose(*features, atol=1e-4)
     usual = Embedder(model, 64, 32)
     assert np.abs(usual.embed(usual.open(table, tiny_dataset.root)) - features[0]).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"height": "64"},
+        {"width": -1},
+        {"mean": [0.5, 0.5]},
+        {"std": [1, 1, 0]},
+        {"mean": [float("nan")] * 3},
+        {"after_necks": None},
+        {"height": None},
+    ],
+)
+def test_what_a_file_says_of_its_pictures_is_checked(exported, tmp_path, change):
+    import json
+
+    import onnx
+
+    model = onnx.load(exported[1])
+    (entry,) = model.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), **change})
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(ReidError, match="does not say rightly how its pictures are prepared"):
+        OnnxModel(tmp_path / "x.onnx")

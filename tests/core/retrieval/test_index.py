@@ -103,6 +103,16 @@ def test_saved_and_loaded(case, tmp_path):
         GalleryIndex.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["index.faiss", "labels.jsonl", "index.json"])
+def test_a_changed_file_of_an_index_is_refused(case, tmp_path, name):
+    GalleryIndex.build(case.gallery, table_of(case)).save(tmp_path / "i")
+    content = bytearray((tmp_path / "i" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "i" / name).write_bytes(content)
+    with pytest.raises(ReidError, match=rf"{name}.* (not what was written|damaged)"):
+        GalleryIndex.load(tmp_path / "i")
+
+
 def test_recall_is_what_it_says(crowd):
     case = crowd(1, queries=50, gallery=4000, identities=200)
     exact = GalleryIndex.build(case.gallery, table_of(case)).search(case.query, 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -181,3 +183,27 @@ def test_changed_files_of_a_result_are_refused(result, tmp_path):
     (tmp_path / "b" / "thesis.txt").write_text("mine")
     with pytest.raises(ReidError, match="is not replaced"):
         result.save(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "name, old, new",
+    [
+        ("query.jsonl", '"identity":', '"Identity":'),
+        ("gallery.jsonl", "1", "2"),
+        ("result.json", '"exclude_same_camera": true', '"exclude_same_camera": false'),
+        ("result.json", '"max_rank": 50', '"max_rank": "x"'),
+    ],
+)
+def test_changed_tables_and_rules_of_a_result_are_refused(result, tmp_path, name, old, new):
+    result.save(tmp_path / "a")
+    file = tmp_path / "a" / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(ReidError, match=rf"{name}.* is not what was written there"):
+        RetrievalResult.load(tmp_path / "a")
+    about = json.loads((tmp_path / "a" / "result.json").read_text())
+    del about["checksum"], about["protocol"]  # a sum is no help where it is missing, too
+    (tmp_path / "a" / "result.json").write_text(json.dumps(about))
+    with pytest.raises(ReidError, match="damaged"):
+        RetrievalResult.load(tmp_path / "a")

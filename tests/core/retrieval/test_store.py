@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import on_posix
 from PIL import Image
 from torch import nn
 
@@ -164,6 +165,14 @@ def test_damaged_stores_and_unreadable_images(dataset, tmp_path):
         embed_dataset(strict, dataset, folder)
 
 
+def _as_older_versions_wrote_it(folder):
+    about = json.loads((folder / "store.json").read_text())
+    for name in ("checksum", "checksums", "table_checksums"):
+        del about[name]
+    del about["made_from"]["mean"], about["made_from"]["std"]
+    (folder / "store.json").write_text(json.dumps(about))
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_changed_features_are_not_used_again(dataset, tmp_path, old):
     """Nor those of stores that were written before there were checksums, where they are NaN."""
@@ -172,9 +181,7 @@ def test_changed_features_are_not_used_again(dataset, tmp_path, old):
     changed = np.full_like(expected, np.nan) if old else expected[::-1]
     np.save(folder / "features-0000.npy", changed)
     if old:
-        about = json.loads((folder / "store.json").read_text())
-        del about["checksums"], about["made_from"]["mean"], about["made_from"]["std"]
-        (folder / "store.json").write_text(json.dumps(about))
+        _as_older_versions_wrote_it(folder)
     with pytest.raises(ReidError, match="NaN or infinite" if old else "not what was written"):
         _ = open_store(folder).features
     with pytest.warns(UserWarning, match="embedding again"):
@@ -182,12 +189,55 @@ def test_changed_features_are_not_used_again(dataset, tmp_path, old):
     np.testing.assert_array_equal(store.features, expected)
 
 
+def read_tables(folder):
+    store = open_store(folder)
+    return store.table, store.files
+
+
+@pytest.mark.parametrize("name", ["table.jsonl", "files.jsonl", "store.json"])
+def test_tables_and_what_a_store_says_of_itself_are_checked(dataset, tmp_path, name):
+    embedder, folder = Embedder(Colours(), 32, 32), tmp_path / "store"
+    expected = embed_dataset(embedder, dataset, folder).table
+    text = (folder / name).read_text()
+    old = {"table.jsonl": '"identity":3', "files.jsonl": '"size":', "store.json": "32,"}[name]
+    new = {"table.jsonl": '"identity":4', "files.jsonl": '"SIZE":', "store.json": "33,"}[name]
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(ReidError, match=f"{name}.* is not what was written there"):
+        read_tables(folder)
+    with pytest.warns(UserWarning, match="embedding again"):
+        store = embed_dataset(embedder, dataset, folder)
+    pd.testing.assert_frame_equal(store.table, expected)
+
+
+@on_posix
+@pytest.mark.parametrize("name", ["features-0000.npy", "table.jsonl", "files.jsonl", "store.json"])
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_a_store_with_pipes_or_devices_in_it_is_refused_at_once(dataset, tmp_path, name, kind):
+    folder = tmp_path / "store"
+    embed_dataset(Embedder(Colours(), 32, 32), dataset, folder)
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(ReidError, match=name):
+        read_tables(folder)
+
+
+@on_posix
+def test_an_image_that_is_a_pipe_is_not_waited_for(dataset, tmp_path):
+    path = dataset.root / dataset.table["path"][0]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ReidError, match="not a regular file"):
+        embed_dataset(Embedder(Colours(), 32, 32), dataset, tmp_path / "store")
+
+
 def test_a_store_without_checksums_is_used_again(dataset, tmp_path):
     model, folder = Colours(), tmp_path / "store"
     embed_dataset(Embedder(model, 32, 32), dataset, folder)
-    about = json.loads((folder / "store.json").read_text())
-    del about["checksums"], about["made_from"]["mean"], about["made_from"]["std"]
-    (folder / "store.json").write_text(json.dumps(about))
+    _as_older_versions_wrote_it(folder)
     seen = model.seen
     assert len(embed_dataset(Embedder(model, 32, 32), dataset, folder)) == 128
     assert model.seen == seen

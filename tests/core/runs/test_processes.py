@@ -281,3 +281,25 @@ def test_accelerate_launch(tiny_root, tmp_path):
     run = RunFolder(tmp_path / "run")
     assert run.finished
     assert run.checkpoint().state["processes"] == 2
+
+
+LISTENING = """
+import psutil, os
+from datetime import timedelta
+from msinet_core.runs.processes import _on_loopback
+store = _on_loopback(timedelta(seconds=10))["store"]
+places = [c.laddr.ip for c in psutil.Process().net_connections() if c.status == "LISTEN"]
+print(places, os.environ["GLOO_SOCKET_IFNAME"])
+"""
+
+
+def test_told_to_meet_on_loopback_nothing_listens_elsewhere():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "RANK": "0", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment.pop("GLOO_SOCKET_IFNAME", None)
+    words = [sys.executable, "-c", LISTENING]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "['127.0.0.1'] lo\n", done.stderr

@@ -110,6 +110,21 @@ def test_a_clock_that_jumps_changes_nothing(tiny_settings, tmp_path, monkeypatch
     assert times != sorted(times)
 
 
+def test_the_number_of_threads_is_recorded_and_a_change_is_told(tiny_settings, tmp_path):
+    """Sums are split among threads, so that their number decides the last bits."""
+    with pytest.raises(Stopped):
+        small_training(tiny_settings, tmp_path / "run", stop=StopAfter(1))
+    run, count = RunFolder(tmp_path / "run"), torch.get_num_threads()
+    assert run.checkpoint().state["threads"] == count
+    assert f"started on cpu with {count} thread" in (run.path / "log.txt").read_text()
+    torch.set_num_threads(count + 1)
+    try:
+        with pytest.warns(UserWarning, match=f"begun with {count} thread.*OMP_NUM_THREADS={count}"):
+            small_training(tiny_settings, run.path)
+    finally:
+        torch.set_num_threads(count)
+
+
 @pytest.fixture
 def begun(tiny_settings, tiny_dataset, tmp_path):
     """A folder of photographs of one's own, and a function that goes on with runs begun on it."""

@@ -16,8 +16,10 @@ from common import Attack, on_posix, save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import TrainConfig
-from msinet_core.locks import Lock
+from msinet_core.files import replacing_folder
+from msinet_core.locks import UNKNOWN, Lock
 from msinet_core.runs import folder
+from msinet_core.runs import locks as runs_locks
 from msinet_core.runs.folder import Onlooker, RunFolder
 
 CONFIG = TrainConfig(epochs=3)
@@ -230,6 +232,33 @@ def test_what_is_no_file_stops_no_reader(run):
         with pytest.raises(ReidError, match="named pipe"):
             read()
     assert "named pipe" in repr(run)
+
+
+@on_posix
+def test_what_is_no_file_stops_no_writer(run):
+    for name in ("history.jsonl", "log.txt"):
+        with run.writing(CONFIG):
+            os.mkfifo(run.path / name)
+            with pytest.raises(ReidError, match="named pipe"):
+                _ = run.append("step") if name == "history.jsonl" else run.log("x")
+        (run.path / name).unlink()
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "-2147483648", "1.5", "x", "", "9" * 40])
+def test_a_number_that_is_no_process(run, number, monkeypatch):
+    """Where there are no locks the number alone tells who writes."""
+    with run.writing(CONFIG):
+        save(run, 1)
+    (run.path / "pid").write_text(number)
+    monkeypatch.setattr(runs_locks, "look", lambda path: UNKNOWN)
+    assert run.writer_pid() is None
+
+
+def test_a_folder_of_another_kind_is_no_place_for_a_run(run):
+    with replacing_folder(run.path, "store") as place:
+        (place / "store.json").write_text("{}")
+    with pytest.raises(ReidError, match=r"holds \.msinet and is no run folder"):
+        run.writing(CONFIG).__enter__()
 
 
 def test_onlookers_write_nothing(tmp_path):

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from common import on_posix
 
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.space import PAPER_GENOTYPE, Genotype
@@ -153,6 +154,17 @@ def test_watching_only(tmp_path, status):
     assert "nothing to resume" in status(panel, error=True)
     panel.attempt(panel.stop)
     assert "nothing is running" in status(panel)
+    panel.close()
+
+
+@on_posix
+def test_a_log_that_is_a_pipe_is_not_waited_for(tmp_path, status):
+    for name in ("log.txt", "terminal.txt"):
+        os.mkfifo(tmp_path / name)
+    panel = RunPanel(tmp_path, ["train"], poll=1000)
+    assert panel.last_words.value == ""
+    panel.attempt(panel.start)
+    assert "named pipe" in status(panel, error=True)
     panel.close()
 
 

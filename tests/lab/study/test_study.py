@@ -343,6 +343,16 @@ def test_a_table_of_another_size_is_not_mixed_with(tiny_study, tmp_path):
         larger.carry_out(("c",))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.md", "a_verdicts.csv", "a_part_c.png"])
+def test_files_of_the_users_beside_its_table_stay(tmp_path, name, capsys):
+    (tmp_path / name).write_text("{}")
+    words = ["study", "--folder", str(tmp_path / "f"), "--to", str(tmp_path / "a.csv")]
+    assert main(words) == 2
+    assert "is there and is no study's" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_parts_may_be_carried_out_one_by_one(tiny_study, tmp_path):
     study, rows = tiny_study
     part_b = study.carry_out(("b",), tmp_path / "table.csv")
