@@ -84,7 +84,8 @@ def load_or_make(
     folder = Path(cache_dir or default_dir()).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{content_key(files, shape, workers)}-{shape[2]}x{shape[3]}.u8"
+        key = content_key(files, shape, workers)
+        target = folder / f"{key}-{shape[2]}x{shape[3]}.u8"
         found = _load(target, shape, workers)  # a whole one is read without a lock, by any user
         if found is None:
             with _one_at_a_time(target) as alone:
@@ -93,6 +94,7 @@ def load_or_make(
                 found = _load(target, shape, workers)  # another process may just have made it
                 if found is None:
                     _make(target, shape, fill)
+                    _require_same(key, content_key(files, shape, workers), target)
                     found = _load(target, shape, workers)
     except OSError as error:
         raise ReidError(
@@ -105,6 +107,16 @@ def load_or_make(
             "another cache_dir, or cache='memory' or 'none'"
         )
     return found
+
+
+def _require_same(before: str, after: str, target: Path) -> None:
+    """`ReidError`, and no cache, where the images were others when they had been decoded."""
+    if before != after:
+        target.unlink(missing_ok=True)
+        raise ReidError(
+            "images changed, or could not be read for a while, as they were decoded for the cache; "
+            "see to the disk, and try again"
+        )
 
 
 def content_key(files: Sequence[Path], shape: Shape, workers: int) -> str:
@@ -199,4 +211,5 @@ def _one_at_a_time(target: Path) -> Iterator[bool]:
     try:
         yield alone
     finally:
-        lock.release()
+        with suppress(OSError):
+            lock.release(remove=True)
