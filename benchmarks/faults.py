@@ -203,9 +203,11 @@ def preload() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     from msinet_lab import demo
+    from msinet_lab.diagnosis import gap
     from msinet_lab.study import carrying_out
 
     torch.set_num_threads(1)
+    gap.DRAWS = 20  # of a bootstrap
     carrying_out.SPLITS = {name: carrying_out.SPLITS[name] for name in (carrying_out.TWINS,)}
     demo.DemoSize = partial(  # type: ignore[misc,assignment]
         demo.DemoSize,

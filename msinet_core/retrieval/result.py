@@ -221,11 +221,8 @@ class RetrievalResult:
         rules: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in about["protocol"].items()
         }
-        scores: dict[str, Any]
-        features, scores = (
-            _load_arrays(folder / f"{name}.safetensors", sums.get(name))
-            for name in ("features", "scores")
-        )
+        features = _load_arrays(folder / "features.safetensors", sums.get("features"))
+        scores: Any = _load_arrays(folder / "scores.safetensors", sums.get("scores"))
         tables = {
             name: read_table(folder / f"{name}.jsonl", about["columns"][name], sums.get(name))
             for name in ("query", "gallery")
