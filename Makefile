@@ -4,7 +4,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/$(if $(WINDOWS),Scripts,bin)
 STAMP   := $(VENV)/.installed
 
-.PHONY: help setup demo test browser kill soak supply lint lab bench figures clean
+.PHONY: help setup demo test browser kill soak supply lint lab bench figures site clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -60,6 +60,10 @@ bench: $(STAMP) ## all benchmarks; tables go to benchmarks/results
 
 figures: $(STAMP) ## the pictures that the README shows
 	$(BIN)/python -m msinet_lab.readme_pictures
+
+site: $(STAMP) ## build static pages of the documentation, the executed notebooks and the API
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -e '.[site]'
+	$(BIN)/python docs/site/build.py --to build/site
 
 clean: ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from msinet_core.errors import ReidError
 from msinet_core.files import replace_file
 from msinet_lab.figures.style import encode, image_bytes
+from msinet_lab.panels.still import still_html
 
 ANY = object()  # the value of "all" in a dropdown: with None it would show as blank
 Work = Callable[[], Any]  # a returned sentence goes to the status line
@@ -134,6 +135,12 @@ class Panel(widgets.VBox):
                 self.say(message if isinstance(message, str) else spent)
             finally:
                 self._worker = None
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The widget, and beside it what pages without a kernel show in its place."""
+        bundle = dict(super()._repr_mimebundle_(**options) or {})
+        still = still_html(self, self.name, self.status)
+        return {**bundle, "text/html": still} if still else bundle
 
     def say(self, text: str, colour: str = QUIET) -> None:
         """One line of text below the panel."""

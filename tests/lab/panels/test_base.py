@@ -1,5 +1,6 @@
 """What all panels share: errors are seen, the latest value wins, nothing is drawn twice."""
 
+import base64
 import threading
 import time
 
@@ -162,3 +163,17 @@ def test_small_parts():
     assert show(np.zeros((2, 2, 3), np.uint8)).data[:4] == b"\x89PNG"
     with pytest.raises(NotImplementedError):
         Panel("x").draw()
+
+
+def test_beside_the_widget_lies_what_a_page_without_a_kernel_shows():
+    panel = Probe()
+    words = panel.text("words")
+    panel.children = (panel.place, row(panel.pictures["picture"], words), panel.status)
+    assert "text/html" not in panel._repr_mimebundle_()  # nothing has been drawn yet
+    panel.place.value = 7
+    panel.tell("words", "<b>seven</b>")
+    bundle = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    picture = base64.b64encode(panel.pictures["picture"].value).decode()
+    assert f"data:image/png;base64,{picture}" in bundle["text/html"]
+    assert "<b>seven</b>" in bundle["text/html"]
