@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.data.report import Finding
-from msinet_core.space import NUM_SLOTS, OPERATIONS
+from msinet_core.space import NUM_SLOTS, OPERATIONS, slot_label
 from msinet_lab.diagnosis.baselines import Baselines
 from msinet_lab.diagnosis.effects import NEAR_NO_OP, OperationEffect
 from msinet_lab.diagnosis.gap import DiscretisationGap, OperationStrength
@@ -15,6 +15,8 @@ UNDECIDED = 0.95  # mean entropy above this: the largest weight is hardly larger
 COLLAPSED = 8  # slots won by an operation that does nothing
 UNSETTLED = 4  # slots whose winner changed of late
 WEAK = 0.4  # kappa below this is commonly called fair at best
+MEANS_SOMETHING = 0.2  # tau of weights and losses above this
+RANKS_RIGHTLY = 0.3  # tau of supernet scores and trainings above this
 CHANCE = 0.05  # p of a found architecture among random ones
 
 
@@ -52,10 +54,10 @@ def history_findings(trajectory: Trajectory) -> list[Finding]:
 
 def effect_finding(effect: OperationEffect) -> Finding:
     slots = effect.near_no_ops
-    listed = ", ".join(f"{slot + 1} ({OPERATIONS[effect.winners[slot]]})" for slot in slots)
+    listed = "; ".join(f"{slot_label(slot)} ({OPERATIONS[effect.winners[slot]]})" for slot in slots)
     found = f"every winner but none moves the branches by {NEAR_NO_OP:.0%} or more"
     if slots:
-        found = f"next to nothing is done in slot {listed}: under {NEAR_NO_OP:.0%} of the branches"
+        found = f"next to nothing is done in {listed}: under {NEAR_NO_OP:.0%} of the branches"
     remedy = "read those slots as none, or search with --initial-gamma"
     return _judge("no near-no-op", not slots, found, remedy)
 
@@ -81,7 +83,7 @@ def strength_finding(strength: OperationStrength) -> Finding:
         "rightly, 0: by chance)"
     )
     remedy = "do not read alpha as importance; compare seeds and random genotypes"
-    return _judge("alpha means something", tau > 0.2, found, remedy)
+    return _judge("alpha means something", tau > MEANS_SOMETHING, found, remedy)
 
 
 def baseline_finding(baselines: Baselines) -> Finding:
@@ -109,4 +111,4 @@ def correlation_finding(correlation: RankCorrelation) -> Finding:
         f"{correlation.tau:+.2f}"
     )
     remedy = "do not choose by supernet scores; train the candidates"
-    return _judge("supernet ranks rightly", correlation.tau > 0.3, found, remedy)
+    return _judge("supernet ranks rightly", correlation.tau > RANKS_RIGHTLY, found, remedy)

@@ -15,7 +15,14 @@ from matplotlib.patches import Rectangle
 
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search.history import SearchHistory
-from msinet_core.space import NUM_SLOTS, NUM_STAGES, OPERATIONS, SLOTS_PER_CELL, Genotype
+from msinet_core.space import (
+    NUM_SLOTS,
+    NUM_STAGES,
+    OPERATIONS,
+    SLOTS_PER_CELL,
+    Genotype,
+    slot_label,
+)
 from msinet_lab.figures.heatmaps import WEIGHTS_MAP, bar, heat, over_epochs
 from msinet_lab.figures.style import (
     FAINT,
@@ -32,7 +39,7 @@ from msinet_lab.figures.style import (
     operation_label,
     operation_legend,
     rgb,
-    short_slot,
+    slot_in_stage,
     whole_numbers,
 )
 
@@ -99,7 +106,7 @@ def row_of_epoch(history: SearchHistory, epoch: int | None) -> int:
 
 def _stage_heatmap(axes: Axes, weights: np.ndarray, top: float, labels: bool) -> None:
     """4 x K of one stage."""
-    slots = [short_slot(slot, stage=False) for slot in range(SLOTS_PER_STAGE)] if labels else []
+    slots = [slot_in_stage(slot) for slot in range(SLOTS_PER_STAGE)] if labels else []
     names = [operation_label(name, "\n") for name in OPERATIONS]
     heat(axes, weights, (0, top), words=".2f", rows=slots, columns=names)
     axes.tick_params(colors=INK)
@@ -130,7 +137,7 @@ def alpha_trajectories(
     for row, number in enumerate(stages):
         for column in range(SLOTS_PER_STAGE):
             slot = (number - 1) * SLOTS_PER_STAGE + column
-            name = f"stage {number} · {short_slot(slot % SLOTS_PER_STAGE, stage=False)}"
+            name = slot_label(slot)
             x = "epoch" if row == len(stages) - 1 else ""
             y = "softmax weight" if column == 0 else ""
             _trajectory(grid[row, column], histories, slot)
@@ -205,7 +212,7 @@ def entropy_heatmap(source: Any) -> Figure:
     figure = new_figure(9, 3.4)
     axes = figure.add_subplot()
     limits = min(0.9, float(share.min())), 1.0
-    slots = [short_slot(slot) for slot in range(NUM_SLOTS)]
+    slots = [slot_label(slot) for slot in range(NUM_SLOTS)]
     heat(axes, share, limits, colours=WEIGHTS_MAP.reversed(), rows=slots)
     over_epochs(axes, history.epochs)
     dress(axes, "Entropy of each slot's weights (1 = undecided)", "epoch", grid="")

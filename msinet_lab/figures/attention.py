@@ -10,16 +10,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from msinet_lab.figures.style import bare, empty_figure, new_figure
-from msinet_lab.figures.tiles import Tile, as_photo, sheet
+from msinet_lab.figures.style import INK, bare, empty_figure, new_figure
+from msinet_lab.figures.tiles import LINE, Tile, as_photo, caption, sheet
 
 COLOURMAP = "magma"  # even in brightness, so it survives colour blindness and grey printing
+END = 60  # pixels of a colour bar for the value at either end
 
 
-def scaled(values: np.ndarray) -> np.ndarray:
-    """Values from the smallest to the largest as 0..1; a flat map becomes 0."""
+def scaled(values: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """Values between two limits (by default the smallest and the largest) as 0..1; a flat map
+    becomes 0.
+    """
     values = np.nan_to_num(np.asarray(values, dtype=np.float64))
-    low, high = float(values.min()), float(values.max())
+    low, high = limits or (float(values.min()), float(values.max()))
     return np.zeros_like(values) if high - low < 1e-12 else (values - low) / (high - low)
 
 
@@ -91,16 +94,32 @@ def alignment_figure(
 
 
 def feature_sheet(
-    maps: Any, columns: int = 8, labels: Sequence[str] = (), height: int = 96
+    maps: Any,
+    columns: int = 8,
+    labels: Sequence[str] = (),
+    height: int = 96,
+    limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Channels of a feature map (C x h x w) as small pictures in rows, each scaled on its own."""
+    """Channels of a feature map (C x h x w) as small pictures in rows.
+
+    All are on one scale: that of `limits`, by default the smallest and the largest value.
+    """
     array = np.asarray(maps.detach().cpu() if hasattr(maps, "detach") else maps, dtype=np.float64)
     if array.ndim != 3 or not len(array):
         return sheet([], columns)
     times = max(1, round(height / array.shape[1]))
+    colours = (mpl.colormaps[COLOURMAP](scaled(array, limits))[..., :3] * 255).astype(np.uint8)
     tiles = []
-    for place, values in enumerate(array):
-        colours = (mpl.colormaps[COLOURMAP](scaled(values))[..., :3] * 255).astype(np.uint8)
-        large = colours.repeat(times, 0).repeat(times, 1)
+    for place, values in enumerate(colours):
+        large = values.repeat(times, 0).repeat(times, 1)
         tiles.append(Tile(large, "plain", tuple(labels[place : place + 1])))
     return sheet(tiles, columns, gap=2)
+
+
+def colour_bar(limits: tuple[float, float], width: int) -> np.ndarray:
+    """The scale of maps as a strip `width` pixels wide: the colours, and the values at its ends."""
+    low, high = (f"{value:.3g}" for value in limits)
+    ends = [caption(text, END, INK) for text in (low, high)]
+    ramp = mpl.colormaps[COLOURMAP](np.linspace(0, 1, max(1, width - 2 * END)))[:, :3] * 255
+    middle = np.broadcast_to(ramp.astype(np.uint8), (LINE, len(ramp), 3))
+    return np.concatenate([ends[0], middle, ends[1]], axis=1)

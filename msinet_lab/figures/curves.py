@@ -123,8 +123,9 @@ def training_curves(history: Any) -> Figure:
     there = [name for name in LOSS_PARTS if np.isfinite(_numbers(epochs, name)).any()]
     without_zeros = [name for name in there if np.nan_to_num(_numbers(epochs, name)).any()]
     _lines(losses, epochs, {name: LOSS_PARTS[name] for name in without_zeros})
-    dress(scores, "Retrieval of held-out identities", "epoch")
-    _lines(scores, evaluations, SCORES)
-    scores.set_ylim(0, 1.02)
+    dress(scores, "Retrieval of held-out identities, %", "epoch")
+    percent = {name: 100 * _numbers(evaluations, name) for name in SCORES if name in evaluations}
+    _lines(scores, evaluations.assign(**percent), SCORES)
+    scores.set_ylim(0, 102)
     _rates(rates, epochs, {"learning_rate": "weights"})
     return figure

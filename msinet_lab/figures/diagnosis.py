@@ -1,6 +1,7 @@
 """Is this search to be trusted? Pictures of what `msinet_lab.diagnosis` found.
 
-Each says along its lower edge what good looks like. Shapes: E epochs, 12 slots, K operations.
+Each says along its lower edge, in grey, by which criterion it is judged, and before it whether this
+search meets it, with the number. Shapes: E epochs, 12 slots, K operations.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 
-from msinet_core.space import NUM_SLOTS, OPERATIONS
+from msinet_core.data.report import Finding
+from msinet_core.space import NUM_SLOTS, OPERATIONS, slot_label
+from msinet_lab.diagnosis import findings as say
 from msinet_lab.diagnosis.effects import NEAR_NO_OP
 from msinet_lab.figures.heatmaps import WEIGHTS_MAP, bar, between_stages, heat, over_epochs
 from msinet_lab.figures.style import (
@@ -31,7 +36,6 @@ from msinet_lab.figures.style import (
     operation_label,
     operation_legend,
     outer_legend,
-    short_slot,
 )
 
 GOOD, ALARM = "#00664B", "#B3261E"
@@ -40,14 +44,30 @@ LOSS_MAP = LinearSegmentedColormap.from_list(
 )
 
 
-def say_good(figure: Figure, text: str) -> Figure:
-    """One line along the lower edge: what a search to be trusted would show here."""
-    figure.supxlabel(f"good: {text}", fontsize=9.5, color=GOOD, x=0.01, ha="left")
+def judged(figure: Figure, passed: bool | None, number: str, criterion: str) -> Figure:
+    """Along the lower edge: a tick or cross with the number found (a grey question mark where it is
+    undecided), then the criterion in grey.
+    """
+    mark, colour = {True: ("✔", GOOD), False: ("✘", ALARM), None: ("?", FAINT)}[passed]
+    look: Look = {"fontsize": 9.5}
+    parts: list[Artist] = [
+        TextArea(f"{mark} {number}", textprops={**look, "color": colour, "fontweight": "bold"}),
+        TextArea(f"criterion: {criterion}", textprops={**look, "color": FAINT}),
+    ]
+    figure.supxlabel(" ", fontsize=9.5)  # keeps the line free of axes
+    line = HPacker(children=parts, align="baseline", pad=0, sep=14)
+    where: Look = {"bbox_to_anchor": figure.bbox, "frameon": False, "borderpad": 0.2}
+    figure.add_artist(AnchoredOffsetbox("lower left", child=line, **where))
     return figure
 
 
+def judged_by(figure: Figure, finding: Finding, number: str, criterion: str) -> Figure:
+    """The same, met where the finding of the diagnosis is."""
+    return judged(figure, finding.severity == "ok", number, criterion)
+
+
 def slot_names() -> list[str]:
-    return [short_slot(slot) for slot in range(NUM_SLOTS)]
+    return [slot_label(slot) for slot in range(NUM_SLOTS)]
 
 
 def slot_axis(axes: Axes) -> None:
@@ -68,8 +88,14 @@ def trajectory_figure(told: Any) -> Figure:
     _grid(four, told, told.idle_weight, "weight that does nothing", (0, 1))
     one.set_yticks(np.arange(NUM_SLOTS) + 0.5, slot_names())
     operation_legend(figure, told.operations, below=False)
-    words = "entropy falls and margins grow to the right; winners stop changing; no slot ends with"
-    return say_good(figure, f"{words} nearly all weight on doing nothing.")
+    met = [finding.severity == "ok" for finding in say.history_findings(told)]
+    entropy, changed = told.entropy[-1].mean(), int((told.flips() > 0).sum())
+    number = f"entropy {entropy:.2f}, {changed} changed of late, {len(told.idle_slots)} idle"
+    words = (
+        f"mean entropy at most {say.UNDECIDED}; fewer than {say.UNSETTLED} slots changed their "
+        f"winner of late, fewer than {say.COLLAPSED} do nothing"
+    )
+    return judged(figure, all(met), number, words)
 
 
 def _grid(
@@ -118,8 +144,9 @@ def effect_figure(effect: Any) -> Figure:
     slot_axis(axes)
     axes.set_ylim(-0.06, None)
     operation_legend(figure, below=False)
-    words = "the ringed winner stands well above the dotted line (5 %), unless it is none; a red"
-    return say_good(figure, f"{words} ring is a winner that does next to nothing.")
+    number = f"{len(effect.near_no_ops)} winners do next to nothing"
+    words = f"every ringed winner but none lies above the dotted line ({NEAR_NO_OP:.0%})"
+    return judged_by(figure, say.effect_finding(effect), number, words)
 
 
 def agreement_figure(agreed: Any) -> Figure:
@@ -133,8 +160,8 @@ def agreement_figure(agreed: Any) -> Figure:
         _column_of_votes(axes, slot, share)
     slot_axis(axes)
     axes.set_yticks([0, 0.5, 1], ["0", "half", "all"])
-    words = "whole columns of one colour, kappa above 0.6; as many differences as by chance mean"
-    return say_good(figure, f"{words} that nothing was found yet.")
+    words = f"kappa at least {say.WEAK}; as many differences as by chance: nothing was found yet"
+    return judged_by(figure, say.seed_finding(agreed), f"kappa {agreed.kappa:.2f}", words)
 
 
 def _column_of_votes(axes: Axes, slot: int, share: np.ndarray) -> None:
@@ -172,8 +199,11 @@ def gap_figure(gap: Any) -> Figure:
     dress(right, "one slot at a time: change of mAP in points, 95 % interval")
     slot_axis(right)
     operation_legend(figure, below=False)
-    words = "blue and orange bars of the same norms end together; every interval on the right"
-    return say_good(figure, f"{words} touches or exceeds 0.")
+    change = gap.reestimated
+    low, high = (100 * end for end in change.interval)
+    number = f"{100 * change.difference:+.1f} points ({low:+.1f} to {high:+.1f})"
+    words = "the 95 % interval of the whole network's change, norms re-estimated, reaches 0"
+    return judged_by(figure, say.gap_finding(gap), number, words)
 
 
 def strength_figure(strength: Any) -> Figure:
@@ -191,8 +221,9 @@ def strength_figure(strength: Any) -> Figure:
         dress(axes, words, grid="")
         between_stages(axes)
         bar(axes)
-    words = "bold numbers stand in the same column left and right (tau near 1): alpha is largest"
-    return say_good(figure, f"{words} where the loss is.")
+    number = f"mean tau {strength.mean_agreement:+.2f}"
+    words = f"tau above {say.MEANS_SOMETHING}: alpha (left) is largest where the loss (right) is"
+    return judged_by(figure, say.strength_finding(strength), number, words)
 
 
 def baseline_figure(against: Any) -> Figure:
@@ -221,8 +252,8 @@ def baseline_figure(against: Any) -> Figure:
     axes.set_ylim(-0.6, 1.6)
     outer_legend(figure, axes.get_legend_handles_labels()[0])
     axes.legend().remove()  # the strip plot's own
-    words = "the dark line lies right of nearly all grey dots (p below 0.05) and of the squares."
-    return say_good(figure, words)
+    words = f"p at most {say.CHANCE}: the dark line lies right of nearly all grey dots"
+    return judged_by(figure, say.baseline_finding(against), f"p = {place.p:.2f}", words)
 
 
 def correlation_figure(correlation: Any) -> Figure:
@@ -241,7 +272,9 @@ def correlation_figure(correlation: Any) -> Figure:
     seaborn.scatterplot(table, x="supernet", y="trained", ax=axes, **look)
     dress(axes, "", "mAP in % in the supernet", "mAP in % after a short training", grid="both")
     legend(axes)
-    return say_good(figure, "the dots rise from left to right (tau near 1).")
+    words = f"tau above {say.RANKS_RIGHTLY}: the dots rise from left to right"
+    found = say.correlation_finding(correlation)
+    return judged_by(figure, found, f"tau {correlation.tau:+.2f}", words)
 
 
 def diagnosis_figures(found: Any) -> dict[str, Figure]:

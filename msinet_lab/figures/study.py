@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from msinet_lab.figures.diagnosis import say_good
+from msinet_lab.figures.diagnosis import judged
 from msinet_lab.figures.style import (
     FAINT,
     INK,
@@ -28,12 +28,12 @@ TITLES = {
     "c": "Spatial alignment across domains",
     "d": "MSINet and ResNets, all unpretrained: not the paper's claim",
 }
-RIGHT_OF = "by more than the seeds spread (band: one deviation)."
-GOOD = {
+RIGHT_OF = "by more than the seeds spread (band: one deviation)"
+CRITERIA = {
     "a": f"the twins split lies right of the usual one on every data set, {RIGHT_OF}",
     "b": f"the searched genotype lies right of random and uniform ones, {RIGHT_OF}",
     "c": f"the alignment losses lie right of none, {RIGHT_OF}",
-    "d": "MSINet lies level with networks of ten times its size, or to the right.",
+    "d": "MSINet lies level with networks of ten times its size, or to the right",
 }
 COLOURS = dict(zip(VERDICTS, ("#00795A", "#B3261E", "#8A9099"), strict=True))
 FARTHEST = 40.0  # mAP points; what lies beyond is drawn at the edge
@@ -56,7 +56,7 @@ def part_figure(rows: pd.DataFrame, part: str) -> Figure:
     for axes, data in zip(grid, datasets, strict=True):
         _settings(axes, own[own["data"] == data], settings)
         dress(axes, str(data), "mAP in %", grid="x")
-    return say_good(figure, GOOD[part])
+    return judged(figure, *_outcome(verdicts(own)), CRITERIA[part])
 
 
 def _settings(axes: Axes, table: pd.DataFrame, settings: list[str]) -> None:
@@ -101,8 +101,22 @@ def verdict_figure(rows: pd.DataFrame) -> Figure:
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlim(-1.08 * reach, 1.08 * reach)
     outer_legend(figure, [Line2D([], [], color=c, lw=4, label=n) for n, c in COLOURS.items()])
-    words = "intervals to the right of zero (green); the grey band is a difference too small to"
-    return say_good(figure, f"{words} matter.")
+    words = "an interval to the right of zero (green); the band is too small to matter"
+    return judged(figure, *_outcome(table), words)
+
+
+def _outcome(table: pd.DataFrame) -> tuple[bool | None, str]:
+    """Whether all claims of a table of verdicts are reproduced (None: some are undecided), in
+    numbers; of several data sets, by all of them together.
+    """
+    if table.empty:
+        return None, "no claim has both of its sides yet"
+    last = table.groupby("claim", sort=False)["verdict"].last()  # `all` comes last
+    reproduced, not_reproduced = ((last == word).sum() for word in VERDICTS[:2])
+    words = f"{reproduced} of {len(last)} claims reproduced"
+    if reproduced == len(last):
+        return True, words
+    return (False if not_reproduced else None), words
 
 
 def study_figures(rows: pd.DataFrame) -> dict[str, Figure]:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from msinet_core.errors import ReidError
 from msinet_core.files import replace_file
-from msinet_core.space import CELLS_PER_STAGE, OPERATIONS, SLOTS_PER_CELL
+from msinet_core.space import CELLS_PER_STAGE, OPERATIONS, SLOTS_PER_CELL, slot_label
 
 # Okabe and Ito's colours, told apart in the common kinds of colour blindness; grey for "nothing".
 OPERATION_COLOURS: dict[str, str] = {
@@ -66,13 +66,9 @@ def operation_label(name: str, between: str = " ") -> str:
     return name.replace("_", between)
 
 
-def short_slot(slot: int, stage: bool = True) -> str:
-    """`s2 c1 · 2` for stage 2, cell 1, slot 2; without the stage `cell 1 · slot 2`."""
-    number, rest = divmod(slot, SLOTS_PER_STAGE)
-    cell, place = divmod(rest, SLOTS_PER_CELL)
-    if stage:
-        return f"s{number + 1} c{cell + 1} · {place + 1}"
-    return f"cell {cell + 1} · slot {place + 1}"
+def slot_in_stage(slot: int) -> str:
+    """`cell 1, slot 2`: the end of a slot's name (`slot_label`), where its stage stands above."""
+    return slot_label(slot).partition(", ")[2]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

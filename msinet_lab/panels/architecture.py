@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from msinet_core.errors import ReidError
+from msinet_core.runs.folder import RunFolder
 from msinet_core.space import NUM_STAGES, Genotype
 from msinet_lab.figures.architecture import (
     NOTHING_YET,
@@ -30,6 +31,8 @@ from msinet_lab.panels.base import Panel, checkbox, dropdown, row, several, slid
 class ArchitecturePanel(Panel):
     """One or more searches by name, each as `as_history` takes it: a `SearchHistory`, a run folder,
     its lines, or E x 12 x K of alpha.
+
+    Networks are drawn at the size and with the channels of a run folder's configuration.
     """
 
     def __init__(self, histories: Mapping[str, Any], *, saves_to: str | Path = "figures") -> None:
@@ -37,12 +40,13 @@ class ArchitecturePanel(Panel):
         if not histories:
             raise ReidError("there is no run to show; give at least one search's history")
         self.histories = {str(name): as_history(source) for name, source in histories.items()}
+        self.looks = {str(name): look_of(source) for name, source in histories.items()}
         names = list(self.histories)
-        self.run = self.tag(dropdown("run", names), "run")
+        self.run = self.tag(dropdown("run", names, width="420px"), "run")
         self.epoch = self.tag(slider("epoch", 1, 1, 1), "epoch")
         stages = [("all stages", 0), *((f"stage {n}", n) for n in range(1, NUM_STAGES + 1))]
         self.stage = self.tag(dropdown("stage", stages), "stage")
-        self.compare = self.tag(several("compare", names, rows=4), "compare")
+        self.compare = self.tag(several("compare", names, rows=4, width="420px"), "compare")
         self.band = self.tag(checkbox("mean and range of these runs over the epochs"), "band")
         self.words = self.text("words")
         self._keep_pictures()
@@ -66,9 +70,12 @@ class ArchitecturePanel(Panel):
 
     def _keep_pictures(self) -> None:
         """Drawing these takes longer than a slider may wait."""
-        self._network = lru_cache(64)(lambda genotype: figure_array(draw_network(genotype)))
+        self._network = lru_cache(64)(
+            lambda genotype, run: figure_array(draw_network(genotype, **self.looks[run]))
+        )
+        title = "Runs compared: the one above at its epoch, the others at their last"
         self._strips = lru_cache(64)(
-            lambda chosen: figure_array(genotype_strips(dict(chosen), "Runs compared"))
+            lambda chosen: figure_array(genotype_strips(dict(chosen), title))
         )
         self._trajectories = lru_cache(16)(
             lambda run, stage: TrajectoryPicture(self.histories[run], stage)
@@ -102,7 +109,7 @@ class ArchitecturePanel(Panel):
         genotype = history.genotypes[place]
         self.show("heatmap", alpha_heatmap(history, epoch, stage))
         self.show("trajectories", self._trajectories(name, stage).at(epoch))
-        self.show("network", self._network(genotype))
+        self.show("network", self._network(genotype, name))
         canonical = genotype.canonical()
         note = "it is canonical"
         if canonical != genotype:
@@ -114,7 +121,7 @@ class ArchitecturePanel(Panel):
         return None
 
     def draw_comparison(self) -> None:
-        """The chosen runs' genotypes, each at the slider's epoch or its own last one before it.
+        """The chosen runs' genotypes: the run on show at the slider's epoch, others at their last.
 
         If asked for, also mean and range of their weights over the epochs.
         """
@@ -122,10 +129,20 @@ class ArchitecturePanel(Panel):
         chosen: dict[str, Genotype] = {}
         for name in begun:
             history = self.histories[name]
-            place = row_of_epoch(history, self.epoch.value)
+            place = row_of_epoch(history, self.epoch.value if name == self.run.value else None)
             chosen[f"{name}, epoch {history.epochs[place]}"] = history.genotypes[place]
         self.show("strips", self._strips(tuple(chosen.items())))
         if self.band.value and begun:
             self.show("bands", self._bands(tuple(begun), self.stage.value or None))
         else:
             self.hide("bands")
+
+
+def look_of(source: Any) -> dict[str, Any]:
+    """Height, width and channels of a run's network, as `draw_network` takes them; empty for what
+    is no run folder.
+    """
+    if not isinstance(source, RunFolder | str | Path):
+        return {}
+    config = RunFolder.at(source).config()
+    return {"height": config.height, "width": config.width, "channels": config.channels}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -118,7 +117,7 @@ class Panel(widgets.VBox):
         with self._lock:
             if latest and ticket != self._ticket:
                 return
-            start, self._worker = time.perf_counter(), threading.get_ident()
+            self._worker = threading.get_ident()
             self._renewed = set()
             try:
                 message = work()
@@ -131,8 +130,7 @@ class Panel(widgets.VBox):
             else:
                 self.draws += 1
                 self._renews[work] = self._renewed
-                spent = f"drawn in {1000 * (time.perf_counter() - start):.0f} ms"
-                self.say(message if isinstance(message, str) else spent)
+                self.say(message if isinstance(message, str) else "")
             finally:
                 self._worker = None
 
@@ -232,13 +230,18 @@ def dropdown(
 
 
 def several(
-    description: str, names: Sequence[Any], value: Sequence[Any] | None = None, rows: int = 6
+    description: str,
+    names: Sequence[Any],
+    value: Sequence[Any] | None = None,
+    rows: int = 6,
+    width: str = "300px",
 ) -> widgets.SelectMultiple:
     """A list of which several may be chosen, all of them at first."""
     options = [(str(name), name) for name in names]
     chosen = tuple(names if value is None else value)
-    rows = min(rows, len(options) + 1)
-    return widgets.SelectMultiple(options=options, value=chosen, description=description, rows=rows)
+    rows, layout = min(rows, len(options) + 1), widgets.Layout(width=width)
+    look: Any = {"rows": rows, "layout": layout, "description": description}
+    return widgets.SelectMultiple(options=options, value=chosen, **look)
 
 
 def checkbox(description: str, value: bool = False) -> widgets.Checkbox:

@@ -13,13 +13,15 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
 from msinet_core.errors import ReidError
-from msinet_core.runs.folder import RunFolder
+from msinet_core.locks import TAKEN, Lock, look
+from msinet_core.runs.folder import STOP, RunFolder
 from msinet_core.runs.many import TERMINAL, start_run, tail
 from msinet_core.search.history import SearchHistory
 from msinet_lab.figures.architecture import alpha_heatmap, entropy_heatmap
@@ -27,9 +29,28 @@ from msinet_lab.figures.curves import search_curves, training_curves
 from msinet_lab.figures.style import empty_figure
 from msinet_lab.panels.base import BAD, GOOD, QUIET, Panel, row
 
+STARTING = ".starting"  # locked by the panel that started a process until that one writes
 STOPPED = (None, 0, 130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes that are no failure
 _watching: weakref.WeakValueDictionary[str, RunPanel] = weakref.WeakValueDictionary()
+_children: dict[str, Child] = {}  # of this kernel, by folder
 Lines = Sequence[Mapping[str, Any]]
+
+
+@dataclass
+class Child:
+    """A process that a panel of this kernel started, and the claim held until it writes itself."""
+
+    process: subprocess.Popen[bytes]
+    claim: Lock
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def settle(self, pid: int | None) -> None:
+        """Give the claim back once somebody writes, or the process has ended."""
+        if pid is not None or not self.alive:
+            self.claim.release(remove=True)
 
 
 class RunPanel(Panel):
@@ -51,7 +72,7 @@ class RunPanel(Panel):
         super().__init__("run", saves_to)
         self.run, self.poll = RunFolder(Path(folder).absolute()), poll
         self.command = [str(word) for word in command]
-        self.process: subprocess.Popen[bytes] | None = None  # a child of ours
+        self._stop_wanted = False  # of a process that is only starting, somebody else's
         self._seen: Any = None
         self._closing = threading.Event()
         self._controls()
@@ -87,14 +108,29 @@ class RunPanel(Panel):
     # -- what the buttons do -----------------------------------------------------------------------
 
     @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The process that this kernel started last on the folder, alive or not."""
+        child = _children.get(str(self.run.path))
+        return None if child is None else child.process
+
+    @property
     def starting(self) -> bool:
-        """Whether our own process is alive and has not claimed the folder yet."""
-        return self.process is not None and self.process.poll() is None
+        """Whether a process, of this kernel or another notebook's, has yet to begin writing."""
+        pid, child = self.run.writer_pid(), _children.get(str(self.run.path))
+        if child is not None:
+            child.settle(pid)
+        ours = child is not None and child.alive
+        return pid is None and (ours or look(self.run.path / STARTING) == TAKEN)
 
     @property
     def alive(self) -> bool:
-        """Whether a process works on the folder, ours or anyone's, or ours is just starting."""
+        """Whether a process works on the folder, ours or anyone's, or is just starting."""
         return self.run.writer_pid() is not None or self.starting
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop and has not ended yet."""
+        return self.alive and (self._stop_wanted or (self.run.path / STOP).exists())
 
     def start(self) -> str:
         """Start the command in the folder; a run that is already going is watched instead."""
@@ -107,6 +143,8 @@ class RunPanel(Panel):
         return self._launch(resume=True)
 
     def _launch(self, resume: bool) -> str:
+        if self.starting:
+            return "it is just starting, here or in another notebook; this panel watches it"
         if self.alive:
             return "already running; this panel watches it"
         if not self.command:
@@ -118,23 +156,40 @@ class RunPanel(Panel):
             raise ReidError(
                 f"{self.run.path} holds a run already; press Resume, or choose another folder"
             )
-        self.process = start_run(self.run.path, self.command, resume)
+        self.run.path.mkdir(parents=True, exist_ok=True)
+        claim = Lock(self.run.path / STARTING)
+        if not claim.acquire(0):  # between our look and now
+            return "another notebook is just starting it; this panel watches"
+        try:
+            process = start_run(self.run.path, self.command, resume)
+        except OSError:
+            claim.release(remove=True)
+            raise
+        _children[str(self.run.path)] = Child(process, claim)
+        self._stop_wanted = False
         self.draw()
-        return f"started process {self.process.pid}"
+        return f"started process {process.pid}"
 
     def stop(self) -> str:
         """Ask whichever process writes into the folder to save and exit.
 
-        Only a child of our own that has not begun to write is ended by a signal.
+        A child of our own that has not begun to write is ended by a signal; somebody else's is
+        asked as soon as it writes.
         """
         pid = self.run.writer_pid()
         if pid is not None:
             self.run.ask_to_stop()
-            return f"asked process {pid} to save and stop"
-        if self.process is not None and self.starting:
+            message = f"asked process {pid} to save and stop"
+        elif self.process is not None and self._child_alive():
             self.process.terminate()
-            return f"ended process {self.process.pid}, which had not begun"
-        return "nothing is running here"
+            message = f"ended process {self.process.pid}, which had not begun"
+        elif self.starting:
+            self._stop_wanted = True
+            message = "it is just starting in another notebook; it is stopped once it has begun"
+        else:
+            return "nothing is running here"
+        self.draw()
+        return message
 
     def begin(self) -> None:
         """What a notebook does in place of a hand: start, resume or just watch, as is needed."""
@@ -168,20 +223,25 @@ class RunPanel(Panel):
                 return -1
 
         sizes = [size(name) for name in ("history.jsonl", "log.txt", "config.json")]
-        return (*sizes, self.run.finished, self.run.writer_pid(), self.starting)
+        states = self.run.finished, self.run.writer_pid(), self.starting, self.stopping
+        return (*sizes, *states)
 
     def draw(self) -> str | None:
+        self._hand_on_the_wish()
         self._seen = self._fingerprint()
         pid, alive, exists = self.run.writer_pid(), self.alive, self.run.exists
+        stopping = self.stopping
         finished, lines = self.run.finished, self.run.lines()
         epochs = [line for line in lines if line.get("kind") == "epoch"]
         total = self.run.config().epochs if exists else 1
         self.bar.max, self.bar.value = total, len(epochs)
-        if alive:
+        if stopping:
+            state = "stopping: it saves first"
+        elif alive:
             state = "starting" if pid is None else "running"
         else:
             state = "finished" if finished else "stopped" if exists else "not started"
-        process = pid or (self.process.pid if alive and self.process else None)
+        process = pid or (self.process.pid if self._child_alive() and self.process else None)
         words = [
             f'<b style="color:{GOOD if alive or finished else QUIET}">{state}</b>',
             *([f"process {process}"] if process else []),
@@ -189,11 +249,21 @@ class RunPanel(Panel):
         ]
         self.tell("state", ", ".join(words) + time_left(epochs, total, alive))
         self.start_button.disabled = alive or exists or not self.command
-        self.stop_button.disabled = not alive
+        self.stop_button.disabled = not alive or stopping
         self.resume_button.disabled = alive or not exists or finished or not self.command
         kind = self.run.config().KIND if exists else "".join(self.command[:1])
         self._pictures(kind, lines)
         return self._words(alive)
+
+    def _child_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _hand_on_the_wish(self) -> None:
+        """What was to be stopped while it was only starting is asked once it writes."""
+        if self._stop_wanted and not self.starting:
+            self._stop_wanted = False
+            if self.run.writer_pid() is not None:
+                self.run.ask_to_stop()
 
     def _pictures(self, kind: str, lines: Lines) -> None:
         if kind == "train":

@@ -17,17 +17,16 @@ import pandas as pd
 from msinet_core.cli.work import command_of as command_of
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.data import Protocol, ReidDataset
-from msinet_core.data.sources import SOURCES
+from msinet_core.data.sources import GENERATED as GENERATED_MARK
 from msinet_core.retrieval import RetrievalResult, evaluate, load_model
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
 from msinet_core.search.history import SearchHistory
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 from msinet_core.training import train
+from msinet_lab.panels.settings import Settings, source_of
 
 SMALL: dict[str, Any] = {
-    "height": 64,
-    "width": 32,
     "channels": (16, 64, 96, 128),
     "identities_per_batch": 8,
     "images_per_identity": 4,
@@ -36,20 +35,28 @@ SMALL: dict[str, Any] = {
 }
 
 
-def small_search(dataset: ReidDataset, **changes: Any) -> SearchConfig:
-    """The configuration of a search over `dataset` that takes seconds; `changes` are its fields."""
+def small_search(
+    dataset: ReidDataset, settings: Settings | None = None, **changes: Any
+) -> SearchConfig:
+    """The configuration of a search over `dataset` that takes seconds; `changes` are its fields.
+
+    settings: of the notebooks: size of the images and the split.
+    """
+    settings = settings or Settings()
     small = {
         "epochs": 4,
         "milestones": (100,),
         "alpha_milestones": (100,),
         "alpha_learning_rate": 0.03,
+        "overlap": settings.overlap,
+        "stratify_by_camera": settings.stratify_by_camera,
     }
-    return SearchConfig(
-        data=source_of(dataset), root=str(dataset.root), **{**SMALL, **small, **changes}
-    )
+    return SearchConfig(**{**_small(dataset, settings), **small, **changes})
 
 
-def small_training(dataset: ReidDataset, **changes: Any) -> TrainConfig:
+def small_training(
+    dataset: ReidDataset, settings: Settings | None = None, **changes: Any
+) -> TrainConfig:
     """The configuration of a training on `dataset` that takes seconds; `changes` are its fields."""
     small = {
         "genotype": str(PAPER_GENOTYPE),
@@ -60,15 +67,32 @@ def small_training(dataset: ReidDataset, **changes: Any) -> TrainConfig:
         "augmentation": "none",
         "evaluate_every": 3,
     }
-    return TrainConfig(
-        data=source_of(dataset), root=str(dataset.root), **{**SMALL, **small, **changes}
-    )
+    return TrainConfig(**{**_small(dataset, settings or Settings()), **small, **changes})
 
 
-def source_of(dataset: ReidDataset) -> str:
-    """The name under which `load_dataset` finds this data again."""
-    first = dataset.name.replace("_", " ").split()[0]
-    return first if first in SOURCES else dataset.name
+def _small(dataset: ReidDataset, settings: Settings) -> dict[str, Any]:
+    height, width = settings.size(dataset)
+    size = {"height": height, "width": width}
+    return {"data": source_of(dataset), "root": str(dataset.root), **SMALL, **size}
+
+
+def differing(config: RunConfig) -> pd.DataFrame:
+    """A row for each field of a configuration that is not at its default: both values."""
+    rows = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        default = None if field.default is MISSING else field.default
+        if value != default:
+            rows[field.name] = (_shown(value), _shown(default))
+    if (Path(config.root) / GENERATED_MARK).is_file():
+        rows["data"] = f"generated, read as {config.data}", rows["data"][1]
+    return pd.DataFrame(rows, index=["here", "default"]).T.rename_axis("setting")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "-" if value in (None, "") else str(value)
 
 
 def run_folder(home: str | Path, config: RunConfig) -> Path:
@@ -126,7 +150,9 @@ def run_table(folder: str | Path) -> pd.DataFrame:
         config, metrics = run.config(), run.metrics() or {}
         state = "running" if run.writer_pid() else "finished" if run.finished else "stopped"
         scores: dict[str, Any] = {
-            key: round(100 * metrics[key], 1) for key in ("mAP", "rank1") if key in metrics
+            f"{name} in %": round(100 * metrics[key], 1)
+            for key, name in (("mAP", "mAP"), ("rank1", "rank-1"))
+            if key in metrics
         }
         rows[name] = {
             "kind": config.KIND,
@@ -159,13 +185,50 @@ def example_manifest(dataset: ReidDataset, path: str | Path) -> Path:
     return path
 
 
-def searches_in(folder: str | Path) -> dict[str, SearchHistory]:
-    """Histories of the searches below a folder, by name."""
-    found = runs_in(folder).items()
-    return {name: SearchHistory.read(run) for name, run in found if run.config().KIND == "search"}
+def searches_in(folder: str | Path) -> dict[str, RunFolder]:
+    """The searches below a folder, by what tells them apart; see `labelled`."""
+    return labelled(
+        {name: run for name, run in runs_in(folder).items() if run.config().KIND == "search"}
+    )
 
 
 def genotypes_in(folder: str | Path) -> dict[str, Genotype]:
     """What the searches below a folder have found so far, by run."""
-    found = searches_in(folder).items()
-    return {name: history.genotypes[-1] for name, history in found if len(history)}
+    found = {name: SearchHistory.read(run) for name, run in searches_in(folder).items()}
+    return {name: history.genotypes[-1] for name, history in found.items() if len(history)}
+
+
+def labelled(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
+    """Runs of one kind by their seed and the settings in which they differ, such as
+    `search, seed 0, epochs 4`; by their folder as well where they differ in none.
+    """
+    configs = {name: run.config() for name, run in runs.items()}
+    values = {
+        name: {
+            "seed": config.seed,
+            **({"data": Path(config.root).name} if config.root else {}),
+            **{
+                field: value
+                for field, value in config.to_dict().items()
+                if field not in (*config.OPERATIONAL, "seed", "data")
+            },
+        }
+        for name, config in configs.items()
+    }
+    several = [
+        field
+        for field in next(iter(values.values()), {})
+        if field == "seed" or len({str(each.get(field)) for each in values.values()}) > 1
+    ]
+    labels = {
+        name: ", ".join(
+            [configs[name].KIND]
+            + [f"{field.replace('_', ' ')} {_shown(values[name].get(field))}" for field in several]
+        )
+        for name in runs
+    }
+    twice = {label for label in labels.values() if list(labels.values()).count(label) > 1}
+    return {
+        f"{label}, in {name}" if (label := labels[name]) in twice else label: run
+        for name, run in runs.items()
+    }

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from msinet_core.models import MSINet, make_interaction
+from msinet_core.models.blocks import CHANNELS, Channels
 from msinet_core.models.describe import describe
 from msinet_core.models.interactions import CrossAttention
 from msinet_core.space import (
@@ -24,7 +25,7 @@ from msinet_core.space import (
     Genotype,
     slot_label,
 )
-from msinet_lab.figures.attention import feature_sheet
+from msinet_lab.figures.attention import colour_bar, feature_sheet
 from msinet_lab.figures.feature_maps import as_input, slot_inputs
 from msinet_lab.figures.network import draw_network
 from msinet_lab.figures.style import INK, figure_array, operation_label
@@ -38,7 +39,8 @@ Branches = tuple[Tensor, Tensor]  # 1 x mid x h x w each
 class SearchSpacePanel(Panel):
     """Stage, cell, slot and operation by dropdown; `photo` (H x W x 3, uint8) is sent through.
 
-    The network is `model` if given, otherwise an untrained one of `genotype`.
+    The network is `model` if given, otherwise an untrained one of `genotype` with `channels`; it
+    works on the photograph's own size.
     """
 
     def __init__(
@@ -47,14 +49,17 @@ class SearchSpacePanel(Panel):
         genotype: Genotype = PAPER_GENOTYPE,
         model: Any = None,
         *,
+        channels: Channels = CHANNELS,
         saves_to: str | Path = "figures",
     ) -> None:
         super().__init__("space", saves_to)
-        self.photo, self.model = photo, model if model is not None else MSINet(genotype, 2).eval()
-        self.genotype = self.model.genotype
+        made = model if model is not None else MSINet(genotype, 2, channels).eval()
+        self.photo, self.model, self.genotype = photo, made, made.genotype
+        self.look: Any = {"channels": made.channels}
+        self.look |= {"height": photo.shape[0], "width": photo.shape[1]}
         self._inputs = lru_cache(12)(lambda slot: slot_inputs(self.model, as_input(photo), slot))
         self._network = lru_cache(48)(
-            lambda genotype, slot: figure_array(draw_network(genotype, chosen=slot))
+            lambda genotype, slot: figure_array(draw_network(genotype, chosen=slot, **self.look))
         )
         self._sizes = lru_cache(48)(self._describe)
         self._controls()
@@ -69,7 +74,7 @@ class SearchSpacePanel(Panel):
         names = [(operation_label(name), name) for name in OPERATIONS]
         self.operation = self.tag(dropdown("operation", names, "channel_gate"), "operation")
         self.gamma = self.tag(share("gamma", 0.0), "gamma")
-        self.first = self.tag(slider("first channel", 0, 0, 0), "first")
+        self.first = self.tag(slider("first channel", 1, 1, 1), "first")
         self.words, self.sizes = self.text("words"), self.text("sizes")
         self.picture("network")
         self.picture("maps")
@@ -98,7 +103,7 @@ class SearchSpacePanel(Panel):
         self.gamma.disabled = name != "cross_attention"
         before = self._inputs(slot)
         width, height, breadth = before[0].shape[1:]
-        self.first.max = max(0, width - SHOWN)
+        self.first.max = max(1, width - SHOWN + 1)
         after, costs = self._apply(slot, name, gamma, before)
         self.show("network", self._network(changed, slot))
         self.show("maps", self._maps(before, after, operation_label(name)))
@@ -115,14 +120,16 @@ class SearchSpacePanel(Panel):
         return None
 
     def _maps(self, before: Branches, after: Branches, name: str) -> np.ndarray:
-        """A few channels of both branches, before and after the operation."""
-        part = slice(self.first.value, self.first.value + SHOWN)
+        """A few channels of both branches, before and after the operation, on one scale."""
+        first = self.first.value - 1
+        every = [tensor[0, first : first + SHOWN] for tensor in (*before, *after)]
+        limits = min(float(maps.min()) for maps in every), max(float(maps.max()) for maps in every)
+        whens = [f"{side}, {when}" for when in ("before", f"after {name}") for side in "ab"]
         sheets = []
-        for tensors, when in ((before, "before"), (after, f"after {name}")):
-            for tensor, branch in zip(tensors, "ab", strict=True):
-                maps = feature_sheet(tensor[0, part], SHOWN)
-                sheets += [caption(f"branch {branch}, {when}", maps.shape[1], INK), maps]
-        return stack(sheets, gap=0)
+        for maps, when in zip(every, whens, strict=True):
+            picture = feature_sheet(maps, SHOWN, limits=limits)
+            sheets += [caption(f"branch {when}", picture.shape[1], INK), picture]
+        return stack([colour_bar(limits, sheets[0].shape[1]), *sheets], gap=0)
 
     def _apply(self, slot: int, name: str, gamma: float, before: Branches) -> tuple[Branches, str]:
         """The operation on both branches, and its costs. Untrained unless the network has it."""
@@ -142,9 +149,10 @@ class SearchSpacePanel(Panel):
 
     def _describe(self, genotype: Genotype) -> str:
         with torch.device("meta"):  # counting needs shapes, no numbers
-            network = MSINet(genotype, 2)
-        table = describe(network, self.photo.shape[0], self.photo.shape[1])
+            network = MSINet(genotype, 2, self.look["channels"])
+        table = describe(network, *self.photo.shape[:2])
         table["parameters"] = [f"{value:,}" for value in table["parameters"]]
         table["multiply_adds"] = [f"{value / 1e6:,.1f} M" for value in table["multiply_adds"]]
-        head = "Parameters and multiply-adds of this network at full width"
+        height, width = self.photo.shape[:2]
+        head = f"Parameters and multiply-adds of this network at {height} × {width} pixels"
         return f"<details><summary>{head}</summary>{table_html(table)}</details>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from msinet_lab.panels.base import (
     slider,
     table_html,
 )
+from msinet_lab.panels.settings import HOME, read_settings, remember
 
 COLOURS = {"ok": GOOD, "warning": WARNING, "error": BAD}
 MOST = 12  # identities whose photographs are shown at once
@@ -49,7 +51,8 @@ FIGURES = {
 class TwinSplitPanel(Panel):
     """The twins split of a data set's training images, for any overlap.
 
-    height, width: of a tile, pixels.
+    height, width: of a tile, pixels. home: where the overlap on show is remembered for the searches
+    of other notebooks, on a button's press.
     """
 
     def __init__(
@@ -57,32 +60,36 @@ class TwinSplitPanel(Panel):
         dataset: ReidDataset,
         *,
         overlap: float = PAPER_OVERLAP,
+        stratify_by_camera: bool = False,
+        home: str | Path = HOME,
         height: int = 128,
         width: int = 64,
         saves_to: str | Path = "figures",
     ) -> None:
         super().__init__("splits", saves_to)
-        self.dataset, self.tile = dataset, (height, width)
+        self.dataset, self.tile, self.home = dataset, (height, width), Path(home)
         self.split: TwinSplit | None = None
         self._split = lru_cache(64)(lambda share, cameras: twins_split(dataset, share, cameras))
         self._figures = lru_cache(64)(self._draw_split)
-        self._controls(overlap)
+        self._controls(overlap, stratify_by_camera)
         self.attempt(self.draw)
 
-    def _controls(self, overlap: float) -> None:
+    def _controls(self, overlap: float, stratify: bool) -> None:
         table = self.dataset.train
         identities, cameras = in_order(table["identity"]), in_order(table["camera"].dropna())
         self.overlap = self.tag(share("overlap", overlap, width="420px"), "overlap")
-        self.stratify = self.tag(checkbox("halve within each camera"), "stratify")
+        self.stratify = self.tag(checkbox("halve within each camera", stratify), "stratify")
         self.stratify.disabled = not cameras
         chosen = several("identities", identities, identities[:2], rows=8)
         self.identities = self.tag(chosen, "identities")
         self.cameras = self.tag(several("cameras", cameras, (), rows=8), "cameras")
         self.images = self.tag(slider("images", 8, 1, 16), "images")
+        tip = "searches of the other notebooks then split like this"
+        self.keep = self.button("keep", "Use in searches", "check", self.remember, tip)
         self.checks, self.counts = self.text("checks"), self.text("counts")
         shown = {part: self.picture(part) for part in FIGURES}
         self.children = (
-            row(self.overlap, self.stratify, self.save_button()),
+            row(self.overlap, self.stratify, self.keep, self.save_button()),
             shown["overlap-diagram"],
             shown["matrix"],
             row(self.counts, self.checks),
@@ -103,6 +110,12 @@ class TwinSplitPanel(Panel):
         self.tell("checks", findings_html(check_twins(split)))
         self.draw_sheet()
         return None
+
+    def remember(self) -> str:
+        """Let the searches of the other notebooks split as on show."""
+        split = {"overlap": self.overlap.value, "stratify_by_camera": self.stratify.value}
+        path = remember(replace(read_settings(self.home), **split), self.home)
+        return f"searches split with overlap {self.overlap.value:.2f} from now on ({path})"
 
     def _draw_split(self, overlap: float, stratify: bool) -> dict[str, Any]:
         split = self._split(overlap, stratify)

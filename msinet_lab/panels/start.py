@@ -8,16 +8,24 @@ import importlib.metadata
 import os
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets as widgets
 import torch
 
-from msinet_core.data import ReidDataset, load_dataset
+from msinet_core.data import ReidDataset
 from msinet_core.data.sources import SOURCES
 from msinet_core.errors import ReidError
 from msinet_lab.panels.base import BAD, GOOD, Panel, dropdown, field, marked_html, row, table_html
-from msinet_lab.synthetic import generate
+from msinet_lab.panels.settings import (
+    GENERATED,
+    HOME,
+    Settings,
+    open_data,
+    read_settings,
+    remember,
+)
 
 PACKAGES = (
     "torch",
@@ -31,8 +39,6 @@ PACKAGES = (
     "jupyterlab",
     "grad-cam",
 )
-GENERATED = {"generated people": "people", "generated vehicles": "vehicles"}
-LAYOUT = {"people": "market1501", "vehicles": "veri776"}
 NOTEBOOKS = {
     "00_start_here": "Checks, data, and this map",
     "01_explore_twin_splits": "Which identities each twin sees",
@@ -108,64 +114,68 @@ def notebook_map(pictures: str | Path = "../figures/thumbnails") -> widgets.HTML
 
 
 class StartPanel(Panel):
-    """Pick generated data or a data set of yours; `dataset` is what was loaded last."""
+    """Pick generated data or a data set of yours, the size of its images, a folder for runs.
+
+    What could be loaded is remembered in `home` for all notebooks; `dataset` is what was loaded
+    last. settings: what to begin with (by default, what was remembered).
+    """
 
     def __init__(
         self,
-        folder: str | Path = "data",
+        settings: Settings | None = None,
         *,
-        source: str = "generated people",
         identities: int = 20,
         seed: int = 0,
+        home: str | Path = HOME,
     ) -> None:
         super().__init__("start")
-        self.identities, self.seed = identities, seed
+        self.identities, self.seed, self.home = identities, seed, Path(home)
         self.dataset: ReidDataset | None = None
-        self.source = self.tag(dropdown("data", [*GENERATED, *SOURCES], source), "source")
-        self.folder = self.tag(field("folder", str(folder)), "folder")
+        start = self.settings = settings or read_settings(home)
+        self.source = self.tag(dropdown("data", [*GENERATED, *SOURCES], start.source), "source")
+        self.folder = self.tag(field("folder", start.data), "folder")
+        self.runs = self.tag(field("runs go to", start.runs), "runs")
+        sides = ("height", start.height), ("width", start.width)
+        self.height, self.width = (
+            self.tag(field(name, str(value or ""), "170px", placeholder="the data's"), name)
+            for name, value in sides
+        )
         self.checks, self.summary = self.text("checks"), self.text("summary")
-        self.load = self.button("load", "Load", "folder-open", self.draw)
+        self.load = self.button("load", "Load and remember", "folder-open", self.draw)
         self.children = (
             self.checks,
-            row(self.source, self.folder, self.load),
+            row(self.source, self.folder),
+            row(self.runs, self.height, self.width, self.load),
             self.summary,
             self.status,
         )
         self.attempt(self.draw)
 
     def draw(self) -> str:
-        source, folder = self.source.value, self.folder.value
-        self.tell("checks", checks_html(environment_checks(folder)))
+        chosen = replace(
+            self.settings,
+            source=self.source.value,
+            data=self.folder.value,
+            runs=self.runs.value,
+            height=_pixels("height", self.height.value),
+            width=_pixels("width", self.width.value),
+        )
+        self.tell("checks", checks_html(environment_checks(chosen.data)))
         self.hide("summary")
-        dataset = self.dataset = open_data(source, folder, self.identities, self.seed)
+        dataset = self.dataset = open_data(chosen.source, chosen.data, self.identities, self.seed)
+        remember(chosen, self.home)
+        self.settings = chosen
         none = " (no cameras: nothing is left out of a gallery)"
-        head = f"<b>{html.escape(dataset.name)}</b>{'' if dataset.has_cameras else none}"
+        height, width = chosen.size(dataset)
+        words = f"the notebooks' networks see them at {height} × {width} pixels"
+        head = f"<b>{html.escape(dataset.name)}</b>{'' if dataset.has_cameras else none}; {words}"
         self.tell("summary", head + table_html(dataset.summary()))
         return f"loaded {len(dataset):,} images from {dataset.root.resolve()}"
 
 
-def open_data(
-    source: str, folder: str | Path, identities: int = 20, seed: int = 0, domain: str = "A"
-) -> ReidDataset:
-    """A data set by the name of its source; `generated people` and `vehicles` are drawn if need be.
-
-    Generated data goes below `folder` into a place of its own for each size, domain and seed.
-    `identities` are those to train on; half as many are there for tests. Domain B has other
-    cameras, clothes and places.
-    """
-    if source in SOURCES:
-        return load_dataset(source, folder)
-    if source not in GENERATED:
-        raise ReidError(
-            f"there is no data source {source!r}; there are {', '.join([*GENERATED, *SOURCES])}"
-        )
-    kind = GENERATED[source]
-    root = generate(
-        kind,
-        Path(folder) / f"generated-{kind}-{domain}-{identities}-seed-{seed}",
-        domain=domain,
-        train_identities=identities,
-        test_identities=max(4, identities // 2),
-        seed=seed,
-    )
-    return load_dataset(LAYOUT[kind], root)
+def _pixels(name: str, text: str) -> int | None:
+    """A size as it is typed in; nothing is the data's shape."""
+    try:
+        return int(text) if text.strip() else None
+    except ValueError:
+        raise ReidError(f"{name} is a number of pixels, or nothing; got {text!r}") from None

@@ -54,7 +54,22 @@ class StudyPanel(Panel):
         else:
             self.show("picture", part_figure(self.rows, part))
             table = summary(self.rows[self.rows["part"] == part])
-        self.tell("table", table_html(table.round(3)))
+        self.tell("table", table_html(in_percent(table)))
+
+
+def in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """A study's table with its shares (mAP, rank-1, differences) in per cent, and so called."""
+    shares = {
+        "mAP": "mAP in %",
+        "deviation": "deviation in points",
+        "rank1": "rank-1 in %",
+        "difference": "difference in points of mAP",
+        "low": "95 % from",
+        "high": "to",
+    }
+    there = {name: words for name, words in shares.items() if name in table}
+    percent = {name: (100 * table[name]).round(1) for name in there}
+    return table.assign(**percent).rename(columns=there)
 
 
 def read_study(table: str | Path, trial: str | Path) -> pd.DataFrame:

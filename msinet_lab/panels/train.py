@@ -64,6 +64,6 @@ class TrainPanel(RunPanel):
         size: Any = {"height": config.height, "width": config.width, "channels": config.channels}
         self.show("network", draw_network(genotype, **size))
         config = self.config_for(genotype)
-        self.command, self.process = command_of(config), None
+        self.command, self._stop_wanted = command_of(config), False
         self.run = RunFolder(run_folder(self.home, config).absolute())
         return self.draw()

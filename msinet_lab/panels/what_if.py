@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from msinet_core.data import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import Comparison, RetrievalResult, compare
 from msinet_core.runs.folder import RunFolder
-from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype
+from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype, slot_label
 from msinet_lab.diagnosis import WhatIf, open_scorer
 from msinet_lab.figures.network import draw_network
 from msinet_lab.figures.retrieval import gallery_image, list_gallery, shelves
-from msinet_lab.figures.style import SLOTS_PER_STAGE, operation_label
+from msinet_lab.figures.style import SLOTS_PER_STAGE, operation_label, slot_in_stage
 from msinet_lab.figures.tiles import stack
 from msinet_lab.panels.base import Panel, dropdown, row, slider
 
@@ -69,11 +68,11 @@ class WhatIfPanel(Panel):
     def _controls(self) -> None:
         names = [(operation_label(name), name) for name in OPERATIONS]
         self.slots = [
-            self.tag(dropdown(f"slot {slot}", names, name, width="220px"), f"slot-{slot}")
-            for slot, name in enumerate(self.found.slots, 1)
+            self.tag(dropdown(slot_in_stage(slot), names, name, width="270px"), f"slot-{slot + 1}")
+            for slot, name in enumerate(self.found.slots)
         ]
         last = len(self.order) - 1
-        self.query = self.tag(slider("query, hardest first", last // 2, 0, last), "query")
+        self.query = self.tag(slider("query, hardest first", 1 + last // 2, 1, 1 + last), "query")
         self.back = self.button("back", "As found", "undo", self.reset)
         self.words = self.text("words")
         stages = [
@@ -109,15 +108,14 @@ class WhatIfPanel(Panel):
 
     def draw(self, changed: int | None = None) -> str | None:
         """Evaluate the genotype on show; `changed` (0..11) is framed in the picture."""
-        start, genotype = time.perf_counter(), self.genotype
+        genotype = self.genotype
         first, known = self.engine.first_change(genotype), genotype in self.engine.results
         self.after = self.engine.evaluate(genotype)
-        seconds = time.perf_counter() - start
         self.comparison = compare(self.before, self.after, draws=DRAWS)
         self.show("network", draw_network(genotype, chosen=changed, **self._look))
         self.tell("words", self._verdict(genotype, self.comparison))
         self.draw_lists()
-        return "remembered" if known else f"evaluated in {seconds:.1f} s, from slot {first + 1} on"
+        return "remembered" if known else f"evaluated from {slot_label(first)} on"
 
     def _verdict(self, genotype: Genotype, comparison: Comparison) -> str:
         results = self.before, self.after
@@ -137,11 +135,13 @@ class WhatIfPanel(Panel):
 
     def draw_lists(self) -> str | None:
         """The rank list of the chosen query as found (above) and as changed (below)."""
-        number, results = int(self.order[self.query.value]), (self.before, self.after)
+        number, results = int(self.order[self.query.value - 1]), (self.before, self.after)
         sheets = [
             gallery_image(r, list_gallery(r, number, self.k), *self.photos, columns=self.k)
             for r in results
         ]
         self.show("lists", stack(sheets))
         one, two = (100 * float(r.ranking.average_precision[number]) for r in results)
-        return f"query {number}: AP {one:.1f} % as found (above), {two:.1f} % as changed (below)"
+        return (
+            f"query {number + 1}: AP {one:.1f} % as found (above), {two:.1f} % as changed (below)"
+        )

@@ -1,5 +1,6 @@
 """Pictures of the diagnostics, drawn from made-up numbers, and the command that makes them."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from msinet_lab.diagnosis.effects import OperationEffect
 from msinet_lab.diagnosis.gap import OperationStrength
 from msinet_lab.diagnosis.trainings import rank_correlation
 from msinet_lab.figures import diagnosis as figures
-from msinet_lab.figures.style import as_array, operation_colour, rgb
+from msinet_lab.figures.style import FAINT, as_array, operation_colour, rgb
 
 
 @pytest.fixture
@@ -52,7 +53,14 @@ def made(search_lines):
             OperationEffect(rng.random((12, 4)), rng.integers(0, 4, 12)),
         ),
         "seeds": (figures.agreement_figure, agreement(genotypes[:3])),
-        "gap": (figures.gap_figure, SimpleNamespace(table=table, slots=slots)),
+        "gap": (
+            figures.gap_figure,
+            SimpleNamespace(
+                table=table,
+                slots=slots,
+                reestimated=SimpleNamespace(difference=-0.1, interval=(-0.2, -0.01)),
+            ),
+        ),
         "strength": (
             figures.strength_figure,
             OperationStrength(loss, rng.dirichlet(np.ones(4), 12), loss, loss),
@@ -81,12 +89,39 @@ NAMES = [
 ]
 
 
+def last_line(figure):
+    """Mark and number, its colour, the criterion, its colour."""
+    parts = figure.artists[-1].get_child().get_children()
+    texts = [part._text for part in parts]
+    return [word for text in texts for word in (text.get_text(), text.get_color())]
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_each_says_what_good_looks_like(made, name):
+def test_each_says_whether_its_criterion_is_met(made, name):
     draw, value = made[name]
     figure = draw(value)
-    assert figure._supxlabel.get_text().startswith("good: ")
+    number, colour, criterion, grey = last_line(figure)
+    mark = {"✔": figures.GOOD, "✘": figures.ALARM}
+    assert colour == mark[number[0]]
+    assert re.search(r"\d", number)
+    assert criterion.startswith("criterion: ")
+    assert grey == FAINT
     assert as_array(figure).std() > 0
+
+
+def test_the_mark_follows_the_number():
+    """Not the criterion: the same picture of other numbers has the other mark."""
+    found = place_among(0.95, [0.1] * 30), place_among(0.05, [0.1] * 30)
+    marks = []
+    for place in found:
+        against = SimpleNamespace(place=place, random=dict(enumerate([0.1] * 30)), named={})
+        number, *_ = last_line(figures.baseline_figure(against))
+        assert f"p = {place.p:.2f}" in number
+        marks.append(number[0])
+    assert marks == ["✔", "✘"]
+    agreeing = [Genotype.uniform("exchange")] * 3, [Genotype.sample(seed) for seed in range(3)]
+    seeds = [last_line(figures.agreement_figure(agreement(one)))[0][0] for one in agreeing]
+    assert seeds == ["✔", "✘"]
 
 
 def test_the_last_winners_are_in_the_picture(made):

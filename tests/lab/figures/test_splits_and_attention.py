@@ -108,6 +108,27 @@ def test_alignment_figure_and_feature_sheet():
     assert attention.feature_sheet(np.zeros((0, 4, 2))).size
 
 
+def test_maps_of_a_sheet_are_on_one_scale():
+    """A map with half the values of its neighbour is darker, and one outside the sheet sets the
+    scale where limits are given.
+    """
+    ramp = np.linspace(0, 1, 8).reshape(1, 4, 2)
+
+    def brightest(maps, **more):
+        page = attention.feature_sheet(maps, 2, **more)
+        half = page.shape[1] // 2
+        inside = [part[8:-8, 8:-8].astype(int) for part in (page[:, :half], page[:, half:])]
+        return [int(part[(part < 250).any(-1)].sum(-1).max()) for part in inside]
+
+    bright, dark = brightest(np.concatenate([ramp, 0.5 * ramp]))
+    assert bright > dark + 100
+    assert brightest(np.concatenate([ramp, ramp]))[1] == bright  # the control
+    assert brightest(np.concatenate([ramp, ramp]), limits=(0, 2))[0] == dark
+    bar = attention.colour_bar((0, 2), 400)
+    assert bar.shape == (15, 400, 3)
+    assert (bar != attention.colour_bar((0, 3), 400)).any()
+
+
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)

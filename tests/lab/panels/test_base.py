@@ -33,7 +33,7 @@ def test_a_value_changes_the_picture(status):
     panel.place.value = 9
     assert panel.pictures["picture"].value != first
     assert panel.values == [7, 9]
-    assert "drawn in" in status(panel)
+    assert status(panel) == ""  # nothing to say
     assert {"msinet-probe"} <= set(panel._dom_classes)
     assert "msinet-probe-picture" in panel.pictures["picture"]._dom_classes
 
@@ -51,7 +51,7 @@ def test_exceptions_reach_the_status_line(status):
     assert "ZeroDivisionError: division by zero (test_base.py, line" in status(panel, error=True)
     panel.work = lambda: None
     panel.place.value = 2
-    assert "drawn" in status(panel)
+    assert status(panel) == ""
 
 
 def test_a_users_mistake_is_a_plain_sentence(status):

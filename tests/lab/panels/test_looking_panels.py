@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from msinet_core.config import SearchConfig
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.networks import resnet
 from msinet_core.retrieval import RetrievalResult, count_pairs
+from msinet_core.runs.folder import RunFolder
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
 from msinet_lab.panels import (
     ArchitecturePanel,
@@ -18,14 +20,17 @@ from msinet_lab.panels import (
     ComparePanel,
     SearchSpacePanel,
     TwinSplitPanel,
+    architecture,
+    space,
 )
+from msinet_lab.panels.settings import Settings, open_data, read_settings
+from msinet_lab.panels.small_runs import small_search
 from msinet_lab.panels.start import (
     NOTEBOOKS,
     StartPanel,
     checks_html,
     environment_checks,
     notebook_map,
-    open_data,
 )
 
 
@@ -79,6 +84,44 @@ class TestArchitecture:
         panel.band.value = False
         assert not panel.pictures["bands"].value
 
+    def test_a_run_without_an_epoch_shows_no_other_runs_genotype(self, histories, status):
+        panel = ArchitecturePanel({"whole": histories["seed 0"], "new": []})
+        whole = pictures(panel)
+        assert "<code>" in panel.words.value
+        panel.run.value = "new"
+        assert "no epoch" in status(panel)
+        assert panel.words.value == ""
+        assert all(pictures(panel)[part] != whole[part] for part in ("network", "heatmap"))
+        panel.run.value = "whole"
+        assert "<code>" in panel.words.value
+
+    def test_a_comparison_shows_each_other_run_at_its_own_end(self, histories, monkeypatch):
+        shown = []
+        draw = architecture.genotype_strips
+        monkeypatch.setattr(
+            architecture,
+            "genotype_strips",
+            lambda chosen, title: shown.append(list(chosen)) or draw(chosen, title),
+        )
+        panel = ArchitecturePanel({"long": histories["seed 0"], "short": histories["seed 1"]})
+        panel.epoch.value = 2
+        assert shown[-1] == ["long, epoch 2", "short, epoch 5"]
+        panel.run.value = "short"
+        panel.epoch.value = 1
+        assert shown[-1] == ["long, epoch 8", "short, epoch 1"]
+
+    def test_a_run_folders_network_is_drawn_at_its_size(self, tmp_path, tiny_settings, monkeypatch):
+        run = RunFolder(tmp_path)
+        with run.writing(SearchConfig(**tiny_settings)):
+            run.append("epoch", epoch=1, alphas=np.eye(12, 4).tolist())
+        looks = []
+        draw = architecture.draw_network
+        monkeypatch.setattr(
+            architecture, "draw_network", lambda g, **look: looks.append(look) or draw(g)
+        )
+        ArchitecturePanel({"run": run, "bare": np.zeros((1, 12, 4))})
+        assert looks == [{"height": 32, "width": 32, "channels": (16, 64, 64, 64)}]
+
     def test_a_run_without_an_epoch(self, status):
         panel = ArchitecturePanel({"new": []})
         assert "no epoch" in status(panel)
@@ -105,6 +148,15 @@ class TestSplits:
         assert "0 images on both sides" in panel.checks.value
         panel.stratify.value = True
         status(panel)
+
+    def test_the_overlap_on_show_is_used_by_searches(self, tiny_dataset, status, tmp_path):
+        panel = TwinSplitPanel(tiny_dataset, home=tmp_path, height=32, width=32)
+        panel.overlap.value, panel.stratify.value = 0.75, True
+        assert small_search(tiny_dataset, read_settings(tmp_path)).overlap == 0.4  # not yet
+        panel.keep.click()
+        assert "0.75" in status(panel)
+        config = small_search(tiny_dataset, read_settings(tmp_path))
+        assert (config.overlap, config.stratify_by_camera) == (0.75, True)
 
     def test_identities_and_cameras(self, tiny_dataset, status):
         panel = TwinSplitPanel(tiny_dataset, height=32, width=32)
@@ -139,6 +191,35 @@ class TestSearchSpace:
         assert "0.0 % of their length" not in panel.words.value  # exchange came last
         panel.operation.value = "none"
         assert "changes the branches by 0.0 %" in panel.words.value
+
+    def test_before_and_after_share_a_scale(self, panel, monkeypatch):
+        seen = []
+        draw = space.feature_sheet
+        monkeypatch.setattr(
+            space,
+            "feature_sheet",
+            lambda *a, **more: seen.append(more["limits"]) or draw(*a, **more),
+        )
+        panel.operation.value = "exchange"
+        seen.clear()
+        panel.operation.value = "none"
+        panel.operation.value = "channel_gate"
+        assert len(seen) == 8
+        before, gated = set(seen[:4]), set(seen[4:])
+        assert len(before) == len(gated) == 1
+        assert before == gated  # a gate only darkens, so the largest value is one before it
+
+    def test_the_network_is_drawn_as_large_as_it_is(self, panel, monkeypatch):
+        looks = []
+        draw = space.draw_network
+        monkeypatch.setattr(space, "draw_network", lambda g, **look: looks.append(look) or draw(g))
+        panel._network.cache_clear()
+        panel.slot.value = 2
+        panel.slot.value = 1
+        assert {(look["height"], look["width"], look["channels"]) for look in looks} == {
+            (32, 32, (16, 64, 64, 64))
+        }
+        assert panel.first.min == 1
 
     def test_gamma_zero_is_none(self, panel):
         panel.operation.value = "cross_attention"
@@ -289,15 +370,27 @@ class TestCompare:
 
 class TestStart:
     def test_loads_what_is_chosen(self, tmp_path, tiny_root, status):
-        panel = StartPanel(tmp_path, identities=4)
+        settings = Settings(data=str(tmp_path), runs=str(tmp_path / "runs"))
+        panel = StartPanel(settings, identities=4, home=tmp_path)
         assert "loaded" in status(panel)
+        assert panel.dataset.name == "generated people"
+        assert "market1501" not in panel.summary.value
         assert panel.dataset.train["identity"].nunique() == 4
         panel.source.value, panel.folder.value = "manifest", str(tiny_root)
         panel.load.click()
         assert panel.dataset.train["identity"].nunique() == 8
+        panel.height.value = "48"
+        panel.load.click()
+        remembered = read_settings(tmp_path)
+        assert (remembered.source, remembered.data) == ("manifest", str(tiny_root))
+        assert (remembered.height, remembered.width) == (48, None)
         panel.folder.value = str(tmp_path / "nowhere")
         panel.load.click()
         assert "nowhere" in status(panel, error=True)
+        assert read_settings(tmp_path) == remembered  # what cannot be loaded is not remembered
+        panel.height.value = "tall"
+        panel.load.click()
+        assert "number of pixels" in status(panel, error=True)
 
     def test_checks_are_green_and_red(self):
         checks = environment_checks()

@@ -1,6 +1,7 @@
 """The run panel drives real processes over tiny photographs: start, stop, resume, fail."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from common import on_posix
 
 from msinet_core.config import SearchConfig, TrainConfig
+from msinet_core.runs.folder import RunFolder
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 from msinet_lab.panels import RunPanel, TrainPanel
 from msinet_lab.panels.run import time_left
@@ -84,6 +86,65 @@ def test_start_stop_resume_and_reattach(tmp_path, config, status, ended):
     until(lambda: other.bar.value > done)
     other.stop()
     until(lambda: not other.alive)
+
+
+ANOTHER = """
+import sys
+from msinet_lab.panels import RunPanel
+panel = RunPanel(sys.argv[1], sys.argv[2:], poll=60)
+panel.attempt(panel.start)
+print(panel.status.value, panel.state.value, panel.process, flush=True)
+panel.attempt(panel.stop)
+print(panel.status.value, flush=True)
+"""
+
+
+def test_start_in_two_notebooks_starts_one_process(tmp_path, config, status, ended):
+    """While the first is only starting, which takes seconds and in which it holds no lock yet."""
+    folder = tmp_path / "run"
+    panel = RunPanel(folder, command_of(config), poll=60)
+    ended(panel)
+    panel.attempt(panel.start)
+    assert panel.run.writer_pid() is None
+    os.kill(panel.process.pid, signal.SIGSTOP)  # it starts for as long as we like
+    words = [sys.executable, "-c", ANOTHER, str(folder), *command_of(config)]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "just starting" in told
+    assert "another notebook" in told
+    assert "None</b>" not in told
+    assert "process None" not in told
+    assert told.split("\n")[0].endswith("None")  # it has no process of its own
+    assert panel.process.poll() is None
+    os.kill(panel.process.pid, signal.SIGCONT)
+    until(lambda: panel.run.writer_pid() is not None)
+    assert panel.run.writer_pid() == panel.process.pid
+    panel.attempt(panel.stop)
+    assert "stopping" in panel.state.value  # at once
+    assert panel.stop_button.disabled
+    until(lambda: not panel.alive)
+    panel.attempt(panel.draw)
+    assert "stopping" not in panel.state.value
+    assert not (folder / ".starting").exists()
+
+
+def test_what_is_only_starting_elsewhere_is_stopped_once_it_writes(tmp_path, status):
+    """No process is signalled by a panel that did not start it."""
+    from msinet_core.locks import Lock
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    claim = Lock(folder / ".starting")
+    assert claim.acquire(0)
+    panel = RunPanel(folder, ["search"], poll=60)
+    assert "starting" in panel.state.value
+    assert panel.start_button.disabled
+    panel.attempt(panel.stop)
+    assert "once it has begun" in status(panel)
+    assert "stopping" in panel.state.value
+    claim.release(remove=True)
+    panel.attempt(panel.draw)
+    assert "not started" in panel.state.value
+    panel.close()
 
 
 def test_a_stranger_named_in_the_folder_is_never_signalled(tmp_path, status, monkeypatch):
@@ -252,8 +313,20 @@ def test_tables_of_runs(tmp_path, tiny_settings, tiny_dataset):
     assert ensure_run(config, tmp_path / "a").path.stat().st_mtime_ns == before  # taken as it is
     name = f"a/{run.path.name}"
     assert name.startswith("a/search-seed-0-")
-    assert list(runs_in(tmp_path)) == list(searches_in(tmp_path)) == [name]
-    assert genotypes_in(tmp_path) == {name: run.genotype()}
+    assert list(runs_in(tmp_path)) == [name]
+    assert list(searches_in(tmp_path)) == ["search, seed 0"]
+    assert genotypes_in(tmp_path) == {"search, seed 0": run.genotype()}
+    other = tmp_path / "b"
+    for place, changed in (("longer", {"epochs": 40}), ("copy", {}), ("seed", {"seed": 3})):
+        with RunFolder(other / place).writing(replace(config, **changed)):
+            pass
+    assert set(searches_in(tmp_path)) == {
+        f"search, seed 0, epochs 2, in {name}",
+        "search, seed 0, epochs 2, in b/copy",
+        "search, seed 0, epochs 40",
+        "search, seed 3, epochs 2",
+    }
+    shutil.rmtree(other)
     assert run_table(tmp_path).loc[name, "state"] == "finished"
     others = {
         run_folder("x", replace(config, **change))
