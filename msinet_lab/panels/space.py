@@ -120,16 +120,17 @@ class SearchSpacePanel(Panel):
         return None
 
     def _maps(self, before: Branches, after: Branches, name: str) -> np.ndarray:
-        """A few channels of both branches, before and after the operation, on one scale."""
-        first = self.first.value - 1
-        every = [tensor[0, first : first + SHOWN] for tensor in (*before, *after)]
-        limits = min(float(maps.min()) for maps in every), max(float(maps.max()) for maps in every)
-        whens = [f"{side}, {when}" for when in ("before", f"after {name}") for side in "ab"]
-        sheets = []
-        for maps, when in zip(every, whens, strict=True):
-            picture = feature_sheet(maps, SHOWN, limits=limits)
-            sheets += [caption(f"branch {when}", picture.shape[1], INK), picture]
-        return stack([colour_bar(limits, sheets[0].shape[1]), *sheets], gap=0)
+        """A few channels of both branches, before and after; those of a branch on one scale."""
+        first, sheets = self.first.value - 1, []
+        for branch, pair in zip("ab", zip(before, after, strict=True), strict=True):
+            both = [tensor[0, first : first + SHOWN] for tensor in pair]
+            limits = min(float(x.min()) for x in both), max(float(x.max()) for x in both)
+            pictures = [feature_sheet(maps, SHOWN, limits=limits) for maps in both]
+            width = pictures[0].shape[1]
+            sheets.append(colour_bar(limits, width))
+            for when, picture in zip(("before", f"after {name}"), pictures, strict=True):
+                sheets += [caption(f"branch {branch}, {when}", width, INK), picture]
+        return stack(sheets, gap=0)
 
     def _apply(self, slot: int, name: str, gamma: float, before: Branches) -> tuple[Branches, str]:
         """The operation on both branches, and its costs. Untrained unless the network has it."""

@@ -3,6 +3,7 @@ stay still.
 """
 
 import importlib.metadata
+import json
 import os
 import re
 import statistics
@@ -34,7 +35,14 @@ def test_start_here(lab):
         r"loaded (\d+) images from (.*)", lab.text("msinet-start-status").strip()
     ).groups()
     assert int(count) == len(list(Path(folder).rglob("*.jpg")))  # as many as are really there
-    assert "veri776" in lab.text("msinet-start-summary")
+    assert "generated vehicles" in lab.text("msinet-start-summary")
+    assert "veri776" not in lab.text("msinet-start-summary")
+    remembered = lab.root / "runs" / "settings.json"
+    assert json.loads(remembered.read_text())["source"] == "generated vehicles"
+    lab.execute(  # as every other notebook does
+        "from msinet_lab.panels import read_settings\n"
+        "assert read_settings().open().name == 'generated vehicles'"
+    )
     assert lab.text("msinet-start-checks").count("look") == 1
 
     lab.choose("msinet-start-source", "market1501")  # which is not there
@@ -42,11 +50,19 @@ def test_start_here(lab):
     lab.until_text("msinet-start-status", "market1501")
     assert "loaded" not in lab.text("msinet-start-status")
     assert not lab.text("msinet-start-summary").strip()
+    assert json.loads(remembered.read_text())["source"] == "generated vehicles"
+
+    lab.choose("msinet-start-source", "generated people")  # for the tests that follow
+    lab.page.locator(".msinet-start-load").click()
+    lab.until_text("msinet-start-status", "generated-people")
+    before = remembered.read_text()
+    assert json.loads(before)["source"] == "generated people"
 
     lab.deafen()
-    lab.choose("msinet-start-source", "generated people")
+    lab.choose("msinet-start-source", "generated vehicles")
     lab.page.locator(".msinet-start-load").click()
     assert lab.same_text("msinet-start-status")
+    assert remembered.read_text() == before
 
 
 @pytest.mark.opens("01_explore_twin_splits")
@@ -59,10 +75,22 @@ def test_twin_splits(lab):
     lab.page.locator(".msinet-splits-identities select").select_option(index=4)
     lab.changed("msinet-splits-sheet", sheet)
     lab.shot("01_explore_twin_splits", "msinet-splits")
+    remembered = lab.root / "runs" / "settings.json"
+    content = remembered.read_text() if remembered.exists() else None
+    try:
+        lab.page.locator(".msinet-splits-keep").click()
+        lab.until_text("msinet-splits-status", "searches split with overlap 0.45")
+        assert json.loads(remembered.read_text())["overlap"] == 0.45
+    finally:  # searches of the tests that follow split as before
+        remembered.unlink() if content is None else remembered.write_text(content)
     before = lab.pixels("msinet-splits-matrix")
     lab.deafen()
     lab.slide("msinet-splits-overlap")
     assert lab.same("msinet-splits-matrix", before)
+    content = remembered.read_text() if remembered.exists() else None
+    lab.page.locator(".msinet-splits-keep").click()
+    assert lab.same_text("msinet-splits-status")
+    assert (remembered.read_text() if remembered.exists() else None) == content
 
 
 @pytest.mark.opens("02_inspect_search_space")
@@ -116,6 +144,7 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.shot("03_search_supernet", "msinet-run")
 
     lab.page.locator(".msinet-run-stop").click()
+    lab.until_text("msinet-run-state", "stopping", 3)  # at once, however long saving takes
     lab.until_text("msinet-run-state", "stopped")
     done = len(run.epochs())
     lab.page.locator(".msinet-run-resume").click()
@@ -337,17 +366,20 @@ def test_an_error_is_seen_in_the_page(lab):
         "panel = ArchitecturePanel({'a': np.zeros((4, 12, 4))})\nwhole = panel._network",
         "panel",
     )
-    broken = "def broken(genotype):\n    raise RuntimeError('{}')\npanel._network = broken"
+    broken = "def broken(genotype, run):\n    raise RuntimeError('{}')\npanel._network = broken"
     lab.open(name)
     lab.run_all()
-    lab.until_text("msinet-architecture-status", "drawn in")
+    lab.pixels("msinet-architecture-network")
+    assert not lab.text("msinet-architecture-status").strip()
     lab.execute(broken.format("network 4711 is lost"))
     lab.slide("msinet-architecture-epoch", "ArrowLeft")
     lab.until_text("msinet-architecture-status", "RuntimeError: network 4711 is lost")
     lab.execute("panel._network = whole")
     lab.slide("msinet-architecture-epoch", "ArrowLeft")
-    lab.until_text("msinet-architecture-status", "drawn in")
-    assert "Error" not in lab.text("msinet-architecture-status")
+    lab.page.wait_for_function(
+        "() => !document.querySelector('.msinet-architecture-status').innerText.trim()",
+        timeout=60_000,
+    )
     lab.execute(broken.format("another one"))
     lab.deafen()
     lab.slide("msinet-architecture-epoch", "ArrowLeft")

@@ -205,9 +205,8 @@ class TestSearchSpace:
         panel.operation.value = "none"
         panel.operation.value = "channel_gate"
         assert len(seen) == 8
-        before, gated = set(seen[:4]), set(seen[4:])
-        assert len(before) == len(gated) == 1
-        assert before == gated  # a gate only darkens, so the largest value is one before it
+        assert seen[0] == seen[1] != seen[2] == seen[3]  # a branch's before and after
+        assert seen[4:] == seen[:4]  # a gate only darkens: the largest value is one before it
 
     def test_the_network_is_drawn_as_large_as_it_is(self, panel, monkeypatch):
         looks = []
