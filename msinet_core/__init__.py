@@ -19,6 +19,7 @@ _HOMES = {
     "register_operation": "models.interactions",
     "SearchConfig": "config",
     "TrainConfig": "config",
+    "PretrainConfig": "config",
     "load_dataset": "data",
     "twins_split": "data",
     "RetrievalResult": "retrieval",

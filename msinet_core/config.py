@@ -25,7 +25,7 @@ from msinet_core.space import OPERATIONS, Genotype, UnknownOperation
 Device = Literal["auto", "cpu", "cuda"]
 DATA_SETS = (
     *("market1501", "msmt17", "veri776", "vehicleid", "cuhk03"),
-    *("folders", "manifest", "table"),
+    *("folders", "classes", "manifest", "table"),
 )
 BACKBONES = ("msinet", "resnet18", "resnet50")  # besides those of libraries and of one's own
 LARGEST_GENOTYPE = 1 << 20  # bytes of a file that is read as one
@@ -43,7 +43,7 @@ class DataFields:
     """Which images, and how they are kept."""
 
     data: str = "manifest"
-    """Data set: market1501, msmt17, veri776, vehicleid, cuhk03, folders, manifest, table."""
+    """Kind: market1501, msmt17, veri776, vehicleid, cuhk03, folders, classes, manifest, table."""
     root: str = ""
     """Folder of the data set."""
     options: tuple[str, ...] = ()
@@ -284,6 +284,18 @@ class LossFields:
     """Epochs between evaluations (the last epoch is always evaluated); 0 for the last only."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainFields:
+    """Learning classes."""
+
+    batch: int = 64
+    """Images of a batch, drawn by lot (of each process, as everywhere)."""
+    held_out: float = 0.1
+    """Share of each class's images that validates, by the seed, where the data has no test images
+    of its training classes.
+    """
+
+
 # -- the configurations --------------------------------------------------------------------------
 
 
@@ -297,6 +309,7 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
     )
     KIND: ClassVar[str] = ""
     SECTIONS: ClassVar[dict[str, type]] = {}
+    HIDDEN: ClassVar[frozenset[str]] = frozenset()  # fields that mean nothing to this kind
     AUTHORS: ClassVar[dict[str, Any]] = {}
     _POSITIVE: ClassVar[tuple[str, ...]] = (
         *("height", "width", "epochs", "identities_per_batch", "images_per_identity"),
@@ -494,6 +507,41 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields):
             raise error.registered_by(self.imports) from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(TrainConfig, PretrainFields):
+    """Pretraining of a network on classes: an image folder, or identities without cameras."""
+
+    KIND: ClassVar[str] = "pretrain"
+    SECTIONS: ClassVar[dict[str, type]] = {**TrainConfig.SECTIONS, "pretraining": PretrainFields}
+    HIDDEN: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("identities_per_batch", "images_per_identity", "different_cameras", "mixing"),
+            *("margin", "alignment", "alignment_weight", "circle_weight", "centre_weight"),
+            *("target", "validation_share", "keep", "min_images"),
+        }
+    )
+    AUTHORS: ClassVar[dict[str, Any]] = {}
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
+    _POSITIVE: ClassVar[tuple[str, ...]] = (*TrainConfig._POSITIVE, "batch")
+    _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (*TrainConfig._NOT_NEGATIVE, "held_out")
+
+    data: str = "classes"
+    min_images: int | None = 1
+    epochs: int = 90
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-4
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.held_out >= 1:
+            raise ReidError(f"held_out lies between 0 and 1; got {self.held_out}")
+
+    @property
+    def batch_size(self) -> int:
+        return self.batch
+
+
 def _annotations(kind: type[RunConfig]) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
@@ -548,7 +596,9 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
     """The configuration that `to_dict` wrote; unknown or missing kinds and fields are a
     `ReidError`.
     """
-    classes: dict[str, type[RunConfig]] = {c.KIND: c for c in (SearchConfig, TrainConfig)}
+    classes: dict[str, type[RunConfig]] = {
+        c.KIND: c for c in (SearchConfig, TrainConfig, PretrainConfig)
+    }
     kind = classes.get(str(values.get("kind")))
     if kind is None:
         raise ReidError(

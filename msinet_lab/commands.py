@@ -80,6 +80,7 @@ def study(
     train_epochs: int = 7,
     train_identities: int = 40,
     random: int = 2,
+    pretrained: tuple[str, ...] = (),
     jobs: int = 1,
     device: Device = "auto",
 ) -> None:
@@ -92,7 +93,7 @@ def study(
     Args:
         folder: For the data and a run folder for every cell; finished cells are taken as they are.
         parts: a twins split, b searched against random and the paper's, c alignment across domains,
-            d unpretrained ResNets (not the paper's claim).
+            d ResNets (not the paper's claim).
         seeds: One search and training of everything for each.
         kinds: Generated data to use.
         turntable: Folder of a data set of your own with a manifest, to use as well.
@@ -102,6 +103,8 @@ def study(
         train_epochs: Of every training.
         train_identities: Generated for training; as many again for tests.
         random: Random genotypes for each seed.
+        pretrained: Weights for networks of part d, which are then compared pretrained as well, as
+            msinet=runs/pretrained resnet50=resnet50.safetensors.
         jobs: Cells at once, each in a process of its own, which share the GPU or the cores.
         device: Where to compute; auto takes a GPU if there is one.
     """
@@ -118,7 +121,10 @@ def study(
         device=device,
     )
     place = to or folder / "study.csv"
-    rows = Study(folder, size, seeds, kinds, turntable, jobs=jobs).carry_out(parts, place)
+    weights = {name: Path(file) for name, _, file in (text.partition("=") for text in pretrained)}
+    rows = Study(folder, size, seeds, kinds, turntable, pretrained=weights, jobs=jobs).carry_out(
+        parts, place
+    )
     for name, figure in study_figures(rows).items():
         save(figure, place.with_name(f"{place.stem}_{name}.png"))
     replace_file(place.with_suffix(".md"), markdown(rows))

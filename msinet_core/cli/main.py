@@ -21,7 +21,7 @@ from msinet_core import __version__
 from msinet_core.cli import check, data, networks
 from msinet_core.cli.parsing import Command, parse
 from msinet_core.cli.work import working
-from msinet_core.config import SearchConfig, TrainConfig
+from msinet_core.config import PretrainConfig, SearchConfig, TrainConfig
 from msinet_core.errors import Elsewhere, ReidError, Stopped
 
 DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -58,6 +58,7 @@ def commands(words: list[str]) -> dict[str, Command]:
     own = {
         "search": Command(working(SearchConfig, "msinet_core.search", words)),
         "train": Command(working(TrainConfig, "msinet_core.training", words)),
+        "pretrain": Command(working(PretrainConfig, "msinet_core.training", words)),
         "evaluate": Command(networks.evaluate),
         "embed": Command(networks.embed),
         "export": Command(networks.export),

@@ -94,6 +94,7 @@ def _section(config: RunConfig, section: type) -> type:
                 field(default=getattr(config, one.name)),
             )
             for one in fields(section)
+            if one.name not in config.HIDDEN
         ],
         frozen=True,
         namespace={"__doc__": section.__doc__},
@@ -125,7 +126,7 @@ def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
     begun = [folder for seed in asked.seeds if (folder := _of_seed(place, seed)).is_dir()]
     run = RunFolder(begun[0] if begun else place)
     config = run.config()
-    if not isinstance(config, kind):
+    if type(config) is not kind:
         raise ReidError(
             f"{str(run.path)!r} is a {config.KIND} run; resume it with `msinet {config.KIND}`"
         )
@@ -216,7 +217,9 @@ def summary(run: "RunFolder") -> str:
             for place, stage in enumerate(genotype.stages)
         ]
         rows.append(("genotype", str(genotype)))
-    if metrics:
+    if metrics and "top1" in metrics:
+        rows += [(f"top-{k}", f"{metrics[f'top{k}']:.4f}") for k in (1, 5)]
+    if metrics and "mAP" in metrics:
         rows.append(("mAP", f"{metrics['mAP']:.4f}"))
         rows += [(f"rank-{k}", f"{metrics[f'rank{k}']:.4f}") for k in (1, 5, 10)]
         rows.append(("mINP", f"{metrics['mINP']:.4f}"))

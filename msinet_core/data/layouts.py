@@ -126,6 +126,20 @@ def folders(
     return _with_cameras(dataset, found / cameras, images) if cameras else dataset
 
 
+def classes(root: Root, *, train: str = "train", val: str = "val") -> ReidDataset:
+    """Images sorted by class, in ImageNet's layout: `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, for
+    `msinet pretrain`. A class is an identity, without cameras; `val` is the split gallery.
+
+    train, val: the two folders below `root`; '' leaves one out.
+    """
+    layout = (
+        "Images sorted by class are train/CLASS/*.jpg and val/CLASS/*.jpg (--options val= for none)"
+    )
+    needed = tuple(part for part in (train, val) if part)
+    found = find_root(root, (), needed, layout)
+    return _from_folders("classes", found, (train, "", val), r"^(?P<identity>[^/]+)/")
+
+
 def _from_folders(
     name: str,
     root: Path,

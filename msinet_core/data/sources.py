@@ -19,6 +19,7 @@ SOURCES: dict[str, Callable[..., ReidDataset]] = {
     "vehicleid": lists.vehicleid,
     "cuhk03": layouts.cuhk03,
     "folders": layouts.folders,
+    "classes": layouts.classes,
     "manifest": tables.manifest,
     "table": tables.table,
 }

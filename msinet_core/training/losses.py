@@ -34,6 +34,11 @@ def batch_hard_triplet(
     return functional.relu(positive - negative + margin).mean()
 
 
+def classification_loss(logits: Tensor, identities: Tensor, label_smoothing: float = 0.1) -> Tensor:
+    """Cross-entropy; N x K, N -> scalar, mean over images."""
+    return functional.cross_entropy(logits.float(), identities, label_smoothing=label_smoothing)
+
+
 @dataclass(frozen=True)
 class LossParts:
     """The terms of one batch; `total` is what is minimised."""
@@ -60,13 +65,9 @@ def training_loss(
     alignment_weight: float = 2.0,
 ) -> LossParts:
     """[CE + triplet] of the global branch + the same of the part branch + weighted alignment."""
-
-    def classification(logits: Tensor) -> Tensor:
-        return functional.cross_entropy(logits.float(), identities, label_smoothing=label_smoothing)
-
-    global_classification = classification(output.global_logits)
+    global_classification = classification_loss(output.global_logits, identities, label_smoothing)
     global_triplet = batch_hard_triplet(output.global_feature, identities, margin)
-    part_classification = classification(output.part_logits)
+    part_classification = classification_loss(output.part_logits, identities, label_smoothing)
     part_triplet = batch_hard_triplet(output.part_feature, identities, margin)
     aligned = torch.zeros_like(global_triplet)
     if alignment != "none":

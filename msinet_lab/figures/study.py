@@ -26,7 +26,7 @@ TITLES = {
     "a": "Twins split, overlaps, and the leaking step",
     "b": "Searched, random, uniform and the paper's genotype",
     "c": "Spatial alignment across domains",
-    "d": "MSINet and ResNets, all unpretrained: not the paper's claim",
+    "d": "MSINet and ResNets, unpretrained unless it says otherwise: not the paper's claim",
 }
 RIGHT_OF = "by more than the seeds spread (band: one deviation)"
 CRITERIA = {

@@ -4,7 +4,8 @@ stop and go on.
 a  twins split against the usual one and the reference's leaking step, and over overlaps
 b  the searched genotype against random and uniform ones and the paper's
 c  spatial alignment across domains
-d  MSINet against ResNets under the same heads, all *unpretrained*: not the paper's comparison
+d  MSINet against ResNets under the same heads, *unpretrained* but for those that weights are given
+   for: not the paper's comparison
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -92,12 +93,19 @@ class Study:
     kinds: Sequence[str] = KINDS
     turntable: Path | None = None
     progress: bool = True
+    pretrained: Mapping[str, Path] = field(default_factory=dict)  # weights, by backbone, of part d
     jobs: int = 1  # cells at once, each in a process of its own
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
         self.known: dict[Key, Row] = {}  # rows that need not be computed
         self.started = time.perf_counter()
+        unknown = sorted(self.pretrained.keys() - NETWORKS.values())
+        if unknown:
+            raise ReidError(
+                f"the study has no network {unknown[0]!r} to start from weights; it has "
+                f"{', '.join(NETWORKS.values())}"
+            )
         if self.jobs < 1:
             raise ReidError(f"at least one cell is carried out at a time; got {self.jobs} jobs")
         if not set(self.kinds) <= set(KINDS) or not self.seeds:
@@ -145,7 +153,11 @@ class Study:
             yield from SPLITS.items()
         elif part == "d":
             for setting, backbone in NETWORKS.items():
-                yield setting, {"backbone": backbone, "channels": self.size.full_channels}
+                changes = {"backbone": backbone, "channels": self.size.full_channels}
+                yield setting, changes
+                if backbone in self.pretrained:
+                    weights = str(self.pretrained[backbone])
+                    yield setting.replace("un", "", 1), {**changes, "weights": weights}
         else:
             known = self.known.get(("a", data, seed, TWINS))
             found = Genotype.parse(known["genotype"]) if known else self.search(data, seed, {})

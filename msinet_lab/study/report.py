@@ -13,8 +13,8 @@ TITLES = {
     "a": "Twins split, overlaps, and the reference's leaking step (searched, then trained)",
     "b": "Searched against the paper's, uniform and random genotypes",
     "c": "Spatial alignment, trained on domain A and scored on B",
-    "d": "MSINet against ResNets (stride 32) under the same heads, all unpretrained and at full "
-    "width; not the paper's claim, whose networks are pretrained",
+    "d": "MSINet against ResNets under the same heads, at full width, unpretrained unless a row "
+    "says otherwise; not the paper's claim, whose networks are pretrained",
 }
 
 

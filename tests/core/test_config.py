@@ -11,6 +11,7 @@ import msinet_core.config as module
 from msinet_core import OPERATIONS, PAPER_GENOTYPE, ReidError
 from msinet_core.config import (
     DATA_SETS,
+    PretrainConfig,
     RunConfig,
     SearchConfig,
     TrainConfig,
@@ -20,7 +21,7 @@ from msinet_core.config import (
 )
 from msinet_core.data.sources import SOURCES
 
-KINDS = (SearchConfig, TrainConfig)
+KINDS = (SearchConfig, TrainConfig, PretrainConfig)
 
 
 def test_paths_and_numbers_of_numpy_are_stored_as_plain_values():
@@ -88,7 +89,7 @@ def test_another_type_or_range_is_one_sentence(kind, field, value, sentence):
 
 def test_the_help_of_data_names_every_data_set():
     source = Path(module.__file__).read_text(encoding="utf-8")
-    line = next(line for line in source.splitlines() if line.lstrip().startswith('"""Data set: '))
+    line = next(line for line in source.splitlines() if line.lstrip().startswith('"""Kind: '))
     assert line.split(": ")[1] == ", ".join(DATA_SETS) + '."""'
     assert sorted(DATA_SETS) == sorted(SOURCES)
 
