@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from typing import IO, Any
 
 from msinet_core import __version__
-from msinet_core.cli import check, data, networks
+from msinet_core.cli import check, comparing, data, evaluating, networks, querying
 from msinet_core.cli.parsing import Command, parse
 from msinet_core.cli.work import working
 from msinet_core.config import PretrainConfig, SearchConfig, TrainConfig
@@ -33,7 +33,7 @@ EXTRAS = {
         *("anywidget", "jupyterlab", "nbformat"),
     ),
     "export": ("onnx", "onnxruntime", "onnxscript"),
-    "scale": ("faiss",),
+    "scale": ("faiss", "pyarrow"),
     "models": ("timm",),
 }
 
@@ -59,7 +59,9 @@ def commands(words: list[str]) -> dict[str, Command]:
         "search": Command(working(SearchConfig, "msinet_core.search", words)),
         "train": Command(working(TrainConfig, "msinet_core.training", words)),
         "pretrain": Command(working(PretrainConfig, "msinet_core.training", words)),
-        "evaluate": Command(networks.evaluate),
+        "evaluate": Command(evaluating.evaluate),
+        "compare": Command(comparing.compare),
+        "query": Command(querying.query),
         "embed": Command(networks.embed),
         "export": Command(networks.export),
         "describe": Command(networks.describe),

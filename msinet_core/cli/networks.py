@@ -1,76 +1,22 @@
-"""`msinet evaluate | embed | export | describe`: what can be done with a network."""
+"""`msinet embed | export | describe`: what can be done with a network."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from msinet_core import functions
-from msinet_core.cli.parsing import DataSet, Options, Run
+from msinet_core.cli.evaluating import open_model
+from msinet_core.cli.parsing import AS_SAID, DataSet, Options, Pictures, Run
 from msinet_core.config import Device, TrainConfig, parse_options
 from msinet_core.errors import ReidError
-from msinet_core.files import safe_name
-
-
-def evaluate(
-    *,
-    run: Run,
-    on: tuple[str, ...] = (),
-    options: Options = (),
-    after_necks: bool = False,
-    flip: bool = False,
-    batch_size: int = 64,
-    device: Device = "auto",
-    workers: int = 0,
-    save: Path | None = None,
-) -> None:
-    """Score a trained network on its own test set or on others.
-
-    Args:
-        on: Data sets to score on, as name=folder (several may follow); default: the run's own.
-        after_necks: Features behind the necks, often better across domains.
-        flip: Average the features of each image and its mirror image.
-        batch_size: Images at a time.
-        device: Where to compute; auto takes a GPU if there is one.
-        workers: Threads that decode images.
-        save: Folder to save the results in, for galleries and comparisons; one inside it for each
-            data set.
-    """
-    from msinet_core.data import load_dataset
-    from msinet_core.retrieval import evaluate_across, load_model
-    from msinet_core.runs.feeding import open_dataset
-    from msinet_core.runs.folder import RunFolder
-    from msinet_core.runs.processes import join
-    from msinet_core.speed import choose_device
-
-    processes = join(device == "cpu")
-    embedder = load_model(
-        run,
-        after_necks=after_necks,
-        flip=flip,
-        batch_size=batch_size,
-        device=choose_device(device, processes.device),
-        workers=workers,
-        progress=True,
-        processes=processes,
-    )
-    places = [_named_folder(text) for text in on]
-    if len(places) > 1 and options:
-        raise ReidError("options belong to one data set; score each by itself, with its own")
-    datasets = [load_dataset(name, root, **parse_options(options)) for name, root in places]
-    scored = evaluate_across(embedder, datasets or [open_dataset(RunFolder(run).config())])
-    if not processes.is_main_process:
-        return
-    for name, result in scored.results.items():
-        if save is not None:
-            result.save(save / safe_name(name))
-    print(scored)
 
 
 def embed(
     *,
-    model: Path,
+    model: str,
     data: DataSet = "manifest",
     root: Path,
     to: Path,
@@ -80,12 +26,14 @@ def embed(
     batch_size: int = 64,
     device: Device = "auto",
     workers: int = 0,
+    pictures: Annotated[Pictures, tyro.conf.arg(name="")] = AS_SAID,
 ) -> None:
     """Features of all images of a data set, in a store on disk that is reused while nothing
     changed.
 
     Args:
-        model: A training run's folder, or a network exported as .onnx (needs the extra `export`).
+        model: A training run's folder, a file of weights, .onnx (needs the extra `export`),
+            timm:NAME, torchvision:NAME or package.module:function.
         root: Its folder.
         to: Folder of the store.
         after_necks: Features behind the necks (an exported network has its own choice built in).
@@ -95,29 +43,23 @@ def embed(
         workers: Threads that decode images.
     """
     from msinet_core.data import load_dataset
-    from msinet_core.retrieval import OnnxModel, embed_dataset, load_model
-    from msinet_core.runs.processes import join
-    from msinet_core.speed import choose_device
+    from msinet_core.retrieval import embed_dataset
 
-    dataset, processes = load_dataset(data, root, **parse_options(options)), join(device == "cpu")
-    embedder = load_model(
-        model,
-        flip=flip,
-        batch_size=batch_size,
-        workers=workers,
-        progress=True,
-        processes=processes,
-    )
-    if after_necks:
-        embedder = replace(embedder, after_necks=True)
-    if not isinstance(embedder.model, OnnxModel):
-        embedder = replace(embedder, device=choose_device(device, processes.device))
+    dataset = load_dataset(data, root, **parse_options(options))
+    made = {"after_necks": after_necks, "flip": flip, "batch_size": batch_size, "workers": workers}
+    embedder = open_model(model, pictures, device, **made)
     store = embed_dataset(embedder, dataset, to)
-    if processes.is_main_process:
+    if embedder.processes.is_main_process:
         print(store)
 
 
-def export(*, run: Run, to: Path, after_necks: bool = False) -> None:
+def export(
+    *,
+    run: Run,
+    to: Path,
+    after_necks: bool = False,
+    pictures: Annotated[Pictures, tyro.conf.arg(name="")] = AS_SAID,
+) -> None:
     """Write a trained network as one ONNX file that needs no torch to run (extra `export`).
 
     Args:
@@ -126,22 +68,13 @@ def export(*, run: Run, to: Path, after_necks: bool = False) -> None:
     """
     from msinet_core.retrieval import export_onnx, export_weights, load_model
 
-    embedder = load_model(run, after_necks=after_necks)
+    embedder = load_model(run, after_necks=after_necks, **vars(pictures))
     if to.suffix == ".onnx":
         print(export_onnx(embedder, to))
     elif to.suffix in (".pth", ".pt", ".safetensors"):
         print(export_weights(embedder, to))
     else:
         raise ReidError(f"exports end in .onnx, or in .pth for the authors' form; got {str(to)!r}")
-
-
-def _named_folder(text: str) -> tuple[str, str]:
-    name, sign, root = text.partition("=")
-    if not sign:
-        raise ReidError(
-            f"data sets are given as name=folder, such as market1501=data/market; got {text!r}"
-        )
-    return name, os.path.expanduser(root)
 
 
 def describe(

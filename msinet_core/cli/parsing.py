@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 from tyro.extras import SubcommandApp
@@ -32,6 +32,31 @@ Imports = Annotated[
     ),
     tyro.conf.UseAppendAction,
 ]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How a network's pictures are prepared, where its source does not say so or says otherwise.
+
+    Args:
+        mean: Of red, green and blue, as shares of white: pixels are (value / 255 - mean) / std.
+        std: Likewise.
+        height: Of the network's pictures, pixels.
+        width: Of the network's pictures, pixels.
+        interpolation: Of the resizing.
+        output: Which of several outputs of a network (key, name or place) or of several arrays of a
+            file are the features.
+    """
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    height: int | None = None
+    width: int | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    output: str | None = None
+
+
+AS_SAID = Pictures()  # by the source
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from msinet_core.data.augmentation import (
     normalise,
 )
 from msinet_core.data.batches import TrainBatches, iterate_images
+from msinet_core.data.boxes import boxes_of
 from msinet_core.data.checks import check_dataset
-from msinet_core.data.decoding import decode, read_rgb
+from msinet_core.data.decoding import crop, decode, read_rgb
 from msinet_core.data.images import ImageReader, open_images
 from msinet_core.data.protocol import Protocol, protocol_for
 from msinet_core.data.report import DataReport, Finding
@@ -32,7 +33,9 @@ __all__ = [
     "TrainBatches",
     "TwinSplit",
     "augment",
+    "boxes_of",
     "check_dataset",
+    "crop",
     "decode",
     "from_table",
     "iterate_images",

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from msinet_core.data.decoding import require_file
+from msinet_core.data.decoding import Picture, Resize, require_file
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
 from msinet_core.locks import Lock
@@ -69,8 +69,8 @@ def free_memory() -> int:
 
 
 def load_or_make(
-    files: Sequence[Path],
-    shape: Shape,
+    pictures: Sequence[Picture],
+    resize: Resize,
     fill: Fill,
     cache_dir: str | os.PathLike[str] | None,
     workers: int,
@@ -82,10 +82,11 @@ def load_or_make(
     left behind.
     """
     folder = Path(cache_dir or default_dir()).expanduser()
+    shape = len(pictures), 3, resize.height, resize.width
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        key = content_key(files, shape, workers)
-        target = folder / f"{key}-{shape[2]}x{shape[3]}.u8"
+        key = content_key(pictures, resize, workers)
+        target = folder / f"{key}-{resize.height}x{resize.width}.u8"
         found = _load(target, shape, workers)  # a whole one is read without a lock, by any user
         if found is None:
             with _one_at_a_time(target) as alone:
@@ -94,7 +95,7 @@ def load_or_make(
                 found = _load(target, shape, workers)  # another process may just have made it
                 if found is None:
                     _make(target, shape, fill)
-                    _require_same(key, content_key(files, shape, workers), target)
+                    _require_same(key, content_key(pictures, resize, workers), target)
                     found = _load(target, shape, workers)
     except OSError as error:
         raise ReidError(
@@ -119,8 +120,8 @@ def _require_same(before: str, after: str, target: Path) -> None:
         )
 
 
-def content_key(files: Sequence[Path], shape: Shape, workers: int) -> str:
-    """32 hexadecimal digits of the files' bytes, in order, and of the images' size."""
+def content_key(pictures: Sequence[Picture], resize: Resize, workers: int) -> str:
+    """32 hexadecimal digits of the files' bytes and boxes, in order, and of the resizing."""
 
     def digest(path: Path) -> bytes:
         try:
@@ -131,10 +132,15 @@ def content_key(files: Sequence[Path], shape: Shape, workers: int) -> str:
             return b"unreadable".ljust(16)
 
     def digests(start: int) -> bytes:
-        return b"".join(map(digest, files[start : start + 256]))
+        return b"".join(digest(file) for file, _ in pictures[start : start + 256])
 
+    shape = len(pictures), 3, resize.height, resize.width
     total = _hash(FORMAT + repr(shape).encode())
-    for part in ahead(digests, range(0, len(files), 256), workers):
+    if resize.interpolation != "bilinear":
+        total.update(resize.interpolation.encode())
+    if any(box for _, box in pictures):
+        total.update(repr([box for _, box in pictures]).encode())
+    for part in ahead(digests, range(0, len(pictures), 256), workers):
         total.update(part)
     return total.hexdigest()
 

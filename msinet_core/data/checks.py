@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from msinet_core.data.boxes import boxes_of, key_columns
 from msinet_core.data.checks_files import check_images
 from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import Protocol, protocol_for
@@ -149,17 +150,20 @@ def _rows_twice(dataset: ReidDataset, protocol: Protocol) -> Finding:
     """The same file in several rows. (Pictures that are the same in different files: the full
     check.)
     """
+    boxes_of(dataset.table)
+    keys = key_columns(dataset.table)
     table = dataset.table.assign(test=dataset.table["split"] != "train")
-    repeated = table[table.duplicated("path", keep=False)]
+    repeated = table[table.duplicated(keys, keep=False)]
     if repeated.empty:
-        return ok("rows", "every row names another file")
-    groups, remedy = repeated.groupby("path", sort=False), "leave each file one row"
-    paths = tuple(groups.groups)
+        return ok("rows", f"every row names another {'file' if len(keys) == 1 else 'box'}")
+    remedy = "leave each file one row"
+    groups = repeated.groupby(keys, sort=False, dropna=False)
+    paths = tuple(repeated["path"].unique())
     if (groups["identity"].nunique() > 1).any():
         return error("rows", f"files with two identities: {shown(paths)}", remedy, paths)
-    on_both = groups["test"].nunique() > 1
+    on_both = groups["test"].transform("nunique") > 1
     if on_both.any():
-        both = tuple(on_both.index[on_both])
+        both = tuple(repeated["path"][on_both].unique())
         who = counted(len(both), "file is", "files are")
         return error("rows", f"{who} in training and in testing: {shown(both)}", remedy, both)
     if protocol.exclude_same_camera and (groups["split"].nunique() == groups.size()).all():

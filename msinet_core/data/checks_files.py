@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from msinet_core.data.boxes import boxes_of, key_columns
 from msinet_core.data.cache import usable_cores
-from msinet_core.data.decoding import read_rgb, what_is_wrong
+from msinet_core.data.decoding import Box, Picture, crop, read_rgb, what_is_wrong
 from msinet_core.data.protocol import Protocol
 from msinet_core.data.report import Finding, ok, warning
 from msinet_core.data.roots import counted, shown
@@ -29,9 +30,11 @@ def check_images(
     """Unreadable images (findings of the severity `bad_images`), sizes, and pictures that occur
     twice, by their pixels, whatever the file.
     """
-    paths = list(dict.fromkeys(dataset.table["path"]))
-    opened = open_all([dataset.root / path for path in paths], workers, progress)
-    opened["path"] = paths
+    keys = key_columns(dataset.table)
+    table = dataset.table[keys].drop_duplicates().reset_index(drop=True)
+    places = zip(table["path"], boxes_of(table), strict=True)
+    pictures = [Picture(dataset.root / path, box) for path, box in places]
+    opened = pd.concat([open_all(pictures, workers, progress), table], axis=1)
     present = opened[~opened["missing"]]  # the quick part tells of missing ones
     bad, good = present[present["error"] != ""], present[present["error"] == ""]
     if len(bad):
@@ -44,19 +47,20 @@ def check_images(
         yield from _pictures_twice(dataset, good, protocol)
 
 
-def open_all(files: Sequence[Path], workers: int = 0, progress: bool = False) -> pd.DataFrame:
-    """One row a file: width, height, pixels (a hash of them), error ('' if none), missing."""
+def open_all(pictures: Sequence[Picture], workers: int = 0, progress: bool = False) -> pd.DataFrame:
+    """One row a picture: width, height, pixels (a hash of them), error ('' if none), missing."""
     from tqdm.auto import tqdm  # only work under way has a use for it
 
-    looked = ahead(lambda n: _look(files[n]), range(len(files)), workers or usable_cores())
-    rows = list(tqdm(looked, total=len(files), desc="opening", unit="img", disable=not progress))
+    count = len(pictures)
+    looked = ahead(lambda n: _look(*pictures[n]), range(count), workers or usable_cores())
+    rows = list(tqdm(looked, total=count, desc="opening", unit="img", disable=not progress))
     return pd.DataFrame(rows, columns=["width", "height", "pixels", "error", "missing"])
 
 
-def _look(file: Path) -> tuple[int, int, str, str, bool]:
+def _look(file: Path, box: Box | None) -> tuple[int, int, str, str, bool]:
     # A broken file may raise anything from within a decoder; whatever it is, it is told.
     try:
-        image = read_rgb(file)
+        image = crop(read_rgb(file), box)
         size = str(image.size).encode()[:16]
         digest = hashlib.blake2b(image.tobytes(), digest_size=16, person=size)
         return (*image.size, digest.hexdigest(), "", False)
@@ -81,8 +85,9 @@ def _sizes(good: pd.DataFrame) -> Finding:
 def _pictures_twice(
     dataset: ReidDataset, good: pd.DataFrame, protocol: Protocol
 ) -> Iterator[Finding]:
-    table = dataset.table.merge(good[["path", "pixels"]], on="path")
-    table = table.drop_duplicates(["path", "split"]).assign(test=lambda t: t["split"] != "train")
+    keys = key_columns(dataset.table)
+    table = dataset.table.merge(good[[*keys, "pixels"]], on=keys)
+    table = table.drop_duplicates([*keys, "split"]).assign(test=lambda t: t["split"] != "train")
     twice = table[table.groupby("pixels")["path"].transform("size") > 1]
     if twice.empty:
         yield ok("pictures", "no picture occurs twice")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,14 +17,81 @@ from msinet_core.errors import ReidError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # photographs; nothing that runs
 DEPTHS = (8, 12, 16)  # bits; what cameras and scanners write
+INTERPOLATIONS = {  # all with antialiasing, as torchvision's `Resize` does with PIL images
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the upright photograph
 
 
-def decode(file: str | os.PathLike[str], height: int, width: int) -> np.ndarray:
-    """One photograph as the network sees it, uint8, H x W x 3: `read_rgb`, resized (bilinear with
-    antialiasing, as torchvision's `Resize` does with PIL images).
+class Picture(NamedTuple):
+    """A photograph, or what a box cuts out of it (a detection on a frame)."""
+
+    file: Path
+    box: Box | None = None
+
+
+class Resize(NamedTuple):
+    """How a photograph becomes H x W pixels."""
+
+    height: int
+    width: int
+    interpolation: str = "bilinear"
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        size, kind = (self.width, self.height), INTERPOLATIONS[self.interpolation]
+        return np.asarray(image.resize(size, kind))
+
+
+def decode(
+    file: str | os.PathLike[str],
+    height: int,
+    width: int,
+    box: Box | None = None,
+    interpolation: str = "bilinear",
+) -> np.ndarray:
+    """One photograph as the network sees it, uint8, H x W x 3: `read_rgb`, cut to `box` if there is
+    one, and resized.
     """
-    image = read_rgb(file)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    require_interpolation(interpolation)
+    return Resize(height, width, interpolation)(crop(read_rgb(file), box))
+
+
+def decode_each(pictures: Iterable[Picture], resize: Resize) -> Iterator[np.ndarray | Exception]:
+    """`decode` for each, or the error that it ended in. A frame of several boxes that follow each
+    other is opened once.
+    """
+    held: Path | None = None
+    for file, box in pictures:
+        # A broken file may raise anything from within a decoder; whatever it is, it is told.
+        try:
+            if held != file:
+                held = None
+                frame, held = read_rgb(file), file
+            yield resize(crop(frame, box))
+        except Exception as error:
+            yield error
+
+
+def crop(image: Image.Image, box: Box | None) -> Image.Image:
+    """The pixels that a box touches; `ReidError` where it lies outside of the picture."""
+    if box is None:
+        return image
+    left, top = (max(0, math.floor(side)) for side in box[:2])
+    right, bottom = min(image.width, math.ceil(box[2])), min(image.height, math.ceil(box[3]))
+    if right <= left or bottom <= top:
+        told = ", ".join(f"{side:g}" for side in box)
+        raise ReidError(f"the box {told} is outside of its {image.width} x {image.height} pixels")
+    return image.crop((left, top, right, bottom))
+
+
+def require_interpolation(name: str) -> None:
+    """`ReidError` for a name that is none of `INTERPOLATIONS`."""
+    if name not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise ReidError(f"there is no interpolation {name!r}; there are {known}")
 
 
 def read_rgb(file: str | os.PathLike[str]) -> Image.Image:

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from msinet_core.data import cache as disk
-from msinet_core.data.decoding import decode, reason, require_file
+from msinet_core.data.boxes import boxes_of
+from msinet_core.data.decoding import (
+    Picture,
+    Resize,
+    decode_each,
+    reason,
+    require_file,
+    require_interpolation,
+)
 from msinet_core.data.roots import shown
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
@@ -33,21 +41,22 @@ class ImageReader:
     def __init__(
         self,
         table: pd.DataFrame,
-        files: Sequence[Path],
-        size: tuple[int, int],
+        pictures: Sequence[Picture],
+        resize: Resize,
         store: Tensor | None,
         bad: Bad,
         cache: str,
         workers: int,
     ) -> None:
-        good = np.ones(len(files), dtype=bool)
+        good = np.ones(len(pictures), dtype=bool)
         good[list(bad)] = False
         self.table = table[good].reset_index(drop=True)
-        self.height, self.width = size
+        self.height, self.width = resize.height, resize.width
         self.skipped = list(bad.values())
         self.cache = cache
         self._rows = np.flatnonzero(good)
-        self._files = files
+        self._pictures = pictures
+        self._resize = resize
         self._store = store
         self._workers = workers
 
@@ -65,7 +74,8 @@ class ImageReader:
         if self._store is not None:
             return self._store.index_select(0, torch.from_numpy(rows))
         out = torch.empty((len(rows), 3, self.height, self.width), dtype=torch.uint8)
-        _refuse(decode_all([self._files[row] for row in rows], out.numpy(), self._workers))
+        pictures = [self._pictures[row] for row in rows]
+        _refuse(decode_all(pictures, out.numpy(), self._workers, self._resize))
         return out
 
 
@@ -75,14 +85,17 @@ def open_images(
     height: int,
     width: int,
     *,
+    interpolation: str = "bilinear",
     cache: str = "auto",
     cache_dir: str | os.PathLike[str] | None = None,
     on_bad_image: str = "error",
     workers: int = 0,
     progress: bool = False,
 ) -> ImageReader:
-    """A reader over the images of `table["path"]` (relative to `root`, or absolute), H x W pixels.
+    """A reader over the images of `table["path"]` (relative to `root`, or absolute), H x W pixels;
+    with columns `x1`, `y1`, `x2`, `y2`, over these boxes of them.
 
+    interpolation: one of `INTERPOLATIONS`.
     cache: `memory` decodes all now; `disk` too, into a memory-mapped file that later runs and other
         processes share; `none` decodes at each reading, for data that fits nowhere; `auto` takes
         memory if the images fill no more than half of what is free, else disk if there is room,
@@ -104,29 +117,32 @@ def open_images(
         )
     if len(table) == 0:
         raise ReidError("there are no images to open: the table has no rows")
+    require_interpolation(interpolation)
     base, skip = Path(root).expanduser(), on_bad_image == "skip"
-    files = [base / path for path in table["path"]]
+    resize = Resize(height, width, interpolation)
+    places = zip(table["path"], boxes_of(table), strict=True)
+    files = [Picture(base / path, box) for path, box in places]
     shape, workers = (len(files), 3, height, width), workers or disk.usable_cores()
     if cache == "auto":
         cache = disk.choose(shape, cache_dir)
     from tqdm.auto import tqdm  # only work under way has a use for it
 
     with tqdm(total=len(files), desc="decoding", unit="img", disable=not progress) as bar:
-        decoding = _Decoding(files, (height, width), workers, skip, bar.update)
+        decoding = _Decoding(files, resize, workers, skip, bar.update)
         store, bad = None, decoding.bad
         if cache == "memory":
             store = torch.empty(shape, dtype=torch.uint8)
             decoding.fill(store.numpy(), 0)
         elif cache == "disk":
-            pixels, good = disk.load_or_make(files, shape, decoding.fill, cache_dir, workers)
+            pixels, good = disk.load_or_make(files, resize, decoding.fill, cache_dir, workers)
             store, bad = torch.from_numpy(pixels), decoding.explained(np.flatnonzero(~good))
         elif skip:
             decoding.fill(None, 0)
         else:
-            bad = {row: why for row, file in enumerate(files) if (why := _absent(file))}
+            bad = {row: why for row, (file, _) in enumerate(files) if (why := _absent(file))}
     if bad and (not skip or len(bad) == len(files)):
         _refuse(bad)
-    return ImageReader(table, files, (height, width), store, bad, cache, workers)
+    return ImageReader(table, files, resize, store, bad, cache, workers)
 
 
 class _Decoding:
@@ -134,13 +150,13 @@ class _Decoding:
 
     def __init__(
         self,
-        files: Sequence[Path],
-        size: tuple[int, int],
+        files: Sequence[Picture],
+        resize: Resize,
         workers: int,
         skip: bool,
         done: Callable[[int], object],
     ) -> None:
-        self.files, self.size, self.workers, self.skip = files, size, workers, skip
+        self.files, self.resize, self.workers, self.skip = files, resize, workers, skip
         self.done, self.bad = done, Bad()
 
     def fill(self, out: np.ndarray | None, start: int) -> list[int]:
@@ -148,7 +164,7 @@ class _Decoding:
         at the end, unless bad ones are skipped, `ReidError` with all of them.
         """
         end = len(self.files) if out is None else start + len(out)
-        found = decode_all(self.files[start:end], out, self.workers, self.size, self.done)
+        found = decode_all(self.files[start:end], out, self.workers, self.resize, self.done)
         bad = {start + row: why for row, why in found.items()}
         self.bad |= bad
         if end == len(self.files) and not self.skip:
@@ -159,37 +175,32 @@ class _Decoding:
         """Why the images are bad that a cache marks so."""
         for row in map(int, rows):
             if row not in self.bad:
-                file = self.files[row]
-                found = decode_all([file], None, 1, self.size)
-                self.bad[row] = found.get(0, f"{file} was unreadable")
+                found = decode_all([self.files[row]], None, 1, self.resize)
+                self.bad[row] = found.get(0, f"{self.files[row].file} was unreadable")
         return self.bad
 
 
 def decode_all(
-    files: Sequence[Path],
+    files: Sequence[Picture],
     out: np.ndarray | None,
     workers: int,
-    size: tuple[int, int] = (8, 8),
+    resize: Resize,
     done: Callable[[int], object] = lambda _: None,
 ) -> Bad:
-    """Decode `files` into `out` (uint8, N x 3 x H x W; None only tries, at `size`). Returns what
-    failed, by position; its pixels are black.
+    """Decode `files` into `out` (uint8, N x 3 x H x W; None only tries). Returns what failed, by
+    position; its pixels are black.
     """
-    height, width = size if out is None else out.shape[2:]
     bad = Bad()
 
     def run(start: int) -> int:
-        end = min(start + chunk, len(files))
-        for position in range(start, end):
-            # A broken file may raise anything from within a decoder; whatever it is, it is told.
-            try:
-                pixels = decode(files[position], height, width)
-            except Exception as error:
-                bad[position] = reason(files[position], error)
-                pixels = np.zeros((height, width, 3), np.uint8)
+        part = files[start : start + chunk]
+        for position, pixels in enumerate(decode_each(part, resize), start):
+            if isinstance(pixels, Exception):
+                bad[position] = reason(files[position].file, pixels)
+                pixels = np.zeros((resize.height, resize.width, 3), np.uint8)
             if out is not None:
                 out[position] = pixels.transpose(2, 0, 1)
-        return end - start
+        return len(part)
 
     chunk = max(1, min(CHUNK, -(-len(files) // workers)))
     starts = range(0, len(files), chunk)

@@ -7,9 +7,10 @@ mirrored = replace(load_model("runs/train"), flip=True)
 from __future__ import annotations
 
 import hashlib
+import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,21 +24,25 @@ from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ImageReader, open_imag
 from msinet_core.data.batches import to_device
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
+from msinet_core.retrieval.features import require_finite
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.runs.processes import ALONE, Processes
 from msinet_core.speed import fold_for_inference, tf32
 
 Colour = tuple[float, float, float]
+Model = nn.Module | OnnxModel | Callable[[Tensor], Any]
 
 
 @dataclass(frozen=True)
 class Embedder:
     """Images to retrieval features, by any network; `dataclasses.replace` changes an option.
 
-    model: a module, images B x 3 x H x W -> features B x D, or an `OnnxModel`. It is left as it
-        is, in its mode and precision, but moves to `device`.
+    model: a module, images B x 3 x H x W -> features B x D, an `OnnxModel`, or any function. A
+        module is left as it is, in its mode and precision, but moves to `device`.
     height, width: of the images that it takes, pixels. mean, std: of the preprocessing,
-        (pixel / 255 - mean) / std, red, green, blue.
+        (pixel / 255 - mean) / std, red, green, blue. interpolation: of the resizing.
+    output: which of a model's outputs the features are, by key, name or place.
+    said: which of these the network's source tells itself; the others are defaults.
     after_necks: features behind the necks, often better across domains.
     flip: average the features of each image and its mirror image.
     fold: compute with batch norms folded away: the same features to about 1e-6, far faster.
@@ -47,11 +52,13 @@ class Embedder:
     processes: each embeds its share of a reader's images, and all get all features.
     """
 
-    model: nn.Module | OnnxModel
+    model: Model
     height: int = 256
     width: int = 128
     mean: Colour = IMAGENET_MEAN
     std: Colour = IMAGENET_STD
+    interpolation: str = "bilinear"
+    output: str | None = None
     after_necks: bool = False
     flip: bool = False
     fold: bool = True
@@ -62,6 +69,7 @@ class Embedder:
     on_bad_image: Literal["error", "skip"] = "error"
     progress: bool = False
     processes: Processes = field(default=ALONE, repr=False)
+    said: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def embed(self, images: ImageReader | Iterable[Tensor]) -> np.ndarray:
         """Features of a reader's images, or of normalised batches (B x 3 x H x W): N x D, float32,
@@ -113,6 +121,7 @@ class Embedder:
             root,
             self.height,
             self.width,
+            interpolation=self.interpolation,
             cache=cache,
             on_bad_image=self.on_bad_image,
             workers=self.workers,
@@ -133,11 +142,26 @@ class Embedder:
         )
         return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
 
+    def on(self, device: torch.device | str | None) -> Embedder:
+        """The same, computing on a device."""
+        return replace(self, device=device)
+
+    def folded(self) -> Embedder:
+        """The same with its batch norms folded once, to embed again and again without a delay."""
+        if not self.fold or not isinstance(self.model, nn.Module):
+            return self
+        model = fold_for_inference(self.model, self.precision)
+        return replace(self, model=model, fold=False, precision="float32")
+
     def made_from(self) -> dict[str, Any]:
         """What the features depend on besides the images; values that JSON knows."""
         names = "height", "width", "mean", "std", "after_necks", "flip", "precision"
         plain = {name: getattr(self, name) for name in names}
         plain |= {name: list(plain[name]) for name in ("mean", "std")}
+        if self.interpolation != "bilinear":
+            plain["interpolation"] = self.interpolation
+        if self.output is not None:
+            plain["output"] = self.output
         return {"weights": weights_hash(self.model), **plain}
 
     def _read(self, reader: ImageReader, rows: range, device: torch.device) -> Iterator[Tensor]:
@@ -149,12 +173,19 @@ class Embedder:
 
     def _rows(self, output: object, count: int) -> Tensor:
         """What the model gave for `count` images, if it is one feature a row."""
-        if isinstance(output, Tensor) and output.dim() == 2 and len(output) == count:
-            return output
-        gave = f"a tensor of {tuple(output.shape)}" if isinstance(output, Tensor) else _kind(output)
+        chosen = output if self.output is None else named_output(output, self.output)
+        if isinstance(chosen, np.ndarray):
+            chosen = torch.from_numpy(chosen)
+        if isinstance(chosen, Tensor) and set(chosen.shape[2:]) == {1}:  # maps of one pixel
+            chosen = chosen.flatten(1)
+        if isinstance(chosen, Tensor) and chosen.dim() == 2 and len(chosen) == count:
+            return chosen
+        remedy = "wrap it in a module whose forward returns that"
+        if self.output is None and not isinstance(output, Tensor):
+            remedy = f"choose one of them with output= (--output), or {remedy}"
         raise ReidError(
-            f"{type(self.model).__name__} gave {gave} for {count} images; features are one tensor, "
-            f"{count} x D: wrap it in a module whose forward returns that"
+            f"{name_of(self.model)} gave {_kind(chosen)} for {count} images; features are one "
+            f"tensor, {count} x D: {remedy}"
         )
 
     def _shown(self, batches: Iterable[Tensor], count: int | None) -> Iterable[Tensor]:
@@ -164,12 +195,15 @@ class Embedder:
 
         return tqdm(batches, total=count, desc="embed", unit="batch")
 
-    def _runner(self) -> tuple[Callable[[Tensor], Tensor], torch.device]:
+    def _runner(self) -> tuple[Callable[[Tensor], Any], torch.device]:
         """What turns a batch into features, and where."""
         if isinstance(self.model, OnnxModel):
             model = self.model
             self._check_onnx(model)
-            return lambda batch: torch.from_numpy(model.run(batch)), torch.device("cpu")
+            return model.run, torch.device("cpu")
+        if not isinstance(self.model, nn.Module):
+            self._check_function()
+            return self.model, torch.device(self.device or "cpu")
         device = torch.device(self.device) if self.device is not None else device_of(self.model)
         self.model.eval().to(device)
         network: Any = self.model
@@ -178,11 +212,18 @@ class Embedder:
         if not self.after_necks:
             return network, device
         if not hasattr(network, "embed"):
-            raise ReidError(f"{type(self.model).__name__} has no necks; leave after_necks off")
+            raise ReidError(f"{name_of(self.model)} has no necks; leave after_necks off")
         return partial(network.embed, after_necks=True), device
 
+    def _check_function(self) -> None:
+        if self.after_necks or self.precision != "float32":
+            raise ReidError(
+                f"{name_of(self.model)} is a function, which alone knows of its necks and its "
+                "precision; leave after_necks and precision out"
+            )
+
     def _check_onnx(self, model: OnnxModel) -> None:
-        if self.after_necks and not model.about["after_necks"]:
+        if self.after_necks and not model.about.get("after_necks"):
             raise ReidError(
                 f"{str(model.path)!r} was exported without its necks; export it again with them"
             )
@@ -201,10 +242,14 @@ def share_of(count: int, batch_size: int, processes: Processes) -> range:
     return range(min(first * batch_size, count), min(end * batch_size, count))
 
 
-def weights_hash(model: nn.Module | OnnxModel) -> str:
-    """32 hexadecimal digits of everything in a model that its features depend on."""
+def weights_hash(model: Model) -> str:
+    """32 hexadecimal digits of everything in a model that its features depend on. What a function
+    depends on nobody can tell: it has other ones each time, so that nothing old passes for its own.
+    """
     if isinstance(model, OnnxModel):
         return model.content_hash
+    if not isinstance(model, nn.Module):
+        return uuid.uuid4().hex
     total = hashlib.blake2b(repr(type(model)).encode(), digest_size=16)
     total.update(str(getattr(model, "genotype", "")).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -214,29 +259,37 @@ def weights_hash(model: nn.Module | OnnxModel) -> str:
     return total.hexdigest()
 
 
+def named_output(output: Any, name: str) -> Any:
+    """One of several outputs: of a mapping by its key, of a tuple by its place (from 0, or -1) or
+    the name of a field. `ReidError` with what there is.
+    """
+    if isinstance(output, Mapping) and name in output:
+        return output[name]
+    if isinstance(output, tuple | list) and name.lstrip("-").isdigit():
+        if -len(output) <= int(name) < len(output):
+            return output[int(name)]
+    elif not isinstance(output, Mapping | Tensor | np.ndarray) and hasattr(output, name):
+        return getattr(output, name)
+    raise ReidError(f"the model has no output {name!r}; it gave {_kind(output)}")
+
+
+def name_of(model: Model) -> str:
+    """A model's type, or the name of a function."""
+    return getattr(model, "__name__", type(model).__name__)
+
+
 def _kind(output: object) -> str:
     """The type of a value, and the names in it where it is a mapping."""
-    names = f" of {', '.join(map(str, output))}" if isinstance(output, dict) else ""
-    return f"a {type(output).__name__}{names}"
+    if isinstance(output, Tensor | np.ndarray):
+        return f"a tensor of {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} of {', '.join(map(str, output))}"
+    if isinstance(output, tuple | list):
+        names = getattr(output, "_fields", None) or range(len(output))
+        return f"a {type(output).__name__} of {', '.join(map(str, names))}"
+    return f"a {type(output).__name__}"
 
 
 def device_of(model: nn.Module) -> torch.device:
     tensors = [*model.parameters(), *model.buffers()]
     return tensors[0].device if tensors else torch.device("cpu")
-
-
-def require_finite(
-    features: np.ndarray, paths: Any = None, first: int = 0, what: str = "features"
-) -> None:
-    """`ReidError` if a row of features is not finite: every distance to it would be NaN. `paths`
-    name the images of the rows from `first` on.
-    """
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        row = first + int(bad[0])
-        which = f"row {row}" if paths is None or row >= len(paths) else str(paths.iloc[row])
-        raise ReidError(
-            f"{len(bad):,} of {len(features):,} {what} are NaN or infinite, the first that of "
-            f"{which}; the model may have diverged: look at its losses, or take an earlier "
-            "checkpoint"
-        )

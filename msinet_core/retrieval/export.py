@@ -39,9 +39,9 @@ def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
     """Writes the network of an embedder as ONNX: `images` B x 3 x H x W -> `features` B x D, B
     variable.
 
-    The metadata entry `msinet` holds JSON: genotype, height, width, mean and std of the
-    preprocessing ((pixel / 255 - mean) / std, RGB), after_necks, feature_length. The file is run
-    and compared with the network before it takes the place of an old one: `ReidError` where
+    The metadata entry `msinet` holds JSON: genotype, height, width, interpolation, mean and std of
+    the preprocessing ((pixel / 255 - mean) / std, RGB), after_necks, feature_length. The file is
+    run and compared with the network before it takes the place of an old one: `ReidError` where
     features differ by more than 1e-4 of the largest. Needs the extra `export`.
     """
     model = _network(embedder)
@@ -61,13 +61,15 @@ def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
             "width": embedder.width,
             "mean": list(embedder.mean),
             "std": list(embedder.std),
+            "interpolation": embedder.interpolation,
             "after_necks": embedder.after_necks,
             "feature_length": network(example[:1]).shape[1],
         }
         onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
         with tempfile.TemporaryDirectory() as scratch:
             onnx.save(proto, str(Path(scratch, "network.onnx")))
-            _compare(OnnxModel(Path(scratch, "network.onnx")), network)
+            size = embedder.height, embedder.width
+            _compare(OnnxModel(Path(scratch, "network.onnx")), network, size)
             replace_file(Path(path), Path(scratch, "network.onnx").read_bytes())
     finally:
         model.train(was_training).to(place)
@@ -125,11 +127,9 @@ def _export(network: nn.Module, example: Tensor):  # type: ignore[no-untyped-def
     return proto
 
 
-def _compare(exported: OnnxModel, network: nn.Module) -> None:
+def _compare(exported: OnnxModel, network: nn.Module, size: tuple[int, int]) -> None:
     for count in (1, 2):
-        images = torch.randn(
-            count, 3, *exported.size, generator=torch.Generator().manual_seed(count)
-        )
+        images = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
             expected = network(images).numpy()
         difference = np.abs(exported.run(images.numpy()) - expected).max()

@@ -16,6 +16,7 @@ from msinet_core.speed import tf32
 
 UNIT_ROUNDOFF = 2.0**-24  # float32 rounds to within this of a number between 1 and 2
 BLOCKS = 512, 8192  # rows and columns of a block of products: 16 MB of float32
+FEW = 8192  # rows of features looked at in one go
 SQUARE = 2048  # rows and columns of a block that is used both ways: as much
 
 
@@ -66,6 +67,24 @@ def require_rows(features: np.ndarray, table: pd.DataFrame, side: str = "") -> N
         raise ReidError(
             f"there are {len(features)} {side}features for {len(table)} rows of the table; one "
             "each is needed"
+        )
+
+
+def require_finite(
+    features: np.ndarray, paths: Any = None, first: int = 0, what: str = "features"
+) -> None:
+    """`ReidError` if a row of features is not finite: every distance to it would be NaN. `paths`
+    name the images of the rows from `first` on.
+    """
+    parts = [features[a : a + FEW] for a in range(0, len(features), FEW)]  # a flag each is enough
+    bad = np.concatenate([np.zeros(0, bool), *(~np.isfinite(part).all(axis=1) for part in parts)])
+    if bad.any():
+        row = first + int(np.argmax(bad))
+        which = f"row {row}" if paths is None or row >= len(paths) else str(paths.iloc[row])
+        raise ReidError(
+            f"{bad.sum():,} of {len(features):,} {what} are NaN or infinite, the first that of "
+            f"{which}; the model may have diverged: look at its losses, or take an earlier "
+            "checkpoint"
         )
 
 

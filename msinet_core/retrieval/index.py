@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from msinet_core.data import Protocol
+from msinet_core.data.boxes import key_columns
 from msinet_core.data.matches import Matches, shared_codes
 from msinet_core.errors import ReidError
 from msinet_core.files import hash_file, replacing_folder, require_regular, whole_folder
@@ -43,13 +44,15 @@ class Found:
 class GalleryIndex:
     """A searchable gallery that grows: `build` or `load` one, `add` to it, `search` it, `save` it.
 
-    `labels` has the columns `identity` and `camera` (NA where there are none), one row a feature.
+    `labels` has the columns `identity` and `camera` (NA where there are none), one row a feature,
+    and what tells its picture (path and box), below the folder `root`.
     """
 
     kind: str
     labels: pd.DataFrame = field(repr=False)
     length: int
     _index: Any = field(repr=False)
+    root: str = ""
 
     @classmethod
     def build(
@@ -78,7 +81,8 @@ class GalleryIndex:
         else:
             index = _trained(faiss, source, len(labels), length, cells, seed)
             index.nprobe = min(probes, index.nlist)
-        result = cls(kind, labels.iloc[:0], length, index)
+        root = features.root if isinstance(features, EmbeddingStore) else ""
+        result = cls(kind, labels.iloc[:0], length, index, root)
         result._extend(source, labels)
         return result
 
@@ -95,8 +99,9 @@ class GalleryIndex:
             raise ReidError(
                 f"the index holds features of length {self.length}; these have length {length}"
             )
-        if len(self.labels):  # identities of another kind would never match
-            shared_codes(self.labels["identity"], labels["identity"], "identity")
+        mine, theirs = self.labels["identity"], labels["identity"]
+        if len(mine) and mine.notna().all() and theirs.notna().all():
+            shared_codes(mine, theirs, "identity")  # those of another kind would never match
         self._extend(source, labels)
 
     def _extend(self, source: Features, labels: pd.DataFrame) -> None:
@@ -141,6 +146,7 @@ class GalleryIndex:
             files = ("index.faiss", "labels.jsonl")
             hashes = {name: hash_file(place / name) for name in files}
             about = {"kind": self.kind, "length": self.length, "hashes": hashes}
+            about |= {"root": self.root, "columns": list(self.labels.columns)}
             write_about(place / "index.json", about)
         return Path(folder)
 
@@ -152,7 +158,7 @@ class GalleryIndex:
             for name, expected in about.get("hashes", {}).items():
                 if hash_file(folder / name) != expected:
                     raise ReidError(f"{str(folder / name)!r} is not what was written there")
-            labels = read_table(folder / "labels.jsonl", LABELS)
+            labels = read_table(folder / "labels.jsonl", about.get("columns", LABELS))
             require_regular(folder / "index.faiss")
             index = _faiss().read_index(str(folder / "index.faiss"))
             whole = index.ntotal == len(labels) and index.d == about["length"]
@@ -160,7 +166,7 @@ class GalleryIndex:
             raise ReidError(f"{str(folder)!r} is damaged ({error}); build it again") from error
         if not whole:
             raise ReidError(f"{str(folder)!r} is damaged; build it again")
-        return cls(about["kind"], labels, about["length"], index)
+        return cls(about["kind"], labels, about["length"], index, about.get("root", ""))
 
 
 def search_store(
@@ -212,11 +218,12 @@ def _source(features: Features, table: pd.DataFrame | None) -> tuple[Features, p
 
 
 def _labels(table: pd.DataFrame) -> pd.DataFrame:
-    if "identity" not in table:
+    if not {"identity", "path"} & set(table.columns):
         raise ReidError(
-            f"the table has no column identity; it has {', '.join(map(str, table.columns))}"
+            "the table has neither a column identity nor a path; it has "
+            f"{', '.join(map(str, table.columns))}"
         )
-    return table.reindex(columns=LABELS).reset_index(drop=True)
+    return table.reindex(columns=[*LABELS, *key_columns(table)]).reset_index(drop=True)
 
 
 def _blocks(source: Features) -> Iterator[tuple[int, np.ndarray]]:

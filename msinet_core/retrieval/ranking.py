@@ -186,25 +186,39 @@ def list_from_features(
     query: np.ndarray, gallery: np.ndarray, matches: Matches, index: int, k: int
 ) -> RankList:
     """The exact head of a rank list: float32 finds the candidates, float64 orders them."""
-    from msinet_core.retrieval.counting import dot
-
-    probe = unit_rows(query[index : index + 1], "query")
+    probe = unit_rows(query[index : index + 1], "query")[0]
     columns = matches.ranked(index)
     rough = np.empty(len(gallery), np.float32)
     for start in range(0, len(gallery), 4096):
         block = gallery[start : start + 4096]
         length = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
-        rough[start : start + 4096] = (block @ probe[0].astype(block.dtype)) / length
-    rough = rough[columns]
-    if k < len(rough):
-        threshold = np.partition(rough, len(rough) - k)[len(rough) - k]
-        columns = columns[rough >= threshold - 4 * product_error(query.shape[1])]
-    near = unit_rows(gallery[columns], "gallery")
-    scores = np.array([dot(probe[0], row) for row in near])
+        rough[start : start + 4096] = (block @ probe.astype(block.dtype)) / length
+    places = near(rough[columns], k, product_error(query.shape[1]))
+    rows = unit_rows(gallery[columns[places]], "gallery")
+    columns, distance = nearest_first(probe, rows, columns[places], k)
+    return RankList(columns, distance, np.isin(columns, matches.of(index)))
+
+
+def near(rough: np.ndarray, k: int, error: float) -> np.ndarray:
+    """Places of all cosines that may belong to the k largest, each being wrong by up to `error`."""
+    if k >= len(rough):
+        return np.arange(len(rough))
+    threshold = np.partition(rough, len(rough) - k)[len(rough) - k]
+    return np.flatnonzero(rough >= threshold - 4 * error)
+
+
+def nearest_first(
+    probe: np.ndarray, rows: np.ndarray, columns: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k of the gallery's `columns` that are nearest to a unit vector, and their distances,
+    exactly; ties in gallery order. `rows` are their unit vectors.
+    """
+    from msinet_core.retrieval.counting import dot
+
+    scores = np.array([dot(probe, row) for row in rows])
     order = np.lexsort((columns, -scores))[:k]
-    own = dot(probe[0], probe[0])  # 1 but for the rounding; so a copy is at distance 0
-    distance = np.sqrt(np.maximum(2 * (own - scores[order]), 0))
-    return RankList(columns[order], distance, np.isin(columns[order], matches.of(index)))
+    own = dot(probe, probe)  # 1 but for the rounding; so a copy is at distance 0
+    return columns[order], np.sqrt(np.maximum(2 * (own - scores[order]), 0))
 
 
 def list_given(distance: np.ndarray, matches: Matches, index: int, k: int) -> RankList:

@@ -18,7 +18,13 @@ from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
 from msinet_core.files import replacing_folder, require_regular, whole_folder
-from msinet_core.retrieval.features import feature_array, feature_pair, require_rows
+from msinet_core.retrieval.features import (
+    feature_array,
+    feature_pair,
+    require_finite,
+    require_rows,
+    unit_rows,
+)
 from msinet_core.retrieval.metrics import Ranking, RankList, in_percent
 from msinet_core.retrieval.ranking import JUNK, list_from_features, rank_features
 from msinet_core.retrieval.reranking import Reranking
@@ -62,25 +68,42 @@ class RetrievalResult:
         """Scores the features (N x D) of one table's rows: its query rows against its gallery rows
         by their `split`, or drawn galleries where the protocol draws them.
 
-        Without a protocol, junk is what `rank` takes for it (identity -1), and the same camera is
-        left out where there are cameras; pass `protocol_for(dataset)` for a data set's own rules.
+        Features may come from anywhere (`read_features`), in half precision too; of a memory-mapped
+        file only the rows of the two sides are read. Without a protocol, junk is what `rank` takes
+        for it (identity -1), and the same camera is left out where there are cameras; pass
+        `protocol_for(dataset)` for a data set's own rules.
         """
-        features = feature_array(features, "features")
+        if not hasattr(features, "shape"):
+            features = feature_array(features, "features")
         require_rows(features, table)
+        table, draws = table.reset_index(drop=True), protocol.gallery_draws if protocol else 0
+        for name in ("identity",) if draws else ("identity", "split"):
+            if name not in table.columns:
+                has = ", ".join(map(str, table.columns))
+                raise ReidError(f"the features' table has no column {name}; it has {has}")
 
         def score(query: np.ndarray, gallery: np.ndarray) -> RetrievalResult:
-            sides = features[query], features[gallery], table[query], table[gallery]
-            return cls.score(*sides, protocol)
+            sides = np.flatnonzero(query), np.flatnonzero(gallery)
+            one, two = (feature_array(features[_run_of(rows)], "features") for rows in sides)
+            tables = table.iloc[sides[0]], table.iloc[sides[1]]
+            for part, rows in zip((one, two), tables, strict=True):
+                require_finite(part, rows.get("path"))
+            return cls.score(one, two, *tables, protocol)
 
-        if protocol is None or not protocol.gallery_draws:
+        if not draws:
             split = table["split"].to_numpy()
-            return score(split == "query", split == "gallery")
+            sides = split == "query", split == "gallery"
+            for side, name in zip(sides, ("query", "gallery"), strict=True):
+                if not side.any():
+                    raise ReidError(f"no row of the table has the split {name!r}")
+            return score(*sides)
         results = []
-        for draw in range(protocol.gallery_draws):
+        assert protocol is not None
+        for draw in range(draws):
             in_gallery = draw_gallery(table["identity"], protocol.draw_seed, draw)
             results.append(score(~in_gallery, in_gallery))
-        draws = pd.DataFrame([result.ranking.metrics() for result in results])
-        return replace(results[0], draws=draws.rename_axis("draw"))
+        each = pd.DataFrame([result.ranking.metrics() for result in results])
+        return replace(results[0], draws=each.rename_axis("draw"))
 
     @classmethod
     def score(
@@ -105,6 +128,31 @@ class RetrievalResult:
         by = k1, k2, lambda_value
         prepared = Reranking.prepare(self.query_features, self.gallery_features, *by)
         return replace(self, ranking=prepared.rank(self.matches), draws=None, reranked_by=by)
+
+    def averaged(self, column: str) -> RetrievalResult:
+        """Multi-query: the queries of each value of a column (a tracklet, say) as one, whose
+        feature is the mean of theirs as unit vectors. Queries of several identities or cameras
+        stay one for each; those without a value stay as they are.
+        """
+        table = self.query_table
+        if column not in table:
+            raise ReidError(
+                f"the query table has no column {column!r}; it has {', '.join(map(str, table))}"
+            )
+        cameras = [name for name in ("camera",) if name in table and table[name].notna().all()]
+        keys = table[list(dict.fromkeys([column, "identity", *cameras]))].astype(str)
+        alone = table[column].isna().to_numpy(bool)
+        keys["alone"] = np.where(alone, np.arange(len(table)), -1)
+        group = keys.groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
+        first = np.unique(group, return_index=True)[1]
+        unit = unit_rows(feature_array(self.query_features, "query features"), "query")
+        means = np.zeros((len(first), unit.shape[1]))
+        np.add.at(means, group, unit)
+        means /= np.bincount(group)[:, None]
+        rows = table.iloc[first].assign(averaged=np.bincount(group))
+        features = means.astype(np.float32), self.gallery_features
+        result = RetrievalResult.score(*features, rows, self.gallery_table, self.protocol)
+        return result if self.reranked_by is None else result.reranked(*self.reranked_by)
 
     def rank_list(self, query_index: int, k: int = 10) -> RankList:
         """The k nearest ranked gallery rows of one query; see `Ranking.rank_list`."""
@@ -274,6 +322,13 @@ def score_table(
 ) -> RetrievalResult:
     """`RetrievalResult.from_features`, as a function."""
     return RetrievalResult.from_features(features, table, protocol)
+
+
+def _run_of(rows: np.ndarray) -> Any:
+    """Rows as a slice where they follow each other, which copies nothing."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:

@@ -1,14 +1,16 @@
 """`load_model`: an `Embedder` from whatever holds a network.
 
 A SOURCE is everywhere the same: a run folder, a .pth or .safetensors file (the authors' or ours),
-an .onnx file, a network of a library (timm:NAME, torchvision:NAME), or a function of one's own that
-gives a network (package.module:function). Another kind is one more entry of `OPENERS`.
+an .onnx file, a network of a library (timm:NAME, torchvision:NAME), a function of one's own that
+gives a network (package.module:function), or in Python the network itself, a module or function of
+images. Another kind is one more entry of `OPENERS`.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from torch import Tensor, nn
 
 from msinet_core import functions
 from msinet_core.config import TrainConfig
+from msinet_core.data.decoding import INTERPOLATIONS
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet, library, reference
-from msinet_core.retrieval.embedder import Embedder
+from msinet_core.retrieval.embedder import Embedder, name_of
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import load_network
@@ -38,9 +41,17 @@ class Wanted:
 Opener = Callable[[str, Wanted], Embedder]
 
 
+PREPARED = ("mean", "std", "height", "width", "interpolation")
+
+
 def load_model(
-    source: str | Path,
+    source: str | Path | nn.Module | Callable[[Tensor], Any] | Embedder,
     *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    interpolation: str | None = None,
     genotype: Genotype | str | None = None,
     pretrained: bool | None = None,
     weights: str | Path | None = None,
@@ -48,42 +59,109 @@ def load_model(
 ) -> Embedder:
     """The network of a SOURCE, in evaluation mode, with the size and colours of its pictures.
 
+    mean, std, height, width, interpolation: how its pictures are prepared, as in `Embedder`; where
+        a source says that itself and otherwise, a warning tells so; what nobody says is 256 x 128
+        pixels, bilinear, with ImageNet's colours (an ONNX file must say it, or be told).
     genotype: needed for a file of weights alone with a slot of `none` or `exchange`, which have no
         weights to tell them apart. pretrained: of a library's network, whether with the library's
         weights; by default if the name has their tag, as in timm:resnet50.a1_in1k. weights: a file
-        of a library's network or of a function's, in place of its own. options: fields of
-        `Embedder`, such as flip=True; height and width of what does not say them are 256 and 128.
+        of a library's network or of a function's, in place of its own.
+    options: other fields of `Embedder`, such as output="features" or flip=True.
     `ReidError` for anything that is no SOURCE.
     """
     if isinstance(genotype, str):
         genotype = Genotype.parse(genotype)
-    text = str(source)
     wanted = Wanted(genotype, pretrained, None if weights is None else str(weights))
+    colours = {name: _colour(name, given) for name, given in (("mean", mean), ("std", std))}
+    sizes = {"height": height, "width": width, "interpolation": interpolation}
+    asked: dict[str, Any] = {**colours, **sizes}
+    given = {name: value for name, value in asked.items() if value is not None}
+    embedder = _open(source, wanted)
+    _require_told(source, embedder, given)
+    for name in sorted(set(given) & set(embedder.said)):
+        own = getattr(embedder, name)
+        if own != given[name]:
+            warnings.warn(
+                f"{_called(source)} says that its {name} is {own}; {given[name]} is taken, as was "
+                "asked",
+                stacklevel=2,
+            )
+    return replace(embedder, **given, **options)
+
+
+def _open(source: Any, wanted: Wanted) -> Embedder:
+    if isinstance(source, Embedder):
+        return source
+    if not isinstance(source, str | Path):
+        return _of_network(source, source, wanted)
+    text = str(source)
     for fits, opener in OPENERS:
         if fits(text):
-            return replace(opener(text, wanted), **options)
+            return opener(text, wanted)
     raise ReidError(
         f"there is no model at {text!r}; give a training run's folder, a .pth or .safetensors file "
         "of weights, an .onnx file, timm:NAME, torchvision:NAME, or package.module:function"
     )
 
 
+def _colour(name: str, given: Sequence[float] | None) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    colour = tuple(map(float, given))
+    if (
+        len(colour) != 3
+        or not all(map(math.isfinite, colour))
+        or (name == "std" and min(colour) <= 0)
+    ):
+        raise ReidError(
+            f"{name} is three numbers (std: above 0), of red, green and blue; got {given}"
+        )
+    if max(map(abs, colour)) > 2:
+        raise ReidError(
+            f"{name} {given} seems to be of pixels from 0 to 255; here they are from 0 to 1: "
+            "divide by 255"
+        )
+    return colour
+
+
+def _require_told(source: Any, embedder: Embedder, given: dict[str, Any]) -> None:
+    """An ONNX file is a black box: what it does not say of its pictures must be said."""
+    if not isinstance(embedder.model, OnnxModel):
+        return
+    unknown = [name for name in PREPARED[:4] if name not in embedder.said and name not in given]
+    if unknown:
+        flags = " ".join(f"--{name} {EXAMPLES[name]}" for name in unknown)
+        raise ReidError(
+            f"{_called(source)} does not say the {', '.join(unknown)} of its pictures; say it, for "
+            f"example: {flags}"
+        )
+
+
+EXAMPLES = {
+    "mean": "0.485 0.456 0.406",
+    "std": "0.229 0.224 0.225",
+    "height": "256",
+    "width": "128",
+}
+
+
+def _called(source: Any) -> str:
+    return str(source) if isinstance(source, str | Path) else name_of(source)
+
+
 def _from_run(source: str, wanted: Wanted) -> Embedder:
     config, model = RunFolder(source).config(), load_network(source)
     assert isinstance(config, TrainConfig)
-    return Embedder(model, config.height, config.width, on_bad_image=config.on_bad_image)
+    size = config.height, config.width
+    return Embedder(model, *size, on_bad_image=config.on_bad_image, said=PREPARED)
 
 
 def _from_onnx(source: str, wanted: Wanted) -> Embedder:
     model = OnnxModel(source)
-    about = model.about
-    return Embedder(
-        model,
-        *model.size,
-        mean=tuple(about["mean"]),
-        std=tuple(about["std"]),
-        after_necks=about["after_necks"],
-    )
+    said = {name: model.about[name] for name in PREPARED if name in model.about}
+    said |= {name: tuple(said[name]) for name in ("mean", "std") if name in said}
+    necks = model.about.get("after_necks", False)
+    return Embedder(model, **said, after_necks=necks, said=tuple(said))
 
 
 def _from_weights(source: str, wanted: Wanted) -> Embedder:
@@ -110,41 +188,34 @@ def _from_library(source: str, wanted: Wanted) -> Embedder:
         )
     if prepared is None:
         return Embedder(network)
-    height, width, mean, std = prepared.height, prepared.width, prepared.mean, prepared.std
-    return Embedder(network, height, width, mean=mean, std=std)
+    said = {name: getattr(prepared, name) for name in PREPARED}
+    if prepared.interpolation not in INTERPOLATIONS:  # "random", of training
+        del said["interpolation"]
+    return Embedder(network, **said, said=tuple(said))
 
 
 def _from_function(source: str, wanted: Wanted) -> Embedder:
     functions.trust(source)  # the user wrote it
-    made = functions.call(source)
-    embedder = made if isinstance(made, Embedder) else Embedder(_as_module(source, made))
+    return _of_network(source, functions.call(source), wanted)
+
+
+def _of_network(source: Any, made: Any, wanted: Wanted) -> Embedder:
+    """Of a module, a function of images, or an `Embedder` of either."""
+    if not callable(made) and not isinstance(made, Embedder | OnnxModel):
+        raise ReidError(
+            f"{_called(source)} gave a {type(made).__name__}; it should give a module, a function "
+            "of images, or an Embedder"
+        )
+    embedder = made if isinstance(made, Embedder) else Embedder(made)
+    if isinstance(made, Embedder):
+        embedder = replace(made, said=PREPARED)
+    if wanted.weights:
+        if not isinstance(embedder.model, nn.Module):
+            raise ReidError(f"{_called(source)} is a function, which takes no weights")
+        _take_weights(embedder.model, wanted.weights)
     if isinstance(embedder.model, nn.Module):
         embedder.model.eval()
-        if wanted.weights:
-            _take_weights(embedder.model, wanted.weights)
     return embedder
-
-
-class FunctionModule(nn.Module):
-    """A function, images B x 3 x H x W -> features B x D, as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.function(images)
-
-
-def _as_module(source: str, made: object) -> nn.Module:
-    if isinstance(made, nn.Module):
-        return made
-    if callable(made):
-        return FunctionModule(made)
-    raise ReidError(
-        f"{source} gave a {type(made).__name__}; it should give a module, a function of images, or "
-        "an Embedder"
-    )
 
 
 def _take_weights(network: nn.Module, file: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ class EmbeddingStore:
     columns: tuple[str, ...] = ()  # of the table
     checksums: tuple[int, ...] = field(default=(), repr=False)  # of each shard
     table_checksums: dict[str, int] = field(default_factory=dict, repr=False)  # by file
+    root: str = ""  # where the images were, which the paths of the table are relative to
     _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -156,6 +158,7 @@ def open_store(folder: str | Path) -> EmbeddingStore:
             tuple(map(str, about["columns"])),
             tuple(about.get("checksums", ())),
             dict(about.get("table_checksums", {})),
+            str(about.get("root", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReidError(f"{str(folder / 'store.json')!r} is damaged; embed again") from error
@@ -173,11 +176,12 @@ def write_store(
     made_from: dict[str, Any],
     files: pd.DataFrame | None = None,
     shard_rows: int = SHARD_ROWS,
+    root: str | Path = "",
 ) -> EmbeddingStore:
     """Writes features that come block by block (B x D each, N rows in all), whole or not at all.
 
-    Never more than one shard is in memory. `table` has N rows. `ReidError` for features that are
-    not finite, and for a folder that holds anything but a store.
+    Never more than one shard is in memory. `table` has N rows, its paths relative to `root`.
+    `ReidError` for features that are not finite, and for a folder that holds anything but a store.
     """
     if shard_rows < 1:
         raise ReidError(f"shard_rows must be at least 1, not {shard_rows}")
@@ -200,6 +204,7 @@ def write_store(
             "table_checksums": {name: table_checksum(place / name) for name in tables},
             "columns": list(table.columns),
             "made_from": made_from,
+            "root": os.path.abspath(root) if str(root) else "",
         }
         write_about(place / "store.json", about)
     return open_store(folder)
@@ -273,11 +278,12 @@ def embed_dataset(
     reader = embedder.open(dataset.table, dataset.root, cache="none")
     if processes.size == 1:
         blocks = embedder.batches(reader)
-        return write_store(folder, reader.table, blocks, made_from, files, shard_rows)
+        return write_store(folder, reader.table, blocks, made_from, files, shard_rows, dataset.root)
     everyones = embedder.embed(reader)
 
     def write() -> None:
-        write_store(folder, reader.table, [everyones], made_from, files, shard_rows)
+        blocks = [everyones]
+        write_store(folder, reader.table, blocks, made_from, files, shard_rows, dataset.root)
 
     processes.on_main_process(write)
     return open_store(folder)

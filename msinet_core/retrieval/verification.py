@@ -131,6 +131,39 @@ class Roc:
         return f"Roc({shown})"
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """A threshold chosen on one set of pairs and what it does on another: rates as `Roc.at` gives
+    them.
+    """
+
+    chosen: dict[str, float]
+    here: dict[str, float]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Rows `chosen` and `here`: distance, true and false positive rate."""
+        return pd.DataFrame({"chosen": self.chosen, "here": self.here}).T
+
+    def __repr__(self) -> str:
+        words = (
+            f"{name} TPR {100 * rates['true_positive_rate']:.2f} %, "
+            f"FPR {100 * rates['false_positive_rate']:.3g} %"
+            for name, rates in (("where chosen", self.chosen), ("here", self.here))
+        )
+        return f"threshold {self.chosen['distance']:.4f}: {'; '.join(words)}"
+
+
+def transfer(chosen_on: Roc, here: Roc, false_positive_rate: float | None = None) -> Transfer:
+    """The threshold of `Roc.threshold` on one ROC, and the rates that it brings on another.
+
+    On the pairs that it is then shown on a threshold always looks as good as it was chosen to be:
+    take training identities (`count_pairs_within`) or another split for choosing.
+    """
+    distance = chosen_on.threshold(false_positive_rate)
+    return Transfer(chosen_on.at(distance), here.at(distance))
+
+
 def count_pairs(result: RetrievalResult) -> Pairs:
     """Query-gallery pairs of a result, by its protocol: what the ranking leaves out is left out
     here.

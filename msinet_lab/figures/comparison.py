@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from msinet_core.retrieval import Pairs, RetrievalResult, Roc
+from msinet_core.retrieval import OpenSet, Pairs, RetrievalResult, Roc, require_same_queries
 from msinet_lab.figures.heatmaps import heat
 from msinet_lab.figures.retrieval import unit
 from msinet_lab.figures.style import (
@@ -202,11 +202,14 @@ def embedding_figure(points: Any, identities: Any, cameras: Any = None, title: s
     return figure
 
 
-def query_scatter(names: tuple[str, str], first: Any, second: Any) -> Figure:
-    """Average precision of every query under two results: above the diagonal the second wins."""
-    one, two = (np.asarray(values, dtype=float) for values in (first, second))
-    if one.shape != two.shape:
-        return empty_figure("These results have different queries: they cannot be paired.")
+def query_scatter(results: Mapping[str, RetrievalResult]) -> Figure:
+    """Average precision of every query under two results: above the diagonal the second wins.
+
+    `ReidError` unless both are over the same queries.
+    """
+    require_same_queries(*results.values())
+    names = list(results)
+    one, two = (np.asarray(r.ranking.average_precision, dtype=float) for r in results.values())
     table = pd.DataFrame({"one": one, "two": two}).dropna()
     if table.empty:
         return empty_figure("No query counts in both results.")
@@ -221,7 +224,59 @@ def query_scatter(names: tuple[str, str], first: Any, second: Any) -> Figure:
     mean: Look = {"marker": "P", "markersize": 11, "color": INK, "linestyle": "none"}
     axes.plot(table["one"].mean(), table["two"].mean(), label="mean (mAP)", **mean)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-    dress(axes, "Average precision of each query", *names, grid="both")
+    dress(axes, "Average precision of each query", names[0], names[1], grid="both")
     axes.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    legend(axes, "lower right")
+    return figure
+
+
+def difference_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Differences in mAP and rank-1 of the rows of `comparison_table` or `Comparison.breakdown`, in
+    points, with their intervals; a filled mark where the interval leaves zero out.
+    """
+    table = table.dropna(subset=["mAP_difference"])
+    if table.empty:
+        return empty_figure("There is nothing to compare.")
+    figure = new_figure(6.8, 1.2 + 0.42 * len(table))
+    axes = figure.add_subplot()
+    places = np.arange(len(table))[::-1]
+    for metric, words, colour, shift in (
+        ("mAP", "mAP", SERIES[0], 0.12),
+        ("rank1", "rank-1", SERIES[1], -0.12),
+    ):
+        middle, low, high = (
+            100 * table[f"{metric}_{part}"].to_numpy(float)
+            for part in ("difference", "low", "high")
+        )
+        look: Look = {"color": colour, "linewidth": 2}
+        axes.hlines(places + shift, low, high, **look)
+        sure = (low > 0) | (high < 0)
+        mark: Look = {"marker": "o", "linestyle": "none", "markersize": 7, "color": colour}
+        axes.plot(middle[sure], (places + shift)[sure], **mark)
+        axes.plot(middle[~sure], (places + shift)[~sure], **mark, markerfacecolor=PAGE)
+        axes.plot([], [], label=words, color=colour, linewidth=2, marker="o")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(places, [str(name) for name in table.index])
+    axes.set_ylim(-0.6, len(table) - 0.4)
+    dress(axes, title, "difference in points, with its interval", "", "x")
+    legend(axes, "best")
+    return figure
+
+
+def open_set_curves(found: Mapping[str, OpenSet], k: int = 1) -> Figure:
+    """Detection and identification rate at rank k against the false alarm rate, a line a result."""
+    title = f"Open set: identities found at rank {k}"
+    labels = "false alarm rate (unknown queries)", "detection and identification rate", "both"
+    figure, axes = new_axes(6.4, 3.8, title, *labels)
+    for (name, one), colour in zip(found.items(), series(len(found)), strict=True):
+        curve = one.curve(k)
+        rate = one.identification_rate(0.1, k)
+        words = f"{name} ({100 * rate:.1f} % at FAR 10 %)"
+        look: Look = {"color": colour, "linewidth": 2, "label": words}
+        axes.plot(curve["false_alarm_rate"], curve["identification_rate"], **look)
+    if not axes.lines:
+        return empty_figure("There is no open set to show.")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
     legend(axes, "lower right")
     return figure

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from msinet_core.data import boxes_of
 from msinet_core.retrieval import RetrievalResult
 from msinet_lab.figures.style import INK, Look, bare, empty_figure, new_figure
 from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, stack
@@ -113,7 +114,7 @@ def shelves(
 ) -> tuple[PhotoShelf, PhotoShelf]:
     """The photographs of a result's queries and gallery, read from `root` when asked for."""
     query, gallery = (
-        PhotoShelf(root, list(table["path"]), height, width)
+        PhotoShelf(root, list(table["path"]), height, width, boxes=boxes_of(table))
         for table in (result.query_table, result.gallery_table)
     )
     return query, gallery

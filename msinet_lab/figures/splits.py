@@ -16,6 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from msinet_core.data import boxes_of
 from msinet_lab.figures.style import (
     PAGE,
     SERIES,
@@ -158,7 +159,7 @@ def identity_sheet(
     rows = []
     for identity in identities:
         chosen = part[part["identity"] == identity].head(images)
-        photos = PhotoShelf(root, list(chosen["path"]), *size)
+        photos = PhotoShelf(root, list(chosen["path"]), *size, boxes=boxes_of(chosen))
         tiles = [
             Tile(photos[place], "plain", (f"id {identity}", _caption(line)))
             for place, line in enumerate(chosen.to_dict("records"))

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from msinet_core.data import decode, read_rgb
+from msinet_core.data import crop, decode, read_rgb
+from msinet_core.data.decoding import Box
 from msinet_lab.figures.style import FAINT, INK, MATCH_COLOURS, PAGE, Look, rgb
 
 MARGIN, CROSSED = rgb("#EDEFF2"), rgb("#D5D9DE")
@@ -76,8 +77,10 @@ def as_photo(image: Any) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)))
 
 
-def read_photo(path: str | Path, height: int, width: int, fit: str = "letterbox") -> np.ndarray:
-    """The photograph as H x W x 3 uint8, or a placeholder if it cannot be read.
+def read_photo(
+    path: str | Path, height: int, width: int, fit: str = "letterbox", box: Box | None = None
+) -> np.ndarray:
+    """The photograph, or a box of it, as H x W x 3 uint8, or a placeholder if it cannot be read.
 
     It is decoded as for networks (`read_rgb`): upright, of any depth and mode.
     `fit="stretch"` gives what a network sees, resized to H x W without regard to its proportions;
@@ -85,8 +88,8 @@ def read_photo(path: str | Path, height: int, width: int, fit: str = "letterbox"
     """
     try:
         if fit == "stretch":
-            return decode(path, height, width)
-        return letterbox(read_rgb(path), height, width)
+            return decode(path, height, width, box)
+        return letterbox(crop(read_rgb(path), box), height, width)
     except Exception:  # a broken file may raise anything from within a decoder
         return placeholder(height, width)
 
@@ -94,7 +97,8 @@ def read_photo(path: str | Path, height: int, width: int, fit: str = "letterbox"
 class PhotoShelf:
     """Photographs of a table, read when asked for, the latest few kept: `shelf[row]` is H x W x 3.
 
-    `paths` are absolute or relative to `root`. At most `keep` tiles stay in memory.
+    `paths` are absolute or relative to `root`; `boxes`, where given, cut one out of each. At most
+    `keep` tiles stay in memory.
     """
 
     def __init__(
@@ -105,8 +109,10 @@ class PhotoShelf:
         width: int = 64,
         keep: int = 512,
         fit: str = "letterbox",
+        boxes: Sequence[Box | None] | None = None,
     ) -> None:
         self.root, self.paths, self.fit = Path(root), list(paths), fit
+        self.boxes = [None] * len(self.paths) if boxes is None else list(boxes)
         self.height, self.width, self.keep = height, width, keep
         self._tiles: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = Lock()
@@ -120,7 +126,8 @@ class PhotoShelf:
             if row in self._tiles:
                 self._tiles.move_to_end(row)
                 return self._tiles[row]
-        tile = read_photo(self.root / str(self.paths[row]), self.height, self.width, self.fit)
+        path, size = self.root / str(self.paths[row]), (self.height, self.width)
+        tile = read_photo(path, *size, self.fit, self.boxes[row])
         with self._lock:
             self._tiles[row] = tile
             while len(self._tiles) > self.keep:

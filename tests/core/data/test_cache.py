@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from msinet_core.data import cache as module
-from msinet_core.data import images
+from msinet_core.data import decode, images
+from msinet_core.data.decoding import Picture, Resize
 from msinet_core.data.images import open_images
 from msinet_core.errors import ReidError
 
@@ -48,7 +49,7 @@ def no_decoding(monkeypatch):
     def fail(*_args):
         raise AssertionError("decoded again")
 
-    return lambda: monkeypatch.setattr(images, "decode", fail)
+    return lambda: monkeypatch.setattr(images, "decode_each", fail)
 
 
 def test_second_opening_decodes_nothing(open_disk, files, no_decoding):
@@ -82,7 +83,7 @@ def test_other_content_order_or_size_is_another_cache(open_disk, data, files, im
         data[0] / "3.png", ns=(before.st_atime_ns, before.st_mtime_ns)
     )  # even with the old time
     changed = open_disk().read([3])[0].permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(changed, images.decode(data[0] / "3.png", 16, 8))
+    np.testing.assert_array_equal(changed, decode(data[0] / "3.png", 16, 8))
     assert len(files()) == 4
 
 
@@ -245,7 +246,7 @@ def make_at_once(files, folder, barrier, queue):
 
     made = []
     barrier.wait()
-    pixels, good = module.load_or_make(files, (len(files), 3, 4, 2), fill, folder, 1)
+    pixels, good = module.load_or_make(files, Resize(4, 2), fill, folder, 1)
     queue.put((pixels[:, 0, 0, 0].tolist(), good.tolist(), len(made)))
 
 
@@ -263,7 +264,7 @@ def test_two_processes_at_once(data, tmp_path, monkeypatch, locks):
         monkeypatch.setattr("fcntl.flock", flock)
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(2), context.Queue()
-    given = ([data[0] / f"{n}.png" for n in range(N)], tmp_path / "cache", barrier, queue)
+    given = ([Picture(data[0] / f"{n}.png") for n in range(N)], tmp_path / "cache", barrier, queue)
     both = [context.Process(target=make_at_once, args=given) for _ in range(2)]
     for process in both:
         process.start()

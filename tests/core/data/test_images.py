@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from msinet_core.data import images as module
-from msinet_core.data.images import decode, open_images
+from msinet_core.data import decoding
+from msinet_core.data.decoding import decode
+from msinet_core.data.images import open_images
 from msinet_core.errors import ReidError
 
 H, W = 20, 12
@@ -156,10 +157,8 @@ def test_nothing_left(folder, tmp_path):
 def test_each_image_is_tried_once(folder, tmp_path, monkeypatch):
     break_two(folder[0])
     tried = []
-    real = module.decode
-    monkeypatch.setattr(
-        module, "decode", lambda file, *size: tried.append(file.name) or real(file, *size)
-    )
+    real = decoding.read_rgb
+    monkeypatch.setattr(decoding, "read_rgb", lambda file: tried.append(file.name) or real(file))
     open_as("memory", folder, tmp_path, on_bad_image="skip")
     assert sorted(tried) == sorted(p.name for p in (folder[0] / "i").iterdir())
 

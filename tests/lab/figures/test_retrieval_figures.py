@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msinet_core.retrieval import count_pairs
+from msinet_core import ReidError
+from msinet_core.retrieval import compare, comparison_table, count_pairs, open_set
 from msinet_lab.figures import comparison, retrieval
 from msinet_lab.figures.style import MATCH_COLOURS, as_array, rgb
 from msinet_lab.figures.tiles import BORDER
@@ -91,9 +92,7 @@ def test_every_picture_in_odd_shapes(make, photos, shape):
         comparison.distance_histograms({"one": pairs}),
         comparison.roc_curves(rocs),
         comparison.camera_matrix(comparison.map_by_camera(make(cameras=shape.get("cameras", 4)))),
-        comparison.query_scatter(
-            ("a", "b"), result.ranking.average_precision, result.ranking.average_precision
-        ),
+        comparison.query_scatter({"a": result, "b": result}),
     ]
     for figure in figures:
         assert as_array(figure).std() > 0
@@ -162,8 +161,30 @@ def test_metrics_table(result):
     assert table.loc["a", "mAP"] == round(100 * result.ranking.mean_average_precision, 1)
 
 
-def test_unlike_query_sets_cannot_be_compared():
-    assert as_array(comparison.query_scatter(("a", "b"), [0.1, 0.2], [0.3])).std() > 0
+def test_unlike_query_sets_cannot_be_compared(make):
+    result = make()
+    shuffled = result.query_table.iloc[::-1]
+    tables = shuffled, result.gallery_table
+    other = type(result).score(result.query_features, result.gallery_features, *tables)
+    for strange, message in ((other, "another order"), (make(queries=7), "not over the same")):
+        with pytest.raises(ReidError, match=message):
+            comparison.query_scatter({"a": result, "b": strange})
+
+
+def test_differences_and_open_sets(make):
+    result = make(queries=30)
+    results = {"one": result, "two": result.reranked()}
+    table = comparison_table(results)
+    found = compare(*results.values()).breakdown("camera")
+    opened = {name: open_set(each, 0.5) for name, each in results.items()}
+    for figure in (
+        comparison.difference_figure(table.iloc[1:], "against one"),
+        comparison.difference_figure(table.iloc[:1], "nothing"),
+        comparison.difference_figure(found, "by camera"),
+        comparison.open_set_curves(opened),
+        comparison.open_set_curves({}),
+    ):
+        assert as_array(figure).std() > 0
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 6, 30])

@@ -308,10 +308,12 @@ class TestAttention:
 
 
 class TestCompare:
-    def test_every_view(self, make, status):
-        panel = ComparePanel(
-            {"a": make(None), "b": make(None, seed=1), "other queries": make(None, queries=4)}
-        )
+    def test_every_view(self, make, root, status):
+        result = make(root, queries=20)
+        results = {"a": result, "b": result.reranked(), "other queries": make(None, queries=4)}
+        panel = ComparePanel(results, root=root)
+        panel.chosen.value = panel.chosen.value[:2]
+        panel.other.value = "b"
         seen = set()
         for view in panel.view.options:
             panel.view.value = view
@@ -319,6 +321,29 @@ class TestCompare:
             seen.add(panel.pictures["picture"].value)
         assert len(seen) == len(panel.view.options)
         assert "mAP" in panel.table.value
+        assert "from above: a: AP" in panel.words.value
+        panel.query.value = 3
+        status(panel)
+        assert panel.pictures["picture"].value not in seen
+        precision = [each.ranking.average_precision for each in (results["a"], results["b"])]
+        most = int(np.nanargmax(np.abs(precision[1] - precision[0])))
+        panel.query.value = 0
+        assert f"query {most} (" in panel.words.value
+
+    def test_other_queries_are_refused(self, make, root, status):
+        result = make(root)
+        tables = result.query_table.iloc[::-1], result.gallery_table
+        shuffled = type(result).score(result.query_features, result.gallery_features, *tables)
+        strangers = make(None, seed=1)
+        for other, message in ((shuffled, "another order"), (strangers, "not over the same")):
+            panel = ComparePanel({"a": result, "b": other}, root=root)
+            for view in ("query by query", "rank lists"):
+                panel.view.value = view
+                assert message in status(panel, error=True)
+                assert not panel.pictures["picture"].value
+        panel = ComparePanel({"a": result})
+        panel.view.value = "query by query"
+        assert "two different results" in status(panel, error=True)
 
     def test_the_equal_error_rate_is_that_of_retrieval(self, make, status):
         result = make(None)
@@ -362,7 +387,7 @@ class TestCompare:
 
     def test_without_cameras(self, make, status):
         panel = ComparePanel({"a": make(None, cameras=0)})
-        for view in panel.view.options:
+        for view in panel.view.options[:-1]:
             panel.view.value = view
             status(panel)
 
