@@ -18,21 +18,22 @@ from torch import Tensor, nn
 from msinet_core.errors import ReidError
 from msinet_core.files import replace_file
 from msinet_core.models import MSINet, ReidNetwork, reference
-from msinet_core.retrieval.embedder import Embedder, device_of
+from msinet_core.retrieval.embedder import Embedder, device_of, named_output
 from msinet_core.retrieval.onnx_model import EXTRA, METADATA, OnnxModel
 
 TOLERANCE = 1e-4  # of the largest feature
 
 
 class _Embedding(nn.Module):
-    def __init__(self, model: nn.Module, after_necks: bool) -> None:
+    def __init__(self, model: nn.Module, after_necks: bool, output: str | None) -> None:
         super().__init__()
-        self.model, self.after_necks = model, after_necks
+        self.model, self.after_necks, self.output = model, after_necks, output
 
     def forward(self, images: Tensor) -> Tensor:
         if isinstance(self.model, ReidNetwork):
             return self.model.embed(images, after_necks=self.after_necks)
-        return self.model(images)
+        given = self.model(images)
+        return given if self.output is None else named_output(given, self.output)
 
 
 def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
@@ -52,7 +53,7 @@ def export_onnx(embedder: Embedder, path: str | Path) -> OnnxModel:
         raise ReidError(f"export needs onnx and onnxscript: {EXTRA}") from error
     place, was_training = device_of(model), model.training
     try:
-        network = _Embedding(model, embedder.after_necks).cpu().eval()
+        network = _Embedding(model, embedder.after_necks, embedder.output).cpu().eval()
         example = torch.zeros(3, 3, embedder.height, embedder.width)
         proto = _export(network, example)
         about = {
@@ -87,8 +88,10 @@ def export_weights(embedder: Embedder, path: str | Path) -> Path:
 
 
 def _network(embedder: Embedder) -> nn.Module:
-    if not isinstance(embedder.model, nn.Module):
+    if isinstance(embedder.model, OnnxModel):
         raise ReidError("this network is an exported file already; copy the file")
+    if not isinstance(embedder.model, nn.Module):
+        raise ReidError("only a module can be exported, and this is a function")
     if embedder.after_necks and not isinstance(embedder.model, ReidNetwork):
         raise ReidError(f"{type(embedder.model).__name__} has no necks; leave after_necks off")
     return embedder.model

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from msinet_core.data import cache as module
-from msinet_core.data import decode, images
+from msinet_core.data import decode, decoding, images
 from msinet_core.data.decoding import Picture, Resize
 from msinet_core.data.images import open_images
 from msinet_core.errors import ReidError
@@ -145,18 +145,18 @@ def test_images_that_change_while_they_are_decoded_make_no_cache(
     open_disk, data, files, monkeypatch
 ):
     """Nor those that a failing disk gave only at the second try: the name would be another's."""
-    decode, path = images.decode, data[0] / "3.png"
+    read, path = decoding.read_rgb, data[0] / "3.png"
 
-    def changed(file, height, width):
-        pixels = decode(file, height, width)
+    def changed(file):
+        pixels = read(file)
         path.write_bytes(path.read_bytes() + b"\0")
         return pixels
 
-    monkeypatch.setattr(images, "decode", changed)
+    monkeypatch.setattr(decoding, "read_rgb", changed)
     with pytest.raises(ReidError, match="images changed, or could not be read"):
         open_disk(workers=1)
     assert not files()
-    monkeypatch.setattr(images, "decode", decode)
+    monkeypatch.setattr(decoding, "read_rgb", read)
     open_disk()
     assert len(files()) == 1
     assert {path.suffix for path in files()[0].parent.iterdir()} == {".u8"}

@@ -142,8 +142,12 @@ def test_misuse_is_named(exported, tmp_path):
             "runs on the CPU",
         ),
         (
-            lambda: export_onnx(Embedder(nn.Identity(), 32, 32), tmp_path / "x.onnx"),
-            "only an MSINet",
+            lambda: export_onnx(Embedder(found, 64, 32), tmp_path / "x.onnx"),
+            "an exported file already",
+        ),
+        (
+            lambda: export_onnx(Embedder(lambda images: images, 64, 32), tmp_path / "x.onnx"),
+            "only a module can be exported",
         ),
     ]:
         with pytest.raises(ReidError, match=message):

@@ -11,7 +11,7 @@ from msinet_core.config import SearchConfig
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.networks import resnet
-from msinet_core.retrieval import RetrievalResult, count_pairs
+from msinet_core.retrieval import count_pairs
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
 from msinet_lab.panels import (
@@ -367,23 +367,6 @@ class TestCompare:
         panel.view.value = "query by query"
         status(panel)
         assert "largest gains" in panel.words.value
-
-    def test_strangers_are_not_paired(self, make, status):
-        """Other queries, and the same in another order, whatever their number."""
-        one = make(None)
-        order = np.random.default_rng(1).permutation(len(one.query_table))
-        sides = one.query_features[order], one.gallery_features
-        tables = one.query_table.iloc[order], one.gallery_table
-        turned = RetrievalResult.score(*sides, *tables, one.protocol)
-        for name, other in (("turned", turned), ("another", make(None, seed=1))):
-            panel = ComparePanel({"one": one, name: other})
-            panel.view.value = "query by query"
-            status(panel)
-            assert "largest gains" not in panel.words.value, name
-            drawn = panel.pictures["picture"].value
-            panel.other.value = "one"
-            assert "largest gains" in panel.words.value
-            assert panel.pictures["picture"].value != drawn
 
     def test_without_cameras(self, make, status):
         panel = ComparePanel({"a": make(None, cameras=0)})
