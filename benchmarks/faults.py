@@ -38,6 +38,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -487,7 +488,8 @@ def plan(trial: Trial, rng: random.Random, most: int) -> list[tuple[int, str, in
         for (_, what, number), places in kinds.items():
             if places and len(chosen) < most:
                 chosen.append((places.pop(), what, number))
-    return sorted(chosen)
+    rng.shuffle(chosen)
+    return chosen
 
 
 def prepare(workshop: Path) -> None:
@@ -611,43 +613,43 @@ def _After() -> Any:
 def serve(options: argparse.Namespace) -> int:
     """All of it, in the process that has the library preloaded."""
     preload()
-    rng, total, found = random.Random(options.seed), Counter[str](), 0
+    rng, end = random.Random(options.seed), time.monotonic() + 60 * options.minutes
     chosen = [c for c in COMMANDS if not options.only or c.name in options.only]
     workshop = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
     prepare(workshop)
-    for command in chosen:
-        started = time.monotonic()
-        trial = Trial(command, workshop)
-        faults = plan(trial, rng, max(1, options.faults // len(chosen)))
-        bad = 0
-        for fault in faults:
-            problems = trial.strike(*fault)
-            if problems:
-                bad += 1
-                when, what, number = fault
-                cause = f" ({errno.errorcode[number]})" if number else ""
-                print(
-                    f"  {command.name}: operation {when} ({trial.operations[when]}) {what}{cause}: "
-                    + "; ".join(problems),
-                    flush=True,
-                )
-        total["faults"] += len(faults)
-        found += bad
-        print(
-            f"{command.name}: {len(trial.operations)} operations, {len(faults)} faults, "
-            f"{bad} violations, {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-    print(f"{total['faults']} faults, {found} violations")
+    trials = [Trial(command, workshop) for command in chosen]
+    plans = [plan(trial, rng, max(1, options.faults // len(chosen))) for trial in trials]
+    rounds = [pair for row in zip_longest(*plans) for pair in zip(trials, row, strict=True)]
+    tried, found = Counter[str](), Counter[str]()
+    for trial, fault in rounds:  # one of each command in turn, so that a run may be cut short
+        if fault is None or time.monotonic() > end:
+            continue
+        name = trial.command.name
+        tried[name] += 1
+        problems = trial.strike(*fault)
+        if problems:
+            found[name] += 1
+            when, what, number = fault
+            cause = f" ({errno.errorcode[number]})" if number else ""
+            print(
+                f"  {name}: operation {when} ({trial.operations[when]}) {what}{cause}: "
+                + "; ".join(problems),
+                flush=True,
+            )
+    for trial in trials:
+        name, operations = trial.command.name, len(trial.operations)
+        print(f"{name}: {operations} operations, {tried[name]} faults, {found[name]} violations")
+    print(f"{tried.total()} faults, {found.total()} violations")
     if not found:
         shutil.rmtree(workshop)
-    return int(found > 0)
+    return int(bool(found))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--faults", type=int, default=1000, help="about how many in all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="after which no more are tried")
     parser.add_argument("--only", nargs="*", default=[], help="names of commands")
     parser.add_argument(
         "--folder", default=None, help="where to work; default: the folder for temporary files"

@@ -662,17 +662,13 @@ def bomb(place: Path, rng: random.Random) -> str:
                 swollen = entry.filename.endswith("data/0")
                 new.writestr(entry.filename, bytes(1 << 28) if swollen else old.read(entry))
         content = packed.getvalue()
-    path = place / "weights.pth"
-    if rng.random() < 0.5:
-        path.write_bytes(content)
-        return f"bad {way}"
+    (place / "weights.pth").write_bytes(content)
     for about in (place / "half" / "checkpoints").rglob("checkpoint.json"):
         values = json.loads(about.read_text())
         (about.parent / "state.pt").write_bytes(content)
         values = json.loads(_with_digest(values, "state.pt", hashlib.sha256(content).hexdigest()))
         about.write_text(json.dumps(values))
-    shutil.copyfile(place / "export.pth", path)
-    return f"bad {way}, checkpoint"
+    return f"bad {way}"
 
 
 def ways(place: Path, rng: random.Random) -> str:

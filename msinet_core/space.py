@@ -143,6 +143,8 @@ class Genotype:
     def __post_init__(self) -> None:
         if isinstance(self.slots, str):
             raise ReidError("Genotype takes twelve operation names; for text use Genotype.parse")
+        if not all(isinstance(name, str) for name in self.slots):
+            raise ReidError(f"a genotype is made of operations' names; got {list(self.slots)}")
         slots = tuple(operation_name(name) for name in self.slots)
         if len(slots) != NUM_SLOTS:
             raise ReidError(

@@ -53,7 +53,7 @@ def find_root(root: Root, names: Sequence[str], needed: Sequence[str], layout: s
 
 def listing(folder: Path) -> str:
     """The first few entries of a folder, for a message."""
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(folder))
+    names = sorted(name + "/" * os.path.isdir(folder / name) for name in os.listdir(folder))
     return shown(names, MOST_SHOWN) if names else "nothing"
 
 

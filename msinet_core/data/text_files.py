@@ -57,7 +57,7 @@ def read_list(file: Path, notes: list[str]) -> list[tuple[str, int | None]]:
     """
     entries = []
     for line in read_lines(file, notes):
-        match = re.fullmatch(r"(.*\S)\s+(-?\d+)", line)
+        match = re.fullmatch(r"(.*\S)\s+(-?\d{1,18})", line)
         path = (match[1] if match else line).replace("\\", "/")
         path = path if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES else path + ".jpg"
         entries.append((path, int(match[2]) if match else None))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import pandas as pd
 from torch import nn
@@ -36,10 +36,7 @@ def evaluate(
     several = embedder.processes.size > 1  # each needs a part of the images, once
     reader = embedder.open(table, dataset.root, cache="none" if several else "auto")
     rules = protocol or protocol_for(dataset)
-    result = RetrievalResult.from_features(embedder.embed(reader), reader.table, rules)
-    if not result.ranking.num_counted and embedder.processes.is_main_process:
-        warnings.warn(nothing_counts(dataset.name, rules), stacklevel=2)
-    return result
+    return RetrievalResult.from_features(embedder.embed(reader), reader.table, rules)
 
 
 @dataclass(frozen=True)
@@ -80,12 +77,18 @@ class DomainResults:
         shown["queries"] = [f"{c:,} of {q:,}" for c, q in counted.itertuples(index=False)]
         return shown.assign(gallery=table["gallery"].map("{:,}".format), protocol=table["protocol"])
 
+    def _reasons(self) -> list[str]:
+        """Why there are no figures, of each data set that has none."""
+        results = self.results.items()
+        return [nothing_counts(k, r.protocol) for k, r in results if not r.ranking.num_counted]
+
     def __repr__(self) -> str:
         with pd.option_context("display.width", 200, "display.max_colwidth", None):
-            return self._shown().to_string()
+            return "\n".join([self._shown().to_string(), *self._reasons()])
 
     def _repr_html_(self) -> str:
-        return self._shown().to_html()
+        said = "".join(f"<p>{escape(reason)}</p>" for reason in self._reasons())
+        return self._shown().to_html() + said
 
 
 def evaluate_across(

@@ -15,7 +15,7 @@ import pandas as pd
 from msinet_core.errors import ReidError
 from msinet_core.files import read_bytes, read_json
 
-LARGEST_TABLE = 1 << 34  # bytes
+LARGEST_TABLE = 1 << 31  # bytes
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

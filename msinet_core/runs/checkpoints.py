@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from msinet_core.errors import ReidError
-from msinet_core.files import flush_folder, read_bytes, read_json, write_file
+from msinet_core.files import file_size, flush_folder, read_bytes, read_json, write_file
 from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
@@ -70,8 +71,12 @@ def read_checkpoint(place: Path) -> Checkpoint:
     sums = about.get("sha256") if isinstance(about, dict) else None
     if not isinstance(sums, dict) or sums.keys() != {WEIGHTS, STATE}:
         raise _damaged(place / ABOUT)
-    files = {}
+    files, sizes = {}, about.get("sizes", {})
     for name, expected in sums.items():
+        # One that was blown up is not even read; older versions wrote no sizes.
+        known = sizes.get(name) if isinstance(sizes, dict) else None
+        if isinstance(known, int) and file_size(place / name) > 2 * known + (1 << 20):
+            raise _damaged(place / name)
         content = read_bytes(place / name, LARGEST)
         if content is None or hashlib.sha256(content).hexdigest() != expected:
             raise _damaged(place / name)
@@ -84,7 +89,9 @@ def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> 
     fresh, last, previous = (folder / name for name in (FRESH, LAST, PREVIOUS))
     files = checkpoint.files()
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files[ABOUT] = json.dumps({"sha256": sums, "finished": finished}).encode()
+    sizes = {name: len(content) for name, content in files.items()}
+    about = {"sha256": sums, "sizes": sizes, "finished": finished}
+    files[ABOUT] = json.dumps(about).encode()
     folder.mkdir(exist_ok=True)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
@@ -99,6 +106,21 @@ def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> 
         last.rename(previous)
     fresh.rename(last)
     flush_folder(folder)
+
+
+@contextmanager
+def fitting(run: Any) -> Iterator[None]:
+    """Turn what does not fit in the checkpoint of a run folder into a `ReidError` that names it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, ReidError):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ReidError(
+            f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core, "
+            f"or altered ({reason}); take it up with that version, or start a new run"
+        ) from error
 
 
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
@@ -116,6 +138,7 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
             for number, values in state["state"].items()
             for name, value in values.items()
         )
+        and _all_or_none(state["state"].values())
     )
     if not fits:
         raise ReidError(
@@ -125,6 +148,15 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     # Settings that a newer torch has and the one that saved had not stay as they are.
     groups = [{**own, **group} for own, group in zip(mine, saved, strict=True)]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+
+
+def _all_or_none(states: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a value is there for every parameter or, before the first step, for none."""
+    absent: dict[str, set[bool]] = {}
+    for values in states:
+        for name, value in values.items():
+            absent.setdefault(name, set()).add(value is None)
+    return all(len(kinds) == 1 for kinds in absent.values())
 
 
 def _same_settings(mine: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:

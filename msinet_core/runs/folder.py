@@ -20,10 +20,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ from msinet_core.space import Genotype
 
 FORMAT = 1  # of the folder; raised when an older one can no longer be read
 WRITTEN = ("config.json", "history.jsonl", "genotype.json", "metrics.json", "checkpoints")
-LARGEST_HISTORY = 1 << 34  # bytes
+LARGEST_HISTORY = 1 << 28  # bytes
+METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP", "queries", "counted")
+NUMBERS = re.compile(r"epoch|step|time|seconds|images_per_second|temperature|.*loss|.*_gradient")
 STOP, LOOK_EVERY = "stop", 0.2  # seconds between two looks for a request to stop
 FULL_DISK = "What was saved before is whole: make room and continue with --resume"
 
@@ -115,7 +118,7 @@ class RunFolder:
         lines = []
         for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
             try:
-                lines.append(dict(json.loads(line)))
+                lines.append(_numbers(dict(json.loads(line))))
             except (ValueError, TypeError, RecursionError) as error:
                 raise ReidError(f"line {number} of {str(path)!r} is damaged") from error
         return lines
@@ -129,7 +132,14 @@ class RunFolder:
         return genotype_of_run(self.path)
 
     def metrics(self) -> dict[str, Any] | None:
-        return read_json(self.path / "metrics.json")
+        path = self.path / "metrics.json"
+        try:
+            found = read_json(path)
+            return None if found is None else _numbers(dict(found), METRICS)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, ReidError):
+                raise
+            raise ReidError(f"{str(path)!r} is damaged; evaluate again") from error
 
     def writer_pid(self) -> int | None:
         """The process that writes into the folder now, or None."""
@@ -331,6 +341,15 @@ class RunFolder:
             return f"RunFolder {str(self.path)!r}: {error}"
         place = f"{config.KIND}, {done} of {config.epochs} epochs"
         return f"RunFolder {str(self.path)!r}: {place}, {state}"
+
+
+def _numbers(values: dict[str, Any], needed: Iterable[str] = ()) -> dict[str, Any]:
+    """The values, those that are numbers by their names being numbers; TypeError otherwise."""
+    for name in (*needed, *values):
+        value = values.get(name)
+        if (name in needed or NUMBERS.fullmatch(name)) and not isinstance(value, int | float):
+            raise TypeError(f"{name} is {value!r}")
+    return values
 
 
 class Onlooker(RunFolder):

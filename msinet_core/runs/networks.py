@@ -4,6 +4,7 @@ it starts.
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from msinet_core.models.library import wants_weights
 from msinet_core.models.msinet import MSINet
 from msinet_core.models.networks import ReidNetwork
 from msinet_core.models.warm_start import StateDict, WarmStart
+from msinet_core.runs.checkpoints import fitting
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import Genotype
 
@@ -52,8 +54,10 @@ def load_network(run: RunFolder | str | Path) -> ReidNetwork:
         raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
     checkpoint = run.checkpoint()
     genotype = run.genotype() or config.resolved_genotype()
-    model = make_network(config, genotype, checkpoint.state["num_identities"], begin=False)
-    model.load_state_dict(checkpoint.weights)
+    with fitting(run):
+        count = operator.index(checkpoint.state["num_identities"])
+        model = make_network(config, genotype, count, begin=False)
+        model.load_state_dict(checkpoint.weights)
     return model.eval()
 
 

@@ -5,6 +5,7 @@ several.
 from __future__ import annotations
 
 import json
+import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from msinet_core.errors import ReidError
 from msinet_core.runs import guards
-from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint
+from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint, fitting
 from msinet_core.runs.folder import Onlooker, RunFolder
 from msinet_core.runs.processes import Processes
 from msinet_core.runs.worker import Job, Worker
@@ -45,15 +45,10 @@ def begin(worker: Worker, resume: bool) -> None:
     guards.check_same_processes(checkpoint, worker.processes, run)
     _warn_of_threads(checkpoint, worker)
     worker.data.check(checkpoint.state, run.path)
-    try:
+    with fitting(run):
+        length = operator.index(checkpoint.state["history_bytes"])
         worker.restore(checkpoint)
-    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ReidError(
-            f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core "
-            f"({reason}); resume it with that version, or start a new run"
-        ) from error
-    worker.processes.on_main_process(lambda: run.rewind_history(checkpoint.state["history_bytes"]))
+    worker.processes.on_main_process(lambda: run.rewind_history(length))
     run.log(
         f"resumed in epoch {worker.epoch + 1} after step {worker.step} on {circumstances(worker)}"
     )

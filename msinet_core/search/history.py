@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr, softmax
 
+from msinet_core.errors import ReidError
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype
 
@@ -45,7 +46,16 @@ class SearchHistory:
         Lines without a temperature are of runs that wrote alpha divided by it: for them it is 1.
         """
         lines = [line for line in lines if line.get("alphas") is not None]
+        try:
+            return cls._from_epochs(lines)
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ReidError(f"the history of the search is damaged ({error})") from error
+
+    @classmethod
+    def _from_epochs(cls, lines: Sequence[Mapping[str, Any]]) -> SearchHistory:
         alphas = np.array([line["alphas"] for line in lines], dtype=np.float64)
+        if len(lines) and (alphas.ndim != 3 or alphas.shape[1] != NUM_SLOTS):
+            raise ReidError(f"alphas are {NUM_SLOTS} rows, not {alphas.shape[1:]}")
         return cls(
             np.array([line.get("epoch", place) for place, line in enumerate(lines, 1)], dtype=int),
             alphas if len(alphas) else np.zeros((0, NUM_SLOTS, len(OPERATIONS))),

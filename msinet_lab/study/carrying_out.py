@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -30,7 +31,7 @@ import torch
 from msinet_core.config import RunConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.errors import ReidError
-from msinet_core.files import read_json, replace_file
+from msinet_core.files import read_bytes, read_json, replace_file
 from msinet_core.models.describe import describe
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import make_network
@@ -60,6 +61,8 @@ SPLITS: dict[str, dict[str, Any]] = {
     **{f"overlap {share:g}": {"overlap": share} for share in (0.0, 0.25, 0.5, 0.75)},
 }
 NETWORKS = {MSINET: "msinet", RESNET18: "resnet18", RESNET50: "resnet50"}
+COLUMNS = ["part", "data", "seed", "setting", "mAP", "rank1", "mINP", "genotype"]
+LARGEST_TABLE = 1 << 26  # bytes
 Key = tuple[str, str, int, str]
 Row = dict[str, Any]
 
@@ -310,10 +313,30 @@ def read_rows(table: Path, size: StudySize) -> dict[Key, Row]:
             f"the table {str(table)!r} is of a study of another size (see {beside.name}); choose "
             "another place with --to"
         )
-    empty = {"parameters": "", "multiply_adds": ""}
-    rows = in_todays_words(pd.read_csv(table, keep_default_na=False, na_values=empty))
+    rows = _table_of_rows(table)
     records = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
     return {(row["part"], row["data"], row["seed"], row["setting"]): row for row in records}
+
+
+def _table_of_rows(table: Path) -> pd.DataFrame:
+    """The rows in a file; `ReidError` where they are none of a study."""
+    text, empty = read_bytes(table, LARGEST_TABLE) or b"", {"parameters": "", "multiply_adds": ""}
+    try:
+        rows = pd.read_csv(io.BytesIO(text), keep_default_na=False, na_values=empty)
+        rows = in_todays_words(rows[[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)]])
+        rows["seed"].astype(int)
+        for genotype in rows["genotype"]:
+            _ = Genotype.parse(genotype) if genotype else None
+        scores = rows[["mAP", "rank1", "mINP"]].astype(float)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ReidError(
+            f"the study's table {str(table)!r} is damaged ({reason}); move it away, and its "
+            "rows are taken from their run folders"
+        ) from error
+    if not scores.map(lambda score: 0 <= score <= 1).all(axis=None):
+        raise ReidError(f"the study's table {str(table)!r} holds a score that is no share")
+    return rows
 
 
 def cost(config: TrainConfig) -> dict[str, int]:

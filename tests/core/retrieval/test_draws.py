@@ -11,7 +11,7 @@ from PIL import Image
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import Embedder, evaluate, evaluate_across, score_table
+from msinet_core.retrieval import Embedder, evaluate_across, score_table
 
 
 def naive_metrics(features, identities, in_gallery):
@@ -143,6 +143,10 @@ def test_why_nothing_counts_is_said(places):
     """The commonest question of all: a data set of one camera."""
     table = load_dataset("manifest", places[1]).table.assign(camera=1)
     dataset = ReidDataset("mine", places[1], table)
-    with pytest.warns(UserWarning, match="no query of data set 'mine' has a match in another cam"):
-        result = evaluate(Embedder(Counting(), 16, 16), dataset)
-    assert result.ranking.num_counted == 0
+    scored = evaluate_across(Embedder(Counting(), 16, 16), [dataset])
+    assert scored.results["mine"].ranking.num_counted == 0
+    for shown in (repr(scored), scored._repr_html_()):
+        assert "has a match in another camera in the gallery, so nothing could be scored" in shown
+    assert "nothing could be scored" not in repr(
+        evaluate_across(Embedder(Counting(), 16, 16), [load_dataset("manifest", places[1])])
+    )

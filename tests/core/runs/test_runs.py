@@ -147,6 +147,7 @@ def test_an_optimisers_state_is_of_its_weights():
         lambda state: state["state"][0].update(momentum_buffer=torch.ones(3, 4).to_sparse()),
         lambda state: state["state"][0].update(momentum_buffer=torch.ones(3, 4).long()),
         lambda state: state["state"][0].update(momentum_buffer="x"),
+        lambda state: state["state"][0].update(momentum_buffer=None),
         lambda state: state["state"].update({7: state["state"].pop(0)}),
         lambda state: state["param_groups"][0].update(params=[0]),
         lambda state: state["param_groups"][0].update(momentum=None),

@@ -35,7 +35,7 @@ from msinet_lab.study import (
     thinned,
     verdicts,
 )
-from msinet_lab.study.carrying_out import NETWORKS, seconds_of
+from msinet_lab.study.carrying_out import NETWORKS, read_rows, seconds_of
 from msinet_lab.study.verdicts import COARSE18, COARSE50, MSINET
 
 TINY = StudySize(
@@ -361,6 +361,22 @@ def test_files_of_the_users_beside_its_table_stay(tmp_path, name, capsys):
     assert "is there and is no study's" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "{}"
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "old, new", [("mAP", "nAP"), (",0.", ",7."), (",0.", ",x"), ("none-", "some-")]
+)
+def test_a_damaged_table_is_a_sentence(tmp_path, old, new):
+    row = f"c,people A to B,0,pos,0.5,0.5,0.5,{PAPER_GENOTYPE}"
+    text = f"part,data,seed,setting,mAP,rank1,mINP,genotype\n{row}\n{row.replace('pos', 'none')}\n"
+    (tmp_path / "study.csv").write_text(text)
+    about = {"parts": ["c"], "size": dataclasses.asdict(TINY)}
+    (tmp_path / "study.json").write_text(json.dumps(about))
+    assert len(read_rows(tmp_path / "study.csv", TINY)) == 2
+    old = old if old in text else "channel_gate-"
+    (tmp_path / "study.csv").write_text(text.replace(old, new, 1))
+    with pytest.raises(ReidError, match=r"study\.csv.* (is damaged|no share)"):
+        read_rows(tmp_path / "study.csv", TINY)
 
 
 def test_parts_may_be_carried_out_one_by_one(tiny_study, tmp_path):
