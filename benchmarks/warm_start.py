@@ -31,7 +31,8 @@ IDENTITIES, IMAGES = 240, 6  # of the generated vehicles
 COMMON: dict[str, Any] = {
     "height": 64,
     "width": 64,
-    "channels": (16, 64, 96, 128),
+    "channels": (16, 32, 48, 64),
+    "augmentation": "none",
     "device": "cpu",
     "pad": 5,
     "save_every": 1000,
@@ -120,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--turntable", type=Path, required=True, help="folder with a manifest.csv")
     parser.add_argument("--folder", type=Path, default=Path("runs/warm_start"))
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=6, help="of the trainings")
     parser.add_argument("--pretraining", type=int, default=12)
     parser.add_argument("--to", type=Path, help="a CSV of every row")
     asked = parser.parse_args()

@@ -8,6 +8,7 @@ before them.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from msinet_core.errors import ReidError
+from msinet_core.models.networks import ReidNetwork
 from msinet_core.models.reference import THEIR_CELL_INDEX, reference_name
 from msinet_core.space import NUM_SLOTS, OPERATIONS, SLOTS_PER_CELL, Genotype, slot_label
 
@@ -81,6 +83,7 @@ def match(model: nn.Module, state: StateDict, genotype: Genotype | None = None) 
     """
     own, loaded, no_place = model.state_dict(), dict[str, Tensor](), list[str]()
     target: Genotype | None = getattr(model, "genotype", None)
+    has_heads = isinstance(model, ReidNetwork)
     ours = _known_names(own, target is not None)
     for name, value in state.items():
         names = (_chosen(bare, target) for bare in _bare(name))
@@ -88,20 +91,35 @@ def match(model: nn.Module, state: StateDict, genotype: Genotype | None = None) 
         fits = (
             found not in ("", *loaded)
             and own[found].shape == value.shape
-            and not found.startswith(CLASSIFIERS)
+            and not (has_heads and found.startswith(CLASSIFIERS))
             and _same_operation(found, target, genotype)
         )
         if fits:
             loaded[found] = value
         else:
             no_place.append(name)
-    if not any(name.startswith("trunk.") and v.dim() > 1 for name, v in loaded.items()):
+    trunk = "trunk." if has_heads else ""
+    if not any(name.startswith(trunk) and v.dim() > 1 for name, v in loaded.items()):
         raise ReidError(
             f"none of the {len(state):,} tensors fits this network's trunk, the first being "
             f"{next(iter(state), 'absent')!r}; give weights of the same kind of network, with the "
             "same --backbone or --channels"
         )
     return WarmStart(loaded, tuple(n for n in own if n not in loaded), tuple(no_place))
+
+
+def as_timm_names_it(state: StateDict, network: nn.Module) -> StateDict:
+    """A file's weights as timm's network wants them: it knows the names of the networks' authors,
+    and lays a position embedding out for another size. Of what it does not know, as they are.
+    """
+    convert = getattr(sys.modules.get(type(network).__module__), "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        found = convert({_bare(name)[-1]: value for name, value in state.items()}, network)
+    except Exception:  # whatever it throws at a file of another network, which will not fit
+        return state
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def load(model: nn.Module, start: WarmStart) -> None:

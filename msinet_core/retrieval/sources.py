@@ -21,7 +21,7 @@ from msinet_core import functions
 from msinet_core.config import TrainConfig
 from msinet_core.data.decoding import INTERPOLATIONS
 from msinet_core.errors import ReidError
-from msinet_core.models import MSINet, library, reference
+from msinet_core.models import MSINet, library, reference, warm_start
 from msinet_core.retrieval.embedder import Embedder, name_of
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.runs.folder import RunFolder
@@ -220,15 +220,14 @@ def _of_network(source: Any, made: Any, wanted: Wanted) -> Embedder:
 
 def _take_weights(network: nn.Module, file: str) -> None:
     """All of a network's weights from a file, which may hold more, such as a classifier."""
-    state, own = reference.read_state_dict(file), network.state_dict()
-    for name, value in own.items():
-        if name not in state or state[name].shape != value.shape:
-            found = tuple(state[name].shape) if name in state else "nothing"
-            raise ReidError(
-                f"the weights in {file!r} are of another network: {name} is {tuple(value.shape)} "
-                f"here and {found} there"
-            )
-    network.load_state_dict({name: state[name] for name in own})
+    state = warm_start.as_timm_names_it(reference.read_state_dict(file), network)
+    start = warm_start.match(network, state)
+    if start.random:
+        raise ReidError(
+            f"the weights in {file!r} are of another network: {len(start.random):,} of its "
+            f"{len(network.state_dict()):,} tensors are not there, the first {start.random[0]}"
+        )
+    warm_start.load(network, start)
 
 
 def genotype_of(state: dict[str, Tensor]) -> Genotype:

@@ -13,7 +13,7 @@ from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.errors import ReidError
 from msinet_core.files import read_json
 from msinet_core.models import reference, warm_start
-from msinet_core.models.backbones import MSINET, build_backbone
+from msinet_core.models.backbones import MSINET, TimmTrunk, build_backbone
 from msinet_core.models.interactions import scale_attention
 from msinet_core.models.library import wants_weights
 from msinet_core.models.msinet import MSINet
@@ -66,6 +66,8 @@ def start_from(model: ReidNetwork, source: str) -> WarmStart:
     `ReidError` where nothing fits.
     """
     state, genotype = _weights_in(source)
+    if isinstance(model.trunk, TimmTrunk) and not Path(source).is_dir():
+        state = warm_start.as_timm_names_it(state, model.trunk.network)
     start = warm_start.match(model, state, genotype)
     warm_start.load(model, start)
     return start

@@ -9,7 +9,7 @@ from msinet_core import PAPER_GENOTYPE, Genotype, ReidError
 from msinet_core.models import MSINet, Supernet, reference
 from msinet_core.models.backbones import build_backbone
 from msinet_core.models.networks import ReidNetwork
-from msinet_core.models.warm_start import load, match, part_of
+from msinet_core.models.warm_start import as_timm_names_it, load, match, part_of
 from msinet_core.space import OPERATIONS, slot_label
 
 CHANNELS = (16, 32, 32, 32)
@@ -136,7 +136,7 @@ def test_wrapped_and_nested_as_checkpoints_come(tmp_path):
     recursive = {}
     recursive["model"] = recursive
     torch.save(recursive, tmp_path / "recursive.pth")
-    with pytest.raises(ReidError, match="no state dict"):
+    with pytest.raises(ReidError, match=r"no state dict|holds more than data"):
         reference.read_state_dict(tmp_path / "recursive.pth")
 
 
@@ -162,6 +162,24 @@ def test_timms_names_fit_its_trunk():
         start = match(ReidNetwork(trunk, widths, 3), whole.state_dict())
         assert not {n for n in start.random if n.startswith("trunk.")}
         assert all("head" in part_of(n) or n.startswith(("fc", "head")) for n in start.no_place)
+
+
+def test_a_transformers_positions_are_laid_out_for_another_size(tmp_path):
+    timm = pytest.importorskip("timm")
+    whole = timm.create_model("test_vit")  # for 160 x 160
+    torch.nn.init.uniform_(whole.pos_embed)
+    whole.pos_embed.data[:, 1:] = torch.arange(whole.embed_dim)  # alike everywhere
+    trunk, widths = build_backbone("timm:test_vit", (64, 32))
+    model = ReidNetwork(trunk, widths, 3)
+    state = {f"module.{name}": value for name, value in whole.state_dict().items()}
+    assert "trunk.network.pos_embed" in match(model, state).random
+    start = match(model, as_timm_names_it(state, trunk.network))
+    assert not {n for n in start.random if n.startswith("trunk.")}
+    load(model, start)
+    found, known = model.trunk.network.pos_embed, whole.pos_embed
+    assert found.shape[1] == 4 * 2 + 1
+    assert torch.equal(found[:, 0], known[:, 0])  # that of the class token
+    torch.testing.assert_close(found[:, 1:], known[:, 1:9])
 
 
 def test_nothing_that_fits_is_an_error():
