@@ -39,32 +39,24 @@ def answer_images(answer: Answer, size: tuple[int, int] = SIZE, columns: int = 1
     """
     table = answer.table
     queries = PhotoShelf("", list(answer.pictures["path"]), *size, boxes=boxes_of(answer.pictures))
-    whole, rows = answer.gallery.table, answer.found.gallery_index
-    shown = PhotoShelf(answer.gallery.root, list(whole["path"]), *size, boxes=_boxes(whole, rows))
-    wanted = np.unique(rows[rows >= 0])
+    rows = answer.found.gallery_index
+    wanted = np.unique(rows[rows >= 0])  # of a gallery that may have very many
+    part = answer.gallery.table.iloc[wanted]
+    shelf = PhotoShelf(answer.gallery.root, list(part["path"]), *size, boxes=boxes_of(part))
     with ThreadPoolExecutor(THREADS) as pool:  # decoding leaves the interpreter's lock
-        list(pool.map(shown.__getitem__, wanted.tolist()))
+        tiles_of = dict(zip(wanted, pool.map(shelf.__getitem__, range(len(part))), strict=True))
     own = [list(range(len(queries)))] if answer.together else [[n] for n in range(len(queries))]
     made = []
     for number, photographs in enumerate(own):
         tiles = [Tile(queries[n], "query", ("looked for",)) for n in photographs]
         lead = len(tiles) == 1
-        part = table[table["query"] == number]
         found = rows[number][rows[number] >= 0]
-        for row, (_, line) in zip(found.tolist(), part.iterrows(), strict=True):
+        lines = table[table["query"] == number].iterrows()
+        for row, (_, line) in zip(found, lines, strict=True):
             words = f"{line['rank']} · {line['distance']:.3f}", words_of(line)
-            tiles.append(Tile(shown[row], "plain", words))
+            tiles.append(Tile(tiles_of[row], "plain", words))
         made.append(sheet(tiles, columns, lead=lead))
     return made
-
-
-def _boxes(table: pd.DataFrame, rows: np.ndarray) -> Any:
-    """Boxes of those rows that are shown: a gallery may have very many."""
-    boxes: list[Any] = [None] * len(table)
-    wanted = np.unique(rows[rows >= 0])
-    for row, box in zip(wanted.tolist(), boxes_of(table.iloc[wanted]), strict=True):
-        boxes[row] = box
-    return boxes
 
 
 def words_of(line: pd.Series) -> str:

@@ -5,6 +5,7 @@ from msinet_lab.panels.attention import AttentionPanel
 from msinet_lab.panels.base import Panel, show
 from msinet_lab.panels.compare import ComparePanel
 from msinet_lab.panels.gallery import GalleryPanel
+from msinet_lab.panels.query import QueryPanel
 from msinet_lab.panels.run import RunPanel
 from msinet_lab.panels.settings import Settings, open_data, read_settings
 from msinet_lab.panels.space import SearchSpacePanel
@@ -20,6 +21,7 @@ __all__ = [
     "ComparePanel",
     "GalleryPanel",
     "Panel",
+    "QueryPanel",
     "RunPanel",
     "SearchSpacePanel",
     "Settings",
