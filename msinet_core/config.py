@@ -42,10 +42,10 @@ PAPER_WARMUP = 10
 class DataFields:
     """Which images, and how they are kept."""
 
-    data: str = "manifest"
+    data: str | tuple[str, ...] = "manifest"
     """Kind: market1501, msmt17, veri776, vehicleid, cuhk03, folders, classes, manifest, table."""
-    root: str = ""
-    """Folder of the data set."""
+    root: str | tuple[str, ...] = ""
+    """Folder of the data set; several, each with its --data, are trained on together."""
     options: tuple[str, ...] = ()
     """Options of the data set as name=value, such as test_size=1600."""
     min_images: int | None = None
@@ -78,10 +78,15 @@ class BatchFields:
     """Draw an identity's K images from different cameras where it has them: pairs as the test asks
     for them (the authors draw whatever the camera).
     """
-    augmentation: Literal["within", "across", "none"] = "within"
-    """Flip, crop and erasing (within a domain) or flip, crop and colour jitter (across domains)."""
+    augmentation: Literal["auto", "within", "across", "both", "none"] = "auto"
+    """Flip, crop and erasing (within a domain); flip, crop and colour jitter (across domains); both
+    erasing and jitter; or none. auto is across where --target names other data sets, else within.
+    """
     pad: int = 10
     """Pixels of padding before the random crop."""
+    mixing: Literal["proportional", "balanced"] = "proportional"
+    """Identities of several data sets in a batch: by lot from all of them, or equally many of each.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,22 +103,26 @@ class NetworkFields:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerFields:
-    """SGD and its schedule."""
+    """How the weights move, and how fast over time."""
 
     epochs: int = PAPER_EPOCHS
     """Passes over the training images. Milestones and warm-up scale along unless given."""
     learning_rate: float = 0.065
-    """Learning rate of the weights (SGD)."""
+    """Learning rate of the weights."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD, or AdamW, for which a rate has to be given (such as 0.00035)."""
+    schedule: Literal["steps", "cosine"] = "steps"
+    """The rate of the weights after warm-up: a tenth at each milestone, or half a cosine to 0."""
     milestones: tuple[int, ...] | None = None
     """Epochs at which the learning rate falls to a tenth; default 150, 225, 300 of 350, scaled."""
     warmup_epochs: float | None = None
-    """Epochs of linear warm-up, in ten stairs, from a hundredth of the rate; default 10 of 350,
-    scaled.
+    """Epochs of linear warm-up from a hundredth of the rate (in ten stairs where the schedule is
+    steps); default 10 of 350, scaled; with a cosine 3 of 30.
     """
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD; AdamW's first beta."""
     weight_decay: float = 5e-4
-    """Weight decay of SGD."""
+    """Weight decay of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +147,8 @@ class SystemFields:
     """
     save_every: int = 1
     """Epochs between checkpoints (the last epoch and a stopped run are always saved)."""
+    track: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = None
+    """Send losses and scores to this experiment tracker too, which has to be installed."""
 
 
 # -- what belongs to one of them -----------------------------------------------------------------
@@ -155,6 +166,14 @@ class TwinsFields:
     """Share of a memory row that stays when it is moved."""
     temperature: float = 0.05
     """Temperature of the contrastive loss."""
+    supervision: Literal["twins", "identity"] = "twins"
+    """What moves weights and alpha: the twins' contrastive memories or, to compare with, a
+    classifier of identities and the triplet loss on either side.
+    """
+    evaluate_every: int = 0
+    """Epochs between scorings of the supernet on identities that train no weight (those that only
+    the validation twin has); 0 for none.
+    """
     leak_validation_gradient: bool = False
     """Let validation batches train the weights too, as the authors' code does: off, because
     identities that judge alpha must train no weight.
@@ -266,7 +285,7 @@ class ArchitectureFields:
 
 @dataclass(frozen=True, kw_only=True)
 class LossFields:
-    """Losses, gradient and evaluation."""
+    """Losses and gradient."""
 
     label_smoothing: float = 0.1
     """Of the cross-entropy."""
@@ -280,8 +299,34 @@ class LossFields:
     """A gradient longer than this (of all weights together) is shortened to it, so that one batch
     cannot throw a run from scratch off; none leaves it, as the authors do.
     """
+    circle_weight: float = 0.0
+    """Weight of a circle loss beside the others, on the retrieval feature (extra `losses`)."""
+    centre_weight: float = 0.0
+    """Weight of a centre loss: squared distance to a learnt centre of the identity (0.0005)."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, such as 0.99, which is then the network that is
+    scored and kept; 0 for none.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFields:
+    """What is scored on the way, and what is kept."""
+
     evaluate_every: int = 10
     """Epochs between evaluations (the last epoch is always evaluated); 0 for the last only."""
+    target: tuple[str, ...] = ()
+    """Other data sets to score on beside the own test set, as name=folder or
+    name=folder,option=value.
+    """
+    validation_share: float = 0.0
+    """Share of the training identities that is held out, by the seed, and scored as a test of its
+    own, with no part in training.
+    """
+    keep: Literal["last", "best", "all"] = "last"
+    """Networks to keep: the last; also the best, judged by --validation-share; or also that of
+    every evaluation.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,12 +350,16 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
 
     # Fields that say how a run is carried out, not what it computes: free to differ on resume.
     OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
-        {"root", "device", "workers", "cache", "cache_dir", "save_every", "compile", "imports"}
+        {
+            *("root", "target", "device", "workers", "cache", "cache_dir", "save_every"),
+            *("compile", "imports", "keep", "track"),
+        }
     )
     KIND: ClassVar[str] = ""
     SECTIONS: ClassVar[dict[str, type]] = {}
     HIDDEN: ClassVar[frozenset[str]] = frozenset()  # fields that mean nothing to this kind
     AUTHORS: ClassVar[dict[str, Any]] = {}
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
     _POSITIVE: ClassVar[tuple[str, ...]] = (
         *("height", "width", "epochs", "identities_per_batch", "images_per_identity"),
         *("save_every", "accumulate"),
@@ -342,14 +391,27 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
             raise ReidError(
                 "images_per_identity must be at least 2: the losses compare images of one identity"
             )
+        if len(self.data_names) != len(self.roots) and self.roots:
+            raise ReidError(
+                f"there are {len(self.data_names)} data sets for {len(self.roots)} folders; give "
+                "each --data its --root"
+            )
+        own = type(self).__dataclass_fields__["learning_rate"].default
+        if self.optimizer == "adamw" and self.learning_rate == own:
+            raise ReidError(
+                f"a learning rate of {own} is SGD's; AdamW takes one about 0.00035: give "
+                "--learning-rate"
+            )
         self._check_rising("milestones")
 
     def _make_plain(self) -> None:
         """Every field checked against its annotation and stored as a plain value, `~` expanded."""
         for name, annotation in _annotations(type(self)).items():
             value = plain(name, getattr(self, name), annotation)
-            if isinstance(value, str) and name in ("root", "cache_dir", "genotype", "weights"):
-                value = os.path.expanduser(value)
+            if name in ("data", "root") and isinstance(value, tuple) and len(value) == 1:
+                value = value[0]
+            if name in ("root", "cache_dir", "genotype", "weights"):
+                value = _home(value)
             object.__setattr__(self, name, value)
 
     def _check_rising(self, name: str) -> None:
@@ -375,6 +437,47 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
         """The configuration with the authors' choices where the defaults differ from them."""
         return cls(**{**cls.AUTHORS, **given})
 
+    @classmethod
+    def of_recipe(cls, name: str = "paper", exact: bool = False, **given: Any) -> Self:
+        """The configuration with a recipe's values as defaults; `exact` is `to_the_letter`, and of
+        the paper's recipe only.
+        """
+        return cls(**{**cls.recipe(name, exact), **given})
+
+    @classmethod
+    def recipe(cls, name: str, exact: bool = False) -> dict[str, Any]:
+        """The fields that a recipe sets; `ReidError` where there is none of that name."""
+        if name not in cls.RECIPES:
+            raise ReidError(f"there is no recipe {name!r}; there are {', '.join(cls.RECIPES)}")
+        if exact and name != "paper":
+            raise ReidError(
+                f"exact is the paper's recipe to the letter; it cannot be had with {name!r}"
+            )
+        return {**cls.RECIPES[name], **(cls.AUTHORS if exact else {})}
+
+    @property
+    def data_names(self) -> tuple[str, ...]:
+        """The kind of each data set; a single kind is that of all folders."""
+        names = (self.data,) if isinstance(self.data, str) else self.data
+        return names * len(self.roots) if len(names) == 1 and self.roots else names
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The folder of each data set, none where it was not said."""
+        return ((self.root,) if self.root else ()) if isinstance(self.root, str) else self.root
+
+    @property
+    def across_domains(self) -> bool:
+        """Whether tests on other data sets turned the augmentation, as nobody chose one."""
+        return self.augmentation == "auto" and bool(getattr(self, "target", ()))
+
+    @property
+    def chosen_augmentation(self) -> str:
+        """What `auto` stands for, and any other as it is."""
+        if self.augmentation != "auto":
+            return self.augmentation
+        return "across" if self.across_domains else "within"
+
     @property
     def data_options(self) -> dict[str, str]:
         """`options` as a mapping of texts, for `load_dataset`."""
@@ -390,6 +493,8 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
         """Epochs of warm-up: the given ones, or the paper's in proportion to `epochs`."""
         if self.warmup_epochs is not None:
             return self.warmup_epochs
+        if self.schedule == "cosine":
+            return self.epochs / 10
         return PAPER_WARMUP * self.epochs / PAPER_EPOCHS
 
     @property
@@ -417,12 +522,31 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
 
     def differences(self, other: RunConfig) -> dict[str, tuple[Any, Any]]:
         """Fields that make the two runs compute different things, with both values."""
-        mine, theirs = self.to_dict(), other.to_dict()
+        mine, theirs = (
+            {**config.to_dict(), "augmentation": config.chosen_augmentation}
+            for config in (self, other)
+        )
         return {
             name: (mine.get(name), theirs.get(name))
             for name in sorted({*mine, *theirs} - self.OPERATIONAL)
             if mine.get(name) != theirs.get(name)
         }
+
+    def forbids(self, asked: RunConfig) -> dict[str, tuple[Any, Any]]:
+        """What keeps a run of this configuration from being resumed as `asked`: any difference
+        but more epochs.
+        """
+        found = self.differences(asked)
+        if asked.epochs > self.epochs:
+            found.pop("epochs", None)
+        return found
+
+    def from_anywhere(self) -> Self:
+        """The same with absolute paths to data, to be found from any folder."""
+        changed: dict[str, Any] = {"root": tuple(map(os.path.abspath, self.roots)) or ""}
+        if targets := getattr(self, "target", ()):
+            changed["target"] = tuple(map(_from_anywhere, targets))
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -452,7 +576,7 @@ class SearchConfig(RunConfig, TwinsFields, SupernetFields, AlphaFields):
     )
     _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
         *RunConfig._NOT_NEGATIVE,
-        *("alpha_learning_rate", "alpha_weight_decay", "alpha_warmup_epochs"),
+        *("alpha_learning_rate", "alpha_weight_decay", "alpha_warmup_epochs", "evaluate_every"),
     )
 
     learning_rate: float = 0.025
@@ -472,7 +596,7 @@ class SearchConfig(RunConfig, TwinsFields, SupernetFields, AlphaFields):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(RunConfig, ArchitectureFields, LossFields):
+class TrainConfig(RunConfig, ArchitectureFields, LossFields, EvaluationFields):
     """Training of a derived network."""
 
     KIND: ClassVar[str] = "train"
@@ -483,9 +607,19 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields):
         "network": NetworkFields,
         "optimizer": OptimizerFields,
         "loss": LossFields,
+        "evaluation": EvaluationFields,
         "system": SystemFields,
     }
     AUTHORS: ClassVar[dict[str, Any]] = {"different_cameras": False, "max_gradient_norm": None}
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "strong": {
+            "schedule": "cosine",
+            "learning_rate": 0.13,
+            "ema": 0.99,
+            "augmentation": "both",
+        },
+    }
     _POSITIVE: ClassVar[tuple[str, ...]] = (
         *RunConfig._POSITIVE,
         *("max_gradient_norm", "loaded_rate"),
@@ -493,11 +627,22 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields):
     _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
         *RunConfig._NOT_NEGATIVE,
         *("label_smoothing", "margin", "alignment_weight", "evaluate_every", "freeze_epochs"),
+        *("circle_weight", "centre_weight", "validation_share", "ema"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_start()
+        for name in ("ema", "validation_share"):
+            if getattr(self, name) >= 1:
+                raise ReidError(f"{name} lies between 0 and 1; got {getattr(self, name)}")
+        if self.keep == "best" and not self.validation_share:
+            raise ReidError(
+                "the best network is judged by identities that are neither trained on nor tested "
+                "with, and none are held out: give --validation-share 0.1 as well"
+            )
+        for text in self.target:
+            named_folder(text)
 
     def resolved_genotype(self) -> Genotype:
         """The genotype that the text, file or run folder stands for."""
@@ -545,6 +690,38 @@ class PretrainConfig(TrainConfig, PretrainFields):
 def _annotations(kind: type[RunConfig]) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def named_folder(text: str) -> tuple[str, str, dict[str, str]]:
+    """Name, folder and options of a data set given as `name=folder,option=value,...`; a part
+    without `=` belongs to the one before.
+    """
+    parts: list[str] = []
+    for part in text.split(","):
+        if "=" in part or not parts:
+            parts.append(part)
+        else:
+            parts[-1] += f",{part}"
+    name, sign, root = parts[0].partition("=")
+    if not sign or not name or not root:
+        raise ReidError(
+            f"data sets are given as name=folder, such as market1501=data/market; got {text!r}"
+        )
+    return name, os.path.expanduser(root), parse_options(tuple(parts[1:]))
+
+
+def _from_anywhere(text: str) -> str:
+    """The same name=folder,option=value with an absolute folder."""
+    name, root, options = named_folder(text)
+    named = (f"{option}={value}" for option, value in options.items())
+    return ",".join((f"{name}={os.path.abspath(root)}", *named))
+
+
+def _home(value: Any) -> Any:
+    """A path, or each of several, with `~` expanded."""
+    if isinstance(value, tuple):
+        return tuple(map(_home, value))
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def parse_options(options: tuple[str, ...]) -> dict[str, str]:

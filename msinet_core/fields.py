@@ -33,7 +33,11 @@ def _plain(value: Any, annotation: Any) -> Any:
     if origin in (Union, UnionType):
         if value is None and NoneType in inner:
             return None
-        return _plain(value, next(kind for kind in inner if kind is not NoneType))
+        kinds = [kind for kind in inner if kind is not NoneType]
+        text = isinstance(value, str | os.PathLike)
+        if len(kinds) > 1:  # text, or a tuple of texts
+            kinds = [kind for kind in kinds if (kind is str) == text]
+        return _plain(value, kinds[0])
     if origin is Literal:
         if not isinstance(value, str) or value not in inner:
             raise ValueError

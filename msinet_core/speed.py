@@ -1,8 +1,8 @@
 """Speed, from outside of the models: where and how a network computes, and nothing of what.
 
 The models are plain PyTorch and know nothing of this file. `accelerate` makes a network ready for
-training on a device; `autocast`, `tf32`, `make_sgd` and `Replayed` are what a run does beside it;
-`fold_for_inference` is a network's form for evaluation.
+training on a device; `autocast`, `tf32`, `make_optimizer` and `Replayed` are what a run does beside
+it; `fold_for_inference` is a network's form for evaluation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
-from torch.optim import SGD
+from torch.optim import SGD, AdamW, Optimizer
 
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.errors import ReidError
@@ -93,16 +93,40 @@ def tf32(config: RunConfig | None = None, device: torch.device | None = None) ->
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
-def make_sgd(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainConfig) -> SGD:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: SearchConfig | TrainConfig
+) -> Optimizer:
     """The optimiser of the weights; where torch can, it moves all of them in one go."""
+    make = {"sgd": make_sgd, "adamw": make_adamw}[config.optimizer]
+    return make(parameters, config)
+
+
+def make_sgd(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainConfig) -> SGD:
+    """SGD with momentum, of what has a gradient."""
     moved = [parameter for parameter in parameters if parameter.requires_grad]
     return SGD(
         moved,
         config.learning_rate,
         config.momentum,
         weight_decay=config.weight_decay,
-        fused=all(parameter.device.type in ("cpu", "cuda") for parameter in moved),
+        fused=_fusible(moved),
     )
+
+
+def make_adamw(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainConfig) -> AdamW:
+    """AdamW, whose weight decay is apart from the gradient; the momentum is its first beta."""
+    moved = [parameter for parameter in parameters if parameter.requires_grad]
+    return AdamW(
+        moved,
+        config.learning_rate,
+        (config.momentum, 0.999),
+        weight_decay=config.weight_decay,
+        fused=_fusible(moved),
+    )
+
+
+def _fusible(parameters: list[nn.Parameter]) -> bool:
+    return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
 def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor") -> bool:

@@ -1,4 +1,4 @@
-"""The lab's commands: `msinet data generate | diagnose | study | demo | notebooks`."""
+"""The lab's commands: `msinet data generate | diagnose | study | matrix | demo | notebooks`."""
 
 from __future__ import annotations
 
@@ -132,6 +132,50 @@ def study(
     print(verdicts(rows).round(4).to_string(index=False), f"table: {place}", sep="\n\n")
 
 
+def matrix(
+    *,
+    models: tuple[str, ...],
+    on: tuple[str, ...],
+    to: Path = Path("runs/matrix"),
+    metric: Literal["mAP", "rank1", "mINP"] = "mAP",
+    device: Device = "auto",
+) -> None:
+    """Score several networks on several data sets: a table and a picture, with intervals.
+
+    Args:
+        models: Run folders, or other sources of networks.
+        on: Data sets to score on, as name=folder or name=folder,option=value.
+        to: Folder for matrix.csv and matrix.png.
+        metric: What the picture shows; the table has all.
+        device: Where to compute; auto takes a GPU if there is one.
+    """
+    from msinet_core.config import named_folder
+    from msinet_core.data import load_dataset
+    from msinet_core.data.joining import numbered
+    from msinet_core.retrieval import DomainMatrix, evaluate_across, load_model
+    from msinet_core.speed import choose_device
+    from msinet_lab.figures.matrix import draw_matrix
+    from msinet_lab.figures.style import save
+
+    place = choose_device(device)
+    places = map(named_folder, on)
+    datasets = [load_dataset(name, root, **options) for name, root, options in places]
+    names = numbered([Path(os.path.expanduser(model)).name or model for model in models])
+    found = DomainMatrix.of(
+        {
+            name: evaluate_across(
+                load_model(os.path.expanduser(model), device=place, progress=True), datasets
+            )
+            for name, model in zip(names, models, strict=True)
+        }
+    )
+    with named_errors(to, "choose another folder"):
+        to.mkdir(parents=True, exist_ok=True)
+    replace_file(to / "matrix.csv", found.table.to_csv(index=False))
+    save(draw_matrix(found, metric), to / "matrix.png")
+    print(f"{found}\n\ntable and picture: {to}")
+
+
 def demo(*, run: Run = Path("runs/demo"), seed: int = 0, device: Device = "auto") -> None:
     """The whole method in minutes: generate, search, derive, train, evaluate, first pictures.
 
@@ -237,6 +281,7 @@ COMMANDS: dict[str, Command] = {
     "data generate": Command(generate, takes_imports=False),
     "diagnose": Command(diagnose, aliases=("trust",)),
     "study": Command(study),
+    "matrix": Command(matrix),
     "demo": Command(demo),
     "notebooks": Command(notebooks, takes_imports=False),
 }

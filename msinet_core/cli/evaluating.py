@@ -12,7 +12,7 @@ import tyro
 
 from msinet_core.cli.parsing import AS_SAID, Options, Pictures
 from msinet_core.cli.shows import show
-from msinet_core.config import Device, parse_options
+from msinet_core.config import Device, named_folder, parse_options
 from msinet_core.errors import ReidError
 from msinet_core.files import safe_name
 
@@ -69,6 +69,7 @@ def evaluate(
     flip: bool = False,
     batch_size: int = 64,
     device: Device = "auto",
+    checkpoint: str = "last",
     workers: int = 0,
     save: Path | None = None,
     report: Path | None = None,
@@ -90,6 +91,7 @@ def evaluate(
         flip: Average the features of each image and its mirror image.
         batch_size: Images at a time.
         device: Where to compute; auto takes a GPU if there is one.
+        checkpoint: Which network of the run: last, or best or epoch-0010 where they were kept.
         workers: Threads that decode images.
         save: Folder to save the results in, for galleries and comparisons; one inside it for each
             data set.
@@ -105,7 +107,8 @@ def evaluate(
         if table is not None:
             raise ReidError("--table belongs to --features; a network scores data sets (--on)")
         made = {"after_necks": after_necks, "flip": flip, "batch_size": batch_size}
-        source = str(run or model)
+        kept = run and checkpoint != "last" and run / "checkpoints" / checkpoint
+        source = str(kept or run or model)
         embedder = open_model(source, pictures, device, **made, workers=workers)
         found = _by_network(embedder, _datasets(source, on, options))
         if not embedder.processes.is_main_process:
@@ -172,29 +175,14 @@ def _datasets(source: str, on: tuple[str, ...], options: Options) -> list[ReidDa
             "--options belong to one data set; behind its folder each may have its own: "
             "--on market1501=data/market vehicleid=data/vehicleid,test_size=1600"
         )
-    places = [_named_folder(text) for text in on]
+    places = [named_folder(text) for text in on]
     if places:
         common = parse_options(options)
         return [load_dataset(name, root, **{**common, **own}) for name, root, own in places]
     if not Path(source).expanduser().is_dir():
         raise ReidError(f"what is {source!r} to be scored on? Give --on NAME=FOLDER")
-    return [open_dataset(RunFolder(Path(source).expanduser()).config())]
-
-
-def _named_folder(text: str) -> tuple[str, str, dict[str, str]]:
-    """`name=folder,option=value,...`; a part without `=` belongs to the one before."""
-    parts: list[str] = []
-    for part in text.split(","):
-        if "=" in part or not parts:
-            parts.append(part)
-        else:
-            parts[-1] += f",{part}"
-    name, sign, root = parts[0].partition("=")
-    if not sign or not name or not root:
-        raise ReidError(
-            f"data sets are given as name=folder, such as market1501=data/market; got {text!r}"
-        )
-    return name, os.path.expanduser(root), parse_options(tuple(parts[1:]))
+    run, _ = RunFolder.with_checkpoint(Path(source).expanduser())
+    return [open_dataset(run.config())]
 
 
 def _tell(results: Mapping[str, RetrievalResult]) -> None:

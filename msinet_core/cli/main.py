@@ -34,6 +34,7 @@ EXTRAS = {
     ),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "scale": ("faiss", "pyarrow"),
+    "losses": ("pytorch_metric_learning",),
     "models": ("timm",),
 }
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import docstring_parser  # which tyro brings
 import tyro
 
 from msinet_core import functions
 from msinet_core.cli.parsing import Imports, Run
-from msinet_core.config import RunConfig
+from msinet_core.config import DataFields, RunConfig
 from msinet_core.errors import ReidError, Stopped
 
 if TYPE_CHECKING:
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[..., None]:
     """The command that carries out runs of one kind with the function of that name in `room`."""
-    stored = _stored_config(kind, words) or kind()
+    stored = _starting_point(kind, words)
     sections: Any = _sections(stored)
-    defaults = sections()
+    defaults, recipes = sections(), _recipes(kind)
+    names: Any = Literal[*kind.RECIPES]
 
     def command(
         *,
         run: Run,
+        recipe: Annotated[names, tyro.conf.arg(help=recipes)] = "paper",
+        exact: bool = False,
         resume: bool = False,
         quiet: bool = False,
         seeds: tuple[int, ...] = (),
@@ -46,16 +49,20 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
         backbone = given.get("backbone", "")
         if functions.is_function_name(backbone) and _is_written("--backbone", words):
             functions.trust(backbone)
+        grown = stored.epochs if resume and asked.epochs > stored.epochs else None
+        said = "" if quiet else told(asked, grown)
         if seeds:
-            _carry_out_seeds(asked, run, dict.fromkeys(seeds), jobs, resume, quiet)
+            _carry_out_seeds(asked, run, dict.fromkeys(seeds), jobs, resume, said)
         else:
-            _carry_out(getattr(import_module(room), kind.KIND), asked, run, resume, quiet)
+            _carry_out(getattr(import_module(room), kind.KIND), asked, run, resume, said)
 
     command.__doc__ = f"""{kind.__doc__}
 
     Args:
-        resume: Continue the run folder from its last checkpoint; other flags may then be left out.
-        quiet: No progress bar.
+        exact: The paper's recipe to the letter of the authors' code.
+        resume: Continue the run folder from its last checkpoint; other flags may then be left out,
+            and epochs may grow.
+        quiet: No progress bar, and no table of what differs from the paper's recipe.
         seeds: One run for each of these seeds, in folders `seed-0`, ... below --run.
         jobs: How many of them at once, each a process of its own.
     """
@@ -64,6 +71,37 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
 
 def _is_written(flag: str, words: list[str]) -> bool:
     return any(word.partition("=")[0] == flag for word in words)
+
+
+def _recipes(kind: type[RunConfig]) -> str:
+    """What the recipes set, as the help of their flag."""
+    known = ["paper, the defaults as they are"]
+    for name, values in kind.RECIPES.items():
+        if values:
+            words = (f"--{one.replace('_', '-')} {value}" for one, value in values.items())
+            known.append(f"{name}: {' '.join(words)}")
+    return f"Defaults, which flags override: {'; '.join(known)}."
+
+
+def told(config: RunConfig, grown: int | None = None) -> str:
+    """What a run says before it starts: where it leaves the paper's recipe, and why."""
+    places = {field.name for field in fields(DataFields)}
+    differing = type(config)().differences(config).items()
+    rows = [(name, new, f"({old})") for name, (old, new) in differing if name not in places]
+    lines = ["what differs from the paper's recipe:" if rows else "the paper's recipe, unchanged"]
+    width, longest = (max((len(str(row[n])) for row in rows), default=0) for n in (0, 1))
+    lines += [f"  {name:<{width}}  {value!s:<{longest}}  {was}" for name, value, was in rows]
+    if config.across_domains:
+        lines.append(
+            "augmentation is `across`, as --target tests on other data; give --augmentation within "
+            "to keep erasing"
+        )
+    if grown is not None:
+        lines.append(
+            f"from {grown} to {config.epochs} epochs: the schedule is stretched, so that from here "
+            f"on its rates are those of a run of {config.epochs} epochs"
+        )
+    return "\n".join(lines)
 
 
 def _sections(config: RunConfig) -> type:
@@ -102,24 +140,26 @@ def _section(config: RunConfig, section: type) -> type:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Resumed:
+class _Asked:
     run: Path | None = None
     resume: bool = False
     seeds: tuple[int, ...] = ()
+    recipe: str = "paper"
+    exact: bool = False
 
 
-def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
-    """With --resume: the run folder's configuration, which then gives the flags their defaults."""
+def _starting_point(kind: type[RunConfig], words: list[str]) -> RunConfig:
+    """What flags default to: the recipe, or with --resume what the run folder has."""
     if words[:1] != [kind.KIND]:
-        return None
+        return kind()
+    given = [word for word in words[1:] if word not in ("-h", "--help")]
     try:
-        asked, _ = tyro.cli(
-            _Resumed, args=words[1:], return_unknown_args=True, console_outputs=False
-        )
-    except SystemExit:  # help, or words that the command itself will complain of
-        return None
+        asked, _ = tyro.cli(_Asked, args=given, return_unknown_args=True, console_outputs=False)
+    except SystemExit:  # words that the command itself will complain of
+        return kind()
+    recipe = kind.recipe(asked.recipe, asked.exact) if asked.recipe in kind.RECIPES else {}
     if not asked.resume or asked.run is None:
-        return None
+        return kind(**recipe)
     from msinet_core.runs.folder import RunFolder
 
     place = asked.run.expanduser()
@@ -130,19 +170,21 @@ def _stored_config(kind: type[RunConfig], words: list[str]) -> RunConfig | None:
         raise ReidError(
             f"{str(run.path)!r} is a {config.KIND} run; resume it with `msinet {config.KIND}`"
         )
-    return config
+    return replace(config, **recipe)
 
 
 def _carry_out(
-    start: Callable[..., "RunFolder"], config: RunConfig, run: Path, resume: bool, quiet: bool
+    start: Callable[..., "RunFolder"], config: RunConfig, run: Path, resume: bool, said: str
 ) -> None:
     from msinet_core.runs.processes import join
     from msinet_core.speed import keep_freed_memory
 
     keep_freed_memory()
     processes = join(config.device == "cpu")
+    if said and processes.is_main_process:
+        print(said, flush=True)
     try:
-        done = start(config, run, resume=resume, progress=not quiet)
+        done = start(config, run, resume=resume, progress=bool(said))
         if processes.is_main_process:
             print(summary(done))
     except Stopped as stopped:
@@ -152,15 +194,17 @@ def _carry_out(
 
 
 def _carry_out_seeds(
-    config: RunConfig, run: Path, seeds: Iterable[int], jobs: int, resume: bool, quiet: bool
+    config: RunConfig, run: Path, seeds: Iterable[int], jobs: int, resume: bool, said: str
 ) -> None:
     from msinet_core.runs.many import ManyRuns
 
+    if said:
+        print(said, flush=True)
     commands = {
         _of_seed(run, seed): [*command_of(replace(config, seed=seed)), "--quiet"] for seed in seeds
     }
     try:
-        done = ManyRuns(commands, jobs, resume).carry_out(progress=not quiet)
+        done = ManyRuns(commands, jobs, resume).carry_out(progress=bool(said))
     except Stopped as stopped:
         words = ["msinet", config.KIND, "--run", str(run), "--seeds", *map(str, seeds)]
         words += ["--jobs", str(jobs), "--resume"]
@@ -225,5 +269,19 @@ def summary(run: "RunFolder") -> str:
         rows.append(("mINP", f"{metrics['mINP']:.4f}"))
         rows.append(("queries", f"{metrics['counted']:.0f} of {metrics['queries']:.0f} counted"))
         rows.append(("protocol", str(metrics["protocol"])))
+    rows += _other_scores(metrics or {})
     width = max(len(name) for name, _ in rows) + 2
     return "\n".join(f"{name:<{width}}{value}" for name, value in rows)
+
+
+def _other_scores(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of identities held out of training, and of other data sets."""
+    named = {f"target {name}": found for name, found in metrics.get("targets", {}).items()}
+    if "validation" in metrics:
+        best = metrics["best"]
+        named["validation"] = metrics["validation"]
+        rows = [("best", f"epoch {best['epoch']}, validation mAP {best['mAP']:.4f}")]
+    else:
+        rows = []
+    scores = [(name, f"mAP {m['mAP']:.4f}, rank-1 {m['rank1']:.4f}") for name, m in named.items()]
+    return scores + rows

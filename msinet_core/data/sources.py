@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
@@ -52,8 +52,7 @@ def load_dataset(name: str, root: Root, **options: Any) -> ReidDataset:
     """
     if name not in SOURCES:
         raise ReidError(f"there is no data set called {name!r}; there are {', '.join(SOURCES)}")
-    kinds = get_type_hints(SOURCES[name])
-    known = [option for option in kinds if option not in ("root", "return")]
+    kinds, known = get_type_hints(SOURCES[name]), options_of(name)
     for option in options:
         if option not in known:
             has = f"its options are {', '.join(known)}" if known else "it has none"
@@ -61,6 +60,22 @@ def load_dataset(name: str, root: Root, **options: Any) -> ReidDataset:
     values = {option: _as_kind(option, value, kinds[option]) for option, value in options.items()}
     dataset = SOURCES[name](root, **values)
     return replace(dataset, notes=(*dataset.notes, *size_notes(dataset)))
+
+
+def options_of(name: str) -> list[str]:
+    """The options that a data set has."""
+    return [option for option in get_type_hints(SOURCES[name]) if option not in ("root", "return")]
+
+
+def sharing_options(names: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each of several data sets those of the options that it has; `ReidError` for one that none
+    of them has.
+    """
+    known = [options_of(name) if name in SOURCES else [] for name in names]
+    for option in options:
+        if not any(option in own for own in known):
+            raise ReidError(f"none of the data sets {', '.join(names)} has an option {option!r}")
+    return [{o: value for o, value in options.items() if o in own} for own in known]
 
 
 def _as_kind(option: str, value: Any, kind: Any) -> Any:

@@ -124,7 +124,7 @@ def twins_split(
     to_train = rank < only_train
     halves = _stratified_halves if stratify_by_camera else _halves
     to_train[middle] = halves(table[middle])
-    train, validation = (_labelled(table[side]) for side in (to_train, ~to_train))
+    train, validation = (labelled(table[side]) for side in (to_train, ~to_train))
     if train.empty or validation.empty:
         raise ReidError(f"overlap {overlap} leaves one side of the split without images")
     return TwinSplit(train, validation, overlap, stratify_by_camera)
@@ -187,6 +187,7 @@ def _stratified_halves(table: pd.DataFrame) -> np.ndarray:
     return chosen
 
 
-def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+def labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a `label` each, 0.. by sorted identity, index from 0."""
     labels, _ = pd.factorize(table["identity"], sort=True)
     return table.assign(label=labels).reset_index(drop=True)

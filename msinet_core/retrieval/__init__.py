@@ -14,6 +14,7 @@ from msinet_core.retrieval.export import export_onnx, export_weights
 from msinet_core.retrieval.feature_files import read_features
 from msinet_core.retrieval.index import Found, GalleryIndex, search_store
 from msinet_core.retrieval.matches import Matches
+from msinet_core.retrieval.matrix import DomainMatrix
 from msinet_core.retrieval.metrics import Ranking, RankList
 from msinet_core.retrieval.onnx_model import OnnxModel
 from msinet_core.retrieval.open_world import OpenSet, open_set
@@ -36,6 +37,7 @@ __all__ = [
     "Answer",
     "Bootstrap",
     "Comparison",
+    "DomainMatrix",
     "DomainResults",
     "Embedder",
     "EmbeddingStore",

@@ -9,7 +9,8 @@ from html import escape
 import pandas as pd
 from torch import nn
 
-from msinet_core.data import Protocol, ReidDataset, protocol_for
+from msinet_core.data import ImageReader, Protocol, ReidDataset, protocol_for
+from msinet_core.data.joining import unused_name
 from msinet_core.data.protocol import nothing_counts
 from msinet_core.errors import ReidError
 from msinet_core.retrieval.embedder import Embedder
@@ -37,6 +38,21 @@ def evaluate(
     reader = embedder.open(table, dataset.root, cache="none" if several else "auto")
     rules = protocol or protocol_for(dataset)
     return RetrievalResult.from_features(embedder.embed(reader), reader.table, rules)
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """Queries and a gallery, open to be scored time and again."""
+
+    reader: ImageReader
+    protocol: Protocol
+
+    def score(self, embedder: Embedder) -> RetrievalResult | None:
+        """Of several processes each embeds its share; only the main one gets the result."""
+        features = embedder.embed(self.reader)
+        if not embedder.processes.is_main_process:
+            return None
+        return RetrievalResult.from_features(features, self.reader.table, self.protocol)
 
 
 @dataclass(frozen=True)
@@ -110,13 +126,5 @@ def evaluate_across(
     results: dict[str, RetrievalResult] = {}
     for dataset, protocol in zip(datasets, chosen, strict=True):
         result = evaluate(embedder, dataset, protocol=protocol)
-        results[_unused(dataset.name, results)] = result
+        results[unused_name(dataset.name, results)] = result
     return DomainResults(results)
-
-
-def _unused(name: str, taken: dict[str, RetrievalResult]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name} ({number})"
-    return free

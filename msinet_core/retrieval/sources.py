@@ -24,6 +24,7 @@ from msinet_core.errors import ReidError
 from msinet_core.models import MSINet, library, reference, warm_start
 from msinet_core.retrieval.embedder import Embedder, name_of
 from msinet_core.retrieval.onnx_model import OnnxModel
+from msinet_core.runs.checkpoints import LAST
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import load_network
 from msinet_core.space import Genotype, slot_label
@@ -150,7 +151,8 @@ def _called(source: Any) -> str:
 
 
 def _from_run(source: str, wanted: Wanted) -> Embedder:
-    config, model = RunFolder(source).config(), load_network(source)
+    run, _ = RunFolder.with_checkpoint(source)
+    config, model = run.config(), load_network(source)
     assert isinstance(config, TrainConfig)
     size = config.height, config.width
     return Embedder(model, *size, on_bad_image=config.on_bad_image, said=PREPARED)
@@ -247,12 +249,16 @@ def genotype_of(state: dict[str, Tensor]) -> Genotype:
     return Genotype(tuple(slots))
 
 
+def _is_run(source: str) -> bool:
+    return Path(source).is_dir() or RunFolder.with_checkpoint(source)[1] != LAST
+
+
 def _ends_in(*suffixes: str) -> Callable[[str], bool]:
     return lambda source: Path(source).suffix in suffixes
 
 
 OPENERS: tuple[tuple[Callable[[str], bool], Opener], ...] = (
-    (lambda source: Path(source).is_dir(), _from_run),
+    (_is_run, _from_run),
     (_ends_in(".onnx"), _from_onnx),
     (_ends_in(".pth", ".pt", ".safetensors"), _from_weights),
     (library.is_library_name, _from_library),

@@ -18,7 +18,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from msinet_core.errors import ReidError
-from msinet_core.files import file_size, flush_folder, read_bytes, read_json, write_file
+from msinet_core.files import (
+    file_size,
+    flush_folder,
+    read_bytes,
+    read_json,
+    replacing_folder,
+    write_file,
+)
 from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
@@ -87,11 +94,7 @@ def read_checkpoint(place: Path) -> Checkpoint:
 def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> None:
     """Make `checkpoint` the last one in `folder`, whole or not at all; the one before is kept."""
     fresh, last, previous = (folder / name for name in (FRESH, LAST, PREVIOUS))
-    files = checkpoint.files()
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    sizes = {name: len(content) for name, content in files.items()}
-    about = {"sha256": sums, "sizes": sizes, "finished": finished}
-    files[ABOUT] = json.dumps(about).encode()
+    files = _with_sums(checkpoint, finished)
     folder.mkdir(exist_ok=True)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
@@ -121,6 +124,29 @@ def fitting(run: Any) -> Iterator[None]:
             f"the checkpoint in {str(run.path)!r} was written by another version of msinet-core, "
             f"or altered ({reason}); take it up with that version, or start a new run"
         ) from error
+
+
+def keep_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
+    """Put `checkpoint` into `folder` under a name of its own, in place of one that had it."""
+    with replacing_folder(folder / name, "network") as place:
+        for file, content in _with_sums(checkpoint, True).items():
+            write_file(place / file, content)
+
+
+def kept_in(folder: Path) -> list[str]:
+    """Names of the checkpoints in `folder` that were kept, `last` among them."""
+    names = (path.name for path in folder.glob("*") if (path / ABOUT).is_file())
+    return sorted(name for name in names if name not in (PREVIOUS, FRESH) and name[0] != ".")
+
+
+def _with_sums(checkpoint: Checkpoint, finished: bool) -> dict[str, bytes]:
+    """The files of a checkpoint folder, with that of their hashes."""
+    files = checkpoint.files()
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    sizes = {name: len(content) for name, content in files.items()}
+    about = {"sha256": sums, "sizes": sizes, "finished": finished}
+    files[ABOUT] = json.dumps(about).encode()
+    return files
 
 
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import join
 from msinet_core.runs.resuming import begin, claimed, save
 from msinet_core.runs.stopping import Stop
+from msinet_core.runs.tracking import require_tracker, tracked
 from msinet_core.runs.worker import Job, Worker
 
 STEP_LINES_PER_EPOCH = 20
@@ -57,10 +58,11 @@ def carry_out(kind: type[Worker], job: Job, resume: bool, stop: Stop | None) -> 
     """
     processes = join(job.config.device == "cpu")
     stop = Stop() if stop is None else stop  # one that is not set is false
+    require_tracker(job.config.track)
     with claimed(job, resume, processes) as mine, stop.listening():
         worker = kind(mine)
         begin(worker, resume)
-        with speed.tf32(job.config, worker.device):
+        with speed.tf32(job.config, worker.device), tracked(worker):
             run_epochs(worker, stop)
         mine.run.log(worker.result())
     return job.run

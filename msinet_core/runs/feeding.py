@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pandas as pd
 import torch
 
@@ -9,18 +12,23 @@ from msinet_core.config import RunConfig
 from msinet_core.data.augmentation import Augmentation
 from msinet_core.data.batches import TrainBatches
 from msinet_core.data.images import ImageReader
+from msinet_core.data.joining import SOURCE, BalancedSampler, join_datasets
 from msinet_core.data.sampler import IdentitySampler
-from msinet_core.data.sources import load_dataset
+from msinet_core.data.sources import load_dataset, sharing_options
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.runs.processes import Processes
 
 
 def open_dataset(config: RunConfig) -> ReidDataset:
-    """The data set that a configuration names."""
-    if not config.root:
+    """The data set that a configuration names; of several, all of them as one."""
+    if not config.roots:
         raise ReidError("where is the data? Give its folder with --root")
-    return load_dataset(config.data, config.root, **config.data_options)
+    if len(config.roots) == 1:
+        return load_dataset(config.data_names[0], config.roots[0], **config.data_options)
+    shared = sharing_options(config.data_names, config.data_options)
+    places = zip(config.data_names, config.roots, shared, strict=True)
+    return join_datasets([load_dataset(name, root, **own) for name, root, own in places])
 
 
 def usable_identities(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
@@ -56,15 +64,16 @@ def training_batches(
     """
     labels, _ = pd.factorize(reader.table["identity"], sort=True)
     cameras = reader.table["camera"]
-    sampler = IdentitySampler(
-        labels,
-        config.identities_per_batch,
-        config.images_per_identity,
-        seed,
-        cameras=cameras if config.different_cameras and cameras.nunique() > 1 else None,
-        rank=processes.rank,
-        world_size=processes.size,
-    )
+    shape = config.identities_per_batch, config.images_per_identity
+    options: Any = {
+        "cameras": cameras if config.different_cameras and cameras.nunique() > 1 else None,
+        "rank": processes.rank,
+        "world_size": processes.size,
+    }
+    if config.mixing == "balanced" and SOURCE in reader.table:
+        options["sources"] = reader.table[SOURCE]
+    kind = BalancedSampler if "sources" in options else IdentitySampler
+    sampler = kind(labels, *shape, seed, **options)
     if len(sampler) < config.accumulate:
         raise ReidError(
             f"a step accumulates {config.accumulate} batches, but an epoch has {len(sampler)} for "
@@ -89,11 +98,13 @@ def worker_threads(config: RunConfig, device: torch.device) -> int:
 
 
 def augmentation_of(config: RunConfig) -> Augmentation:
-    if config.augmentation == "none":
+    chosen = config.chosen_augmentation
+    if chosen == "none":
         return Augmentation.none()
-    if config.augmentation == "within":
+    if chosen == "within":
         return Augmentation(pad=config.pad)
-    return Augmentation(pad=config.pad, erase=0.0, brightness=0.4, contrast=0.4, saturation=0.3)
+    jittered = Augmentation(pad=config.pad, brightness=0.4, contrast=0.4, saturation=0.3)
+    return jittered if chosen == "both" else replace(jittered, erase=0.0)
 
 
 def step_paths(batches: TrainBatches, epoch: int, step: int, accumulate: int) -> list[str]:

@@ -6,6 +6,7 @@
     metrics.json     the last evaluation
     checkpoints/     `last` and, of the time before, `previous`: weights.safetensors, state.pt, and
                      checkpoint.json with their hashes
+                     (and, where asked for, `best` and `epoch-0010`, networks that were kept)
     log.txt          what the terminal said
     failure.json     what a run that broke down was doing: step, rates, batch, norms
     .lock            held by the process that writes
@@ -24,7 +25,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from msinet_core.files import (
     read_bytes,
     read_json,
     replace_file,
+    whole_folder,
     write_all,
 )
 from msinet_core.locks import Lock
@@ -50,6 +52,8 @@ from msinet_core.runs.checkpoints import (
     Checkpoint,
     Damaged,
     checkpoints_in,
+    keep_checkpoint,
+    kept_in,
     read_checkpoint,
     replace_checkpoint,
 )
@@ -74,6 +78,17 @@ class RunFolder:
         self._lock: Lock | None = None
         self._damaged: Path | None = None  # a checkpoint that must not become the one before
         self._looked = 0.0
+        self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []  # told of each line
+
+    @classmethod
+    def with_checkpoint(cls, source: str | Path) -> tuple[RunFolder, str]:
+        """The run at a path, and which checkpoint is meant: `best` of RUN/checkpoints/best, else
+        `last`.
+        """
+        path = Path(source)
+        if path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file():
+            return cls(path.parent.parent), path.name
+        return cls(path), LAST
 
     @classmethod
     def at(cls, place: str | Path | RunFolder) -> RunFolder:
@@ -135,8 +150,8 @@ class RunFolder:
         path = self.path / "metrics.json"
         try:
             found = read_json(path)
-            return None if found is None else _numbers(dict(found), METRICS)
-        except (TypeError, ValueError) as error:
+            return None if found is None else _scores(dict(found))
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
             if isinstance(error, ReidError):
                 raise
             raise ReidError(f"{str(path)!r} is damaged; evaluate again") from error
@@ -154,10 +169,13 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         return bool(checkpoints_in(self.path / "checkpoints"))
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self, name: str = LAST) -> Checkpoint:
         """The last whole checkpoint: the one before the last, with a warning, where that is
-        damaged; `ReidError` where there is none.
+        damaged; `ReidError` where there is none. Or the one that was kept as `name`, such as
+        `best`.
         """
+        if name != LAST:
+            return self._kept(name)
         found = checkpoints_in(self.path / "checkpoints")
         if not found:
             raise ReidError(f"run folder {str(self.path)!r} has no checkpoint yet")
@@ -171,6 +189,17 @@ class RunFolder:
             warnings.warn(f"{reason}; the checkpoint before it is taken", stacklevel=2)
             self._damaged = found[0]
             return before
+
+    def _kept(self, name: str) -> Checkpoint:
+        folder = self.path / "checkpoints"
+        place = whole_folder(folder / name)
+        if not (place / ABOUT).is_file():
+            there = ", ".join(kept_in(folder)) or "none"
+            raise ReidError(
+                f"run folder {str(self.path)!r} has no checkpoint {name!r}; it has {there}. Others "
+                "than the last are kept with --keep best or all"
+            )
+        return read_checkpoint(place)
 
     # -- stopping --------------------------------------------------------------------------------
 
@@ -211,9 +240,7 @@ class RunFolder:
             self._lock = lock
             self._check_claim(config, resume)  # again, now that nobody else can
             self._clear_leftovers()
-            values = config.remembering_modules().to_dict()
-            if config.root:
-                values["root"] = os.path.abspath(config.root)  # to be found from any folder
+            values = config.remembering_modules().from_anywhere().to_dict()
             self.write_json("config.json", {"format": FORMAT, **values})
             yield self
 
@@ -236,7 +263,7 @@ class RunFolder:
         if not resume:
             self._check_free()
             return
-        differing = self.config().differences(config)
+        differing = self.config().forbids(config)
         if differing:
             listed = "; ".join(
                 f"{name} was {old!r}, now {new!r}" for name, (old, new) in differing.items()
@@ -275,6 +302,8 @@ class RunFolder:
             except OSError:
                 self._history.truncate(length)  # no half line
                 raise
+        for tell in self.listeners:
+            tell(kind, values)
 
     def log(self, text: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
@@ -306,6 +335,11 @@ class RunFolder:
                 dict(weights), {**state, "history_bytes": self._history_bytes()}
             )
             replace_checkpoint(self.path / "checkpoints", checkpoint, finished)
+
+    def keep(self, name: str, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Keep a network beside the last checkpoint, in place of one that had the name."""
+        with self._guard("checkpoints"):
+            keep_checkpoint(self.path / "checkpoints", name, Checkpoint(dict(weights), dict(state)))
 
     def rewind_history(self, length: int) -> None:
         """Drop what was written to the history after its first `length` bytes."""
@@ -352,6 +386,19 @@ def _numbers(values: dict[str, Any], needed: Iterable[str] = ()) -> dict[str, An
     return values
 
 
+def _scores(found: dict[str, Any]) -> dict[str, Any]:
+    """What metrics.json holds, if its numbers are numbers; TypeError otherwise."""
+    other = found.keys() & {"top1", "validation", "targets"}
+    if "mAP" in found or not other:
+        _numbers(found, METRICS)
+    for entry in (found.get("validation"), *found.get("targets", {}).values()):
+        if entry is not None:
+            _numbers(dict(entry), METRICS)
+    if "validation" in found:
+        _numbers(dict(found["best"]), ("epoch", "mAP"))
+    return found
+
+
 class Onlooker(RunFolder):
     """The folder of a run on several processes as all but the first have it: they write nothing."""
 
@@ -364,6 +411,9 @@ class Onlooker(RunFolder):
     def save(
         self, weights: Mapping[str, Tensor], state: Mapping[str, Any], *, finished: bool = False
     ) -> None:
+        pass
+
+    def keep(self, name: str, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         pass
 
     def rewind_history(self, length: int) -> None:

@@ -19,7 +19,7 @@ from msinet_core.models.library import wants_weights
 from msinet_core.models.msinet import MSINet
 from msinet_core.models.networks import ReidNetwork
 from msinet_core.models.warm_start import StateDict, WarmStart
-from msinet_core.runs.checkpoints import fitting
+from msinet_core.runs.checkpoints import LAST, fitting
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import Genotype
 
@@ -47,12 +47,14 @@ def make_network(
 
 
 def load_network(run: RunFolder | str | Path) -> ReidNetwork:
-    """The network of a training run as its last checkpoint has it, in evaluation mode."""
-    run = RunFolder.at(run)
+    """The network of a training run as its last checkpoint has it, in evaluation mode; of
+    RUN/checkpoints/best the one that was kept under that name.
+    """
+    run, name = (run, LAST) if isinstance(run, RunFolder) else RunFolder.with_checkpoint(run)
     config = run.config()
     if not isinstance(config, TrainConfig):
         raise ReidError(f"{str(run.path)!r} is a {config.KIND} run; a training run is needed here")
-    checkpoint = run.checkpoint()
+    checkpoint = run.checkpoint(name)
     genotype = run.genotype() or config.resolved_genotype()
     with fitting(run):
         count = operator.index(checkpoint.state["num_identities"])
@@ -101,6 +103,6 @@ def _weights_in(source: str) -> tuple[StateDict, Genotype | None]:
     """A source's weights, and the genotype that they are of where that is known."""
     if not Path(source).is_dir():
         return reference.read_state_dict(source), None
-    run = RunFolder(source)
+    run, name = RunFolder.with_checkpoint(source)
     searched = isinstance(run.config(), SearchConfig)  # a supernet has every operation
-    return run.checkpoint().weights, None if searched else run.genotype()
+    return run.checkpoint(name).weights, None if searched else run.genotype()

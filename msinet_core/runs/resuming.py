@@ -48,10 +48,13 @@ def begin(worker: Worker, resume: bool) -> None:
     with fitting(run):
         length = operator.index(checkpoint.state["history_bytes"])
         worker.restore(checkpoint)
+    before, now = checkpoint.state.get("epochs", worker.config.epochs), worker.config.epochs
     worker.processes.on_main_process(lambda: run.rewind_history(length))
     run.log(
         f"resumed in epoch {worker.epoch + 1} after step {worker.step} on {circumstances(worker)}"
     )
+    if before != now:
+        run.log(f"from {before} to {now} epochs: the schedule is that of {now} epochs from here on")
 
 
 def circumstances(worker: Worker) -> str:

@@ -1,14 +1,27 @@
-"""Learning rates over time."""
+"""Learning rates over time.
+
+A rate depends on nothing but the configuration and the place in the run, so no schedule is saved:
+one that is made anew and moved to a place gives the rates that it would have had there. That is
+also what a run made longer on resume means: from there on it has the rates of the longer plan.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import Any
+from typing import Protocol
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LinearLR, LRScheduler, MultiStepLR
 
 from msinet_core.config import PAPER_WARMUP
+
+
+class RateOverTime(Protocol):
+    """What moves an optimiser's learning rates."""
+
+    def move_to(self, place: float) -> None:
+        """Set the rates for the step at `place`, in epochs from the start; time only goes on."""
 
 
 class Schedule:
@@ -27,6 +40,7 @@ class Schedule:
         ticks_per_epoch: float = 1.0,
         warmup: bool = False,
     ) -> None:
+        from_the_start(optimizer)
         steps: list[LRScheduler] = [MultiStepLR(optimizer, list(milestones), gamma=0.1)]
         if warmup:
             steps.append(LinearLR(optimizer, start_factor=0.01, total_iters=PAPER_WARMUP))
@@ -42,9 +56,32 @@ class Schedule:
                 self.schedule.step()
                 self.ticks += 1
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"ticks": self.ticks, "schedule": self.schedule.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.ticks = state["ticks"]
-        self.schedule.load_state_dict(state["schedule"])
+class Cosine:
+    """Linear warm-up from a hundredth of the rate, then half a cosine down to 0 at the end; moved
+    in every step.
+    """
+
+    def __init__(self, optimizer: Optimizer, epochs: float, warmup: float) -> None:
+        from_the_start(optimizer)
+        self.optimizer, self.epochs, self.warmup = optimizer, epochs, warmup
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.move_to(0.0)
+
+    def factor(self, place: float) -> float:
+        """Share of the full rate at a place, in epochs from the start."""
+        if place < self.warmup:
+            return 0.01 + 0.99 * place / self.warmup
+        done = (place - self.warmup) / max(self.epochs - self.warmup, 1e-9)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def move_to(self, place: float) -> None:
+        """Set the rates for the step at `place`, in epochs from the start."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.factor(place)
+
+
+def from_the_start(optimizer: Optimizer) -> None:
+    """The rates that the optimiser was made with, whatever it has been through since."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"])

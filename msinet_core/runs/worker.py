@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from msinet_core import speed
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
@@ -26,7 +27,7 @@ from msinet_core.runs.feeding import training_batches, worker_threads
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import ALONE, Processes
-from msinet_core.runs.schedule import Schedule
+from msinet_core.runs.schedule import Cosine, RateOverTime, Schedule
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -47,10 +48,10 @@ class Worker(ABC):
     steps of the next.
 
     Every batch follows from the seed and that place, so a checkpoint needs nothing else of the
-    data. `data` tells that apart from other data; `model` is the network that is saved.
+    data. `data` tells that apart from other data; `model` is the network that is trained.
 
-    How fast it computes is this class's to know (`accelerate`, `autocast`, `make_sgd`, `replayed`),
-    not that of a search or a training.
+    How fast it computes is this class's to know (`accelerate`, `autocast`, `make_optimizer`,
+    `replayed`), not that of a search or a training.
     """
 
     model: nn.Module
@@ -66,17 +67,22 @@ class Worker(ABC):
         self._graphs: Any = None
 
     @property
+    def network(self) -> nn.Module:
+        """The network that is scored and saved."""
+        return self.model
+
+    @property
     def step_images(self) -> int:
         """Images in a step (in one half of it in a search), of all processes."""
         return self.config.batch_size * self.config.accumulate * self.processes.size
 
-    def open_images(self, table: pd.DataFrame) -> ImageReader:
-        """The images of some rows, as this run reads them."""
+    def open_images(self, table: pd.DataFrame, root: Path | None = None) -> ImageReader:
+        """The images of some rows, below the data set's root or another, as this run reads them."""
         config = self.config
         shared = config.cache == "auto" and self.processes.size > 1
         return open_images(
             table,
-            self.dataset.root,
+            root or self.dataset.root,
             config.height,
             config.width,
             # Several processes share one file of decoded images instead of each filling the memory.
@@ -102,14 +108,16 @@ class Worker(ABC):
         """The arithmetic that the configuration asks for, around passes through the model."""
         return speed.autocast(self.config, self.device)
 
-    def make_sgd(self, parameters: Iterable[nn.Parameter]) -> SGD:
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """The optimiser of the weights."""
         assert isinstance(self.config, SearchConfig | TrainConfig)
-        return speed.make_sgd(parameters, self.config)
+        return speed.make_optimizer(parameters, self.config)
 
-    def weight_schedule(self, optimizer: SGD) -> Schedule:
-        """The learning rate of the weights over the run."""
+    def weight_schedule(self, optimizer: Optimizer) -> RateOverTime:
+        """The learning rate of the weights over the run, from its start."""
         config = self.config
+        if config.schedule == "cosine":
+            return Cosine(optimizer, config.epochs, config.scaled_warmup)
         milestones = config.milestone_ticks(config.milestones)
         warmup = config.scaled_warmup > 0
         return Schedule(optimizer, milestones, config.ticks_per_epoch, warmup)
@@ -123,6 +131,11 @@ class Worker(ABC):
         if self._graphs is None and torch.cuda.is_available():
             self._graphs = torch.cuda.graph_pool_handle()  # for all, as they take turns
         return speed.Replayed(function, constants, self._graphs)
+
+    def last_place(self, state: Mapping[str, Any]) -> float:
+        """Where the last step before a checkpoint lies, in epochs from the start."""
+        epoch, step = divmod(max(0, state["epoch"] * self.steps + state["step"] - 1), self.steps)
+        return epoch + step / self.steps
 
     @abstractmethod
     def batches(self) -> Iterator[Any]:
@@ -164,6 +177,7 @@ class Worker(ABC):
         """The weights, and everything else that the next step depends on."""
         place = {
             "epoch": self.epoch,
+            "epochs": self.config.epochs,
             "step": self.step,
             "averages": self.averages.state_dict(),
             "random": torch.get_rng_state(),
@@ -171,7 +185,7 @@ class Worker(ABC):
             "threads": torch.get_num_threads(),
             **self.data.state,
         }
-        return Checkpoint(self.model.state_dict(), {**place, **self.state()})
+        return Checkpoint(self.network.state_dict(), {**place, **self.state()})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration and data."""
@@ -183,7 +197,7 @@ class Worker(ABC):
                 f"{step}, which a run of {self.config.epochs} epochs of {self.steps} steps does "
                 "not have; start a new run with --run"
             )
-        self.model.load_state_dict(checkpoint.weights)
+        self.network.load_state_dict(checkpoint.weights)
         self.load(state)
         self.averages.load_state_dict(state["averages"])
         torch.set_rng_state(state["random"])

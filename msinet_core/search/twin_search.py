@@ -14,8 +14,9 @@ from torch.optim import Adam
 
 from msinet_core.config import PAPER_ALPHA_MILESTONES, SearchConfig
 from msinet_core.data.batches import TrainBatches
+from msinet_core.data.joining import split_each
 from msinet_core.data.table import ReidDataset
-from msinet_core.data.twins import TwinSplit, twins_split
+from msinet_core.data.twins import TwinSplit
 from msinet_core.models.supernet import Supernet
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
@@ -23,12 +24,14 @@ from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
-from msinet_core.runs.schedule import Schedule
+from msinet_core.runs.schedule import RateOverTime, Schedule
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Job, Worker
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.search.regularizer import Steadying, prepare
+from msinet_core.search.scoring import held_out_images, score_supernet
 from msinet_core.search.step import Batch, Passed, bilevel_step, one_pass
+from msinet_core.search.supervision import IdentityClassifier
 
 
 class TwinSearch(Worker):
@@ -53,30 +56,28 @@ class TwinSearch(Worker):
         self.memories = [
             self._memory(batches) for batches in (self.train_batches, self.validation_batches)
         ]
-        self.optimizers = weight_optimizer, alpha_optimizer = (
-            self.make_sgd(self.supernet.weight_parameters()),
+        self.optimizers = _, alpha_optimizer = (
+            self.make_optimizer(self.supernet.weight_parameters()),
             make_adam(self.supernet, config),
         )
-        self.schedules = [
-            self.weight_schedule(weight_optimizer),
-            Schedule(
-                alpha_optimizer,
-                config.milestone_ticks(config.alpha_milestones, PAPER_ALPHA_MILESTONES),
-                config.ticks_per_epoch,
-            ),
-        ]
+        self.schedules = self._schedules()
         self.steadying = Steadying(config, self.supernet, alpha_optimizer)
+        self.held_out = held_out_images(self, split) if config.evaluate_every else None
         self.passes: dict[int, Callable[..., Passed]] = {}  # by memory, where they are replayed
 
+    def _schedules(self) -> list[RateOverTime]:
+        """Of the weights and of alpha, from the start."""
+        config, (weights, alpha) = self.config, self.optimizers
+        milestones = config.milestone_ticks(config.alpha_milestones, PAPER_ALPHA_MILESTONES)
+        return [self.weight_schedule(weights), Schedule(alpha, milestones, config.ticks_per_epoch)]
+
     def _memory(self, batches: TrainBatches) -> ContrastiveMemory:
-        """An empty memory of the identities in some batches."""
-        return ContrastiveMemory(
-            int(batches.labels.max()) + 1,
-            self.supernet.feature_length,
-            self.config.memory_momentum,
-            self.config.temperature,
-            self.device,
-        )
+        """An empty memory of the identities in some batches, or what supervises instead of one."""
+        config, device = self.config, self.device
+        size = int(batches.labels.max()) + 1, self.supernet.feature_length
+        if config.supervision == "identity":
+            return IdentityClassifier(*size, config.learning_rate, device=device)
+        return ContrastiveMemory(*size, config.memory_momentum, config.temperature, device)
 
     def batches(self) -> Iterator[tuple[list[Batch], list[Batch] | None]]:
         """For each step left of the current epoch: train batches and, but for the first, validation
@@ -184,6 +185,10 @@ class TwinSearch(Worker):
         self.run.write_genotype(supernet.genotype())
         self.averages = Averages()
         self.epoch, self.step = self.epoch + 1, 0
+        every = self.config.evaluate_every
+        last = self.epoch == self.config.epochs
+        if self.held_out is not None and (last or self.epoch % every == 0):
+            score_supernet(self, self.supernet, self.held_out)
 
     def result(self) -> str:
         return f"search finished: {self.run.genotype()}"
@@ -191,22 +196,23 @@ class TwinSearch(Worker):
     def state(self) -> dict[str, Any]:
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedules": [schedule.state_dict() for schedule in self.schedules],
             "memories": [memory.state_dict() for memory in self.memories],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             load_optimizer(optimizer, saved)
-        for name in ("schedules", "memories"):
-            for mine, saved in zip(getattr(self, name), state[name], strict=True):
-                mine.load_state_dict(saved)
+        self.schedules = self._schedules()
+        for schedule in self.schedules:
+            schedule.move_to(self.last_place(state))
+        for memory, saved in zip(self.memories, state["memories"], strict=True):
+            memory.load_state_dict(saved)
 
 
 def split_for(config: SearchConfig, dataset: ReidDataset) -> TwinSplit:
     """The twins split that a configuration describes."""
     table = usable_identities(dataset.train, config)
-    return twins_split(table, config.overlap, config.stratify_by_camera)
+    return split_each(table, config.overlap, config.stratify_by_camera)
 
 
 def make_adam(supernet: Supernet, config: SearchConfig) -> Adam:

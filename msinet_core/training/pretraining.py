@@ -84,13 +84,13 @@ class Pretraining(Training):
         due = epoch == self.config.epochs or (every and epoch % every == 0)
         if not due or self.validation is None:
             return
-        embedder = Embedder(self.model, after_necks=True)
+        embedder = Embedder(self.network, after_necks=True)
         embedder = replace(embedder, device=self.device, processes=self.processes)
         features = embedder.embed(self.validation)
         if not self.processes.is_main_process:
             return
         labels = self.classes.get_indexer(self.validation.table["identity"])
-        found = accuracies(logits_of(self.model, features), labels)
+        found = accuracies(logits_of(self.network, features), labels)
         self.run.append("evaluation", epoch=epoch, **found)
         self.run.write_json("metrics.json", {"epoch": epoch, **found, "images": len(labels)})
 

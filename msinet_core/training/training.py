@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from msinet_core.config import TrainConfig
-from msinet_core.data import protocol_for
+from msinet_core.data.held_out import hold_out
 from msinet_core.data.table import ReidDataset
 from msinet_core.models.networks import ReidNetwork
 from msinet_core.retrieval.embedder import Embedder
-from msinet_core.retrieval.result import RetrievalResult
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
@@ -27,8 +26,11 @@ from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import begun, make_network
 from msinet_core.runs.stopping import Stop
 from msinet_core.runs.worker import Job, Worker
+from msinet_core.training.ema import MovingAverage
+from msinet_core.training.further_losses import FurtherLosses
 from msinet_core.training.loaded import Loaded
 from msinet_core.training.losses import LossParts, training_loss
+from msinet_core.training.scoring import Scoring
 
 VALUES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
 
@@ -43,11 +45,11 @@ class Training(Worker):
         super().__init__(job)
         config = self.config
         self.genotype = config.resolved_genotype()
-        table = self.dataset.table
-        train = usable_identities(self.dataset.train, config)
-        test = table[table["split"] != "train"].reset_index(drop=True)
+        train, held_out = usable_identities(self.dataset.train, config), None
+        if config.validation_share:
+            train, held_out = hold_out(train, config.validation_share, config.seed)
         self.train_batches = self.training_batches(train, config.seed)
-        self.test_reader = None if test.empty else self.open_images(test)
+        self.scoring = Scoring.of(self, held_out)
         self.data = Fingerprint(self.dataset, (self.train_batches.reader.table,))
         torch.manual_seed(config.seed)
         num_identities = int(self.train_batches.labels.max()) + 1
@@ -56,16 +58,23 @@ class Training(Worker):
         loaded = begun(network, config, self.run, self.processes.is_main_process)
         self.model = self.accelerate(network.train())
         self.loaded = Loaded(self.model, loaded)
+        self.average = MovingAverage(self.model, config.ema) if config.ema else None
+        further = FurtherLosses(config, num_identities, self.model.feature_length)
+        self.further = further.to(self.device)
         # what a replayed pass leaves lasts until the next, so it must be the step's only one
         alone = config.accumulate == 1
         replayed = self.replayed(self.fresh_gradient, lambda: self.loaded.frozen)
         self.gradient = replayed if alone else self.fresh_gradient
-        self.optimizer = self.make_sgd(self.model.parameters())
+        self.optimizer = self.make_optimizer(self.model.parameters())
         if config.freeze_epochs or config.loaded_rate != 1:
             self.loaded.separate(self.optimizer, config.loaded_rate)
         self.schedule = self.weight_schedule(self.optimizer)
         self.steps = len(self.train_batches) // config.accumulate
         self.run.write_genotype(self.genotype)
+
+    @property
+    def network(self) -> ReidNetwork:
+        return self.model if self.average is None else self.average.network
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         self.loaded.freeze(self.epoch < self.config.freeze_epochs)
@@ -82,13 +91,17 @@ class Training(Worker):
             images, labels, _ = next(batches)
             losses = (self.add_gradient if number else self.gradient)(images, labels)
             means.add(**dict(zip(VALUES, losses.tolist(), strict=True)))
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        learnt = (*self.model.parameters(), *self.further.parameters())
+        gradients = [p.grad for p in learnt if p.grad is not None]
         self.processes.average([*gradients, *float_buffers(self.model)])
         values = self.processes.mean(means.means()) | {
             "gradient_norm": float(self._shorten_gradient())
         }
         guards.require_finite(values)
         self.optimizer.step()
+        self.further.step()
+        if self.average is not None:
+            self.average.update()
         self.step += 1
         self.averages.add(**values)
         return values
@@ -108,6 +121,7 @@ class Training(Worker):
     def fresh_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
         """`add_gradient` of the first batch of a step."""
         self.model.zero_grad()
+        self.further.zero_grad()
         return self.add_gradient(images, labels)
 
     def add_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -123,6 +137,8 @@ class Training(Worker):
                 alignment=config.alignment,
                 alignment_weight=config.alignment_weight,
             )
+            if self.further.are_any:
+                parts = replace(parts, total=parts.total + self.further(output, labels))
         (parts.total / config.accumulate).backward()
         accuracy = (output.global_logits.argmax(1) == labels).float().mean()
         return torch.cat((parts.values(), accuracy[None]))
@@ -152,31 +168,27 @@ class Training(Worker):
         self._evaluate_if_due()
 
     def _evaluate_if_due(self) -> None:
-        """After every `evaluate_every` epochs and after the last, if there is a test set."""
+        """Score and keep after every `evaluate_every` epochs and after the last."""
         config, epoch = self.config, self.epoch
         due = epoch == config.epochs or (
             config.evaluate_every and epoch % config.evaluate_every == 0
         )
-        if due and self.test_reader is not None:
-            self.evaluate(epoch)
+        if not due:
+            return
+        embedder = Embedder(self.network, device=self.device, processes=self.processes)
+        is_best = self.scoring.record(embedder, self.run, epoch)
+        if is_best and config.keep != "last":
+            self.run.keep("best", self.network.state_dict(), self._about())
+        if config.keep == "all":
+            self.run.keep(f"epoch-{epoch:04}", self.network.state_dict(), self._about())
 
-    def evaluate(self, epoch: int) -> RetrievalResult | None:
-        """Score the network on the test set, into the history and metrics.json; the main process
-        gets the result.
-        """
-        assert self.test_reader is not None
-        embedder = Embedder(self.model, device=self.device, processes=self.processes)
-        features = embedder.embed(self.test_reader)
-        if not self.processes.is_main_process:
-            return None
-        table, protocol = self.test_reader.table, protocol_for(self.dataset)
-        result = RetrievalResult.from_features(features, table, protocol)
-        metrics = result.metrics()
-        self.run.append("evaluation", epoch=epoch, **metrics)
-        self.run.write_json(
-            "metrics.json", {"epoch": epoch, **metrics, "protocol": str(result.protocol)}
-        )
-        return result
+    def _about(self) -> dict[str, Any]:
+        """What a network that is kept has beside its weights."""
+        return {
+            "epoch": self.epoch,
+            "genotype": list(self.genotype.slots),
+            "num_identities": self.model.num_identities,
+        }
 
     def result(self) -> str:
         return f"training finished: {self.run.metrics()}"
@@ -184,14 +196,20 @@ class Training(Worker):
     def state(self) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "genotype": list(self.genotype.slots),
-            "num_identities": self.model.num_identities,
+            **self._about(),
+            "best": self.scoring.best,
+            "further": self.further.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         load_optimizer(self.optimizer, state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.schedule = self.weight_schedule(self.optimizer)
+        self.schedule.move_to(self.last_place(state))
+        self.scoring.best = dict(state.get("best", {}))
+        self.further.load_state_dict(state.get("further", {}))
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
 
 def train(

@@ -83,12 +83,15 @@ def _steps_in_epochs(steps: pd.DataFrame) -> np.ndarray:
 
 
 def search_curves(history: Any) -> Figure:
-    """Losses of both twins, entropy of the weights and learning rates over a search's epochs."""
+    """Losses of both twins, entropy of the weights and learning rates over a search's epochs; and
+    the supernet's retrieval, where it was scored on the way.
+    """
     epochs, steps = history_table(history, "epoch"), history_table(history, "step")
     if len(epochs) == 0 and len(steps) == 0:
         return empty_figure("The search has not written anything yet.")
+    evaluations = history_table(history, "evaluation")
     figure = new_figure(11, 3.0)
-    losses, entropies, rates = figure.subplots(1, 3)
+    losses, entropies, rates, *scores = figure.subplots(1, 4 if len(evaluations) else 3)
     dress(losses, "Contrastive loss of the twins", "epoch")
     for place, name in enumerate(TWIN_LOSSES if len(steps) else ()):
         faint = {"linewidth": 0.8, "alpha": 0.4}
@@ -103,6 +106,8 @@ def search_curves(history: Any) -> Figure:
     legend(entropies)
     whole_numbers(entropies)
     _rates(rates, epochs, RATES)
+    for axes in scores:
+        _retrieval(axes, "Supernet, held-out identities, %", history)
     return figure
 
 
@@ -112,10 +117,36 @@ def _rates(axes: Axes, epochs: pd.DataFrame, names: Mapping[str, str]) -> None:
     axes.set_ylim(bottom=0)
 
 
+def _retrieval(axes: Axes, title: str, history: Any) -> None:
+    """Scores of the own test set, per cent; mAP of training identities that were held out, dashed,
+    and of other data sets, dotted.
+    """
+    dress(axes, title, "epoch")
+    lines: list[tuple[pd.DataFrame, dict[str, str], Look]] = [
+        (history_table(history, "evaluation"), SCORES, {})
+    ]
+    held_out, targets = history_table(history, "validation"), history_table(history, "target")
+    if len(held_out):
+        lines.append((held_out, {"mAP": "mAP, validation"}, {"linestyle": "--"}))
+    if len(targets):
+        for name, own in targets.groupby("name", sort=False):
+            lines.append((own, {"mAP": f"mAP, {name}"}, {"linestyle": ":"}))
+    drawn = [
+        (table, name, label, look) for table, names, look in lines for name, label in names.items()
+    ]
+    for place, (table, name, label, look) in enumerate(drawn):
+        colour = SERIES[place % len(SERIES)]
+        percent = 100 * _numbers(table, name)
+        _line(axes, _numbers(table, "epoch"), percent, label, colour, **look)
+    legend(axes)
+    whole_numbers(axes)
+    axes.set_ylim(0, 102)
+
+
 def training_curves(history: Any) -> Figure:
     """Losses by part, retrieval on the way, and learning rate, over the epochs of a training."""
-    epochs, evaluations = history_table(history, "epoch"), history_table(history, "evaluation")
-    if len(epochs) == 0 and len(evaluations) == 0:
+    epochs = history_table(history, "epoch")
+    if len(epochs) == 0 and len(history_table(history, "evaluation")) == 0:
         return empty_figure("The training has not written anything yet.")
     figure = new_figure(11, 3.0)
     losses, scores, rates = figure.subplots(1, 3)
@@ -123,9 +154,6 @@ def training_curves(history: Any) -> Figure:
     there = [name for name in LOSS_PARTS if np.isfinite(_numbers(epochs, name)).any()]
     without_zeros = [name for name in there if np.nan_to_num(_numbers(epochs, name)).any()]
     _lines(losses, epochs, {name: LOSS_PARTS[name] for name in without_zeros})
-    dress(scores, "Retrieval of held-out identities, %", "epoch")
-    percent = {name: 100 * _numbers(evaluations, name) for name in SCORES if name in evaluations}
-    _lines(scores, evaluations.assign(**percent), SCORES)
-    scores.set_ylim(0, 102)
+    _retrieval(scores, "Retrieval of held-out identities, %", history)
     _rates(rates, epochs, {"learning_rate": "weights"})
     return figure

@@ -85,7 +85,7 @@ def differing(config: RunConfig) -> pd.DataFrame:
         default = None if field.default is MISSING else field.default
         if value != default:
             rows[field.name] = (_shown(value), _shown(default))
-    if (Path(config.root) / GENERATED_MARK).is_file():
+    if config.roots and all((Path(root) / GENERATED_MARK).is_file() for root in config.roots):
         rows["data"] = f"generated, read as {config.data}", rows["data"][1]
     return pd.DataFrame(rows, index=["here", "default"]).T.rename_axis("setting")
 
@@ -104,7 +104,9 @@ def run_folder(home: str | Path, config: RunConfig) -> Path:
     values = {
         name: value for name, value in config.to_dict().items() if name not in config.OPERATIONAL
     }
-    text = json.dumps([values, str(Path(config.root).resolve())], sort_keys=True)
+    text = json.dumps(
+        [values, *(str(Path(root).resolve()) for root in config.roots)], sort_keys=True
+    )
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Path(home) / f"{config.KIND}-seed-{config.seed}-{digest[:6]}"
 
@@ -207,7 +209,11 @@ def labelled(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
     values = {
         name: {
             "seed": config.seed,
-            **({"data": Path(config.root).name} if config.root else {}),
+            **(
+                {"data": " + ".join(Path(root).name for root in config.roots)}
+                if config.roots
+                else {}
+            ),
             **{
                 field: value
                 for field, value in config.to_dict().items()

@@ -71,7 +71,7 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         ("momentum", float("inf"), "momentum is a finite number; got inf"),
         ("momentum", "0.9", "momentum is a finite number"),
         ("compile", "yes", "compile is true or false; got 'yes'"),
-        ("root", 3, "root is text; got 3"),
+        ("root", 3, "root is text or a tuple of texts; got 3"),
         ("root", b"data", "root is text"),
         ("cache", "ram", "cache is one of auto, memory, disk, none; got 'ram'"),
         ("epochs", 0, "epochs must be positive; got 0"),

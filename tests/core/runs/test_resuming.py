@@ -70,7 +70,7 @@ def test_a_signal_handed_on_by_a_launcher_is_one_request(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("lost", ["schedule", "weights"])
+@pytest.mark.parametrize("lost", ["optimizer", "weights"])
 def test_a_checkpoint_of_another_version_is_refused(tiny_settings, tmp_path, lost):
     with pytest.raises(Stopped):
         small_training(tiny_settings, tmp_path / "run", stop=StopAfter(1))

@@ -68,3 +68,14 @@ def test_training_curves_leave_out_a_part_that_is_always_zero():
 def test_steps_are_spread_over_their_epoch():
     steps = pd.DataFrame({"epoch": [1, 1, 2, 2], "step": [1, 2, 1, 2]})
     assert curves._steps_in_epochs(steps).tolist() == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_scores_of_held_out_identities_and_of_other_data_are_drawn_too(search_lines):
+    lines = training_lines(4)
+    lines += [{"kind": "validation", "epoch": e, "mAP": 0.3} for e in (2, 4)]
+    lines += [{"kind": "target", "epoch": e, "name": n, "mAP": 0.2} for e in (2, 4) for n in "xy"]
+    drawn = labels(curves.training_curves(lines))
+    assert {"mAP", "mAP, validation", "mAP, x", "mAP, y"} <= drawn
+    assert len(curves.search_curves(search_lines).axes) == 3
+    scored = [*search_lines, {"kind": "evaluation", "epoch": 3, "mAP": 0.5, "rank1": 0.6}]
+    assert "mAP" in labels(curves.search_curves(scored))
