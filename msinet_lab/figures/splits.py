@@ -60,9 +60,10 @@ def twin_matrix(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
     smooth: Any = "nearest" if len(counts) <= 1200 else "antialiased"
     colours = ListedColormap(["#EFF1F4", *SIDE_COLOURS])
     look: Look = {"cmap": colours, "vmin": 0, "vmax": 2, "aspect": "auto"}
+    look["extent"] = 0.5, len(counts) + 0.5, 1.5, -0.5  # identities count from 1
     axes.imshow(np.where(seen, [[1], [2]], 0), interpolation=smooth, **look)
     if len(counts) <= 120:
-        axes.set_xticks(np.arange(-0.5, len(counts)), minor=True)
+        axes.set_xticks(np.arange(0.5, len(counts) + 1), minor=True)
         axes.grid(which="minor", axis="x", color=PAGE, linewidth=1.2)
         axes.tick_params(which="minor", length=0)
     axes.axhline(0.5, color=PAGE, linewidth=3)

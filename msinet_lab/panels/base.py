@@ -179,7 +179,8 @@ class Panel(widgets.VBox):
 
     def button(self, part: str, words: str, icon: str, action: Work, tip: str = "") -> Any:
         """A button that calls `action`."""
-        made = widgets.Button(description=words, icon=icon, tooltip=tip)
+        layout = widgets.Layout(width="auto")  # as wide as its words
+        made = widgets.Button(description=words, icon=icon, tooltip=tip, layout=layout)
         self.react([made], action)
         return self.tag(made, part)
 

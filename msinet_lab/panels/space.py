@@ -39,8 +39,8 @@ Branches = tuple[Tensor, Tensor]  # 1 x mid x h x w each
 class SearchSpacePanel(Panel):
     """Stage, cell, slot and operation by dropdown; `photo` (H x W x 3, uint8) is sent through.
 
-    The network is `model` if given, otherwise an untrained one of `genotype` with `channels`; it
-    works on the photograph's own size.
+    The network is `model` if given, otherwise an untrained one of `genotype` with `channels`, its
+    norms fitted to the photograph; it works on the photograph's own size.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SearchSpacePanel(Panel):
         saves_to: str | Path = "figures",
     ) -> None:
         super().__init__("space", saves_to)
-        made = model if model is not None else MSINet(genotype, 2, channels).eval()
+        made = model if model is not None else untrained(genotype, channels, photo)
         self.photo, self.model, self.genotype = photo, made, made.genotype
         self.look: Any = {"channels": made.channels}
         self.look |= {"height": photo.shape[0], "width": photo.shape[1]}
@@ -157,3 +157,16 @@ class SearchSpacePanel(Panel):
         height, width = self.photo.shape[:2]
         head = f"Parameters and multiply-adds of this network at {height} × {width} pixels"
         return f"<details><summary>{head}</summary>{table_html(table)}</details>"
+
+
+def untrained(genotype: Genotype, channels: Channels, photo: np.ndarray) -> MSINet:
+    """A network with random weights whose batch norms have the photograph's own mean and deviation,
+    without which the branch of more layers would be black beside the other.
+    """
+    network = MSINet(genotype, 2, channels)
+    for module in network.trunk.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of what is seen: one photograph
+    with torch.no_grad():
+        network.trunk(as_input(photo))
+    return network.eval()

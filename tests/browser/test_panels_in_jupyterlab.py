@@ -54,7 +54,7 @@ def test_start_here(lab):
 
     lab.choose("msinet-start-source", "generated people")  # for the tests that follow
     lab.page.locator(".msinet-start-load").click()
-    lab.until_text("msinet-start-status", "generated-people")
+    lab.until_text("msinet-start-status", "loaded")
     before = remembered.read_text()
     assert json.loads(before)["source"] == "generated people"
 
