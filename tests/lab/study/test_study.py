@@ -394,6 +394,11 @@ def test_the_same_network_is_trained_once(tiny_study):
     assert part_b.groupby("genotype")["run"].nunique().max() == 1
 
 
+def last_line(figure):
+    """Mark with its number, and the criterion."""
+    return [part._text.get_text() for part in figure.artists[-1].get_child().get_children()]
+
+
 def test_figures_and_panel(tiny_study):
     _, rows = tiny_study
     assert set(study_figures(rows)) == {"part_b", "part_c", "verdicts"}
@@ -405,7 +410,11 @@ def test_figures_and_panel(tiny_study):
         verdict_figure(many.iloc[:1]),
     ):
         assert as_array(figure).std() > 0
-    assert part_figure(many, "c")._supxlabel.get_text().startswith("good: ")
+    made = [made_up(mean, 0.01) for mean in (0.05, -0.2)]
+    one_claim = [rows[~rows["setting"].str.contains("neg")] for rows in made]
+    marks = [last_line(verdict_figure(rows))[0] for rows in one_claim]
+    assert [words[0] for words in marks] == ["✔", "✘"]
+    assert last_line(part_figure(many, "c"))[1].startswith("criterion: ")
     panel = StudyPanel(many)
     verdicts_picture = panel.pictures["picture"].value
     assert REPRODUCED in panel.table.value
