@@ -178,6 +178,31 @@ def test_one_network_in_four_guises_gives_one_result(run, tmp_path, monkeypatch,
     assert read_features("f.npy").shape == features.shape
 
 
+def test_described_and_exported_from_the_command_line(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "plain_net.py").write_text(
+        "from torch import nn\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(functions, "_TRUSTED", set())
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["describe", "--model", "plain_net:net", "--height", "16", "--width", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "pictures   16 x 8, bilinear, mean 0.485 0.456 0.406" in said
+    assert "112" in said.split("total")[1]  # parameters: 3 x 4 x 9 + 4
+    assert main(["describe", "--model", str(run)]) == 0
+    assert "pictures   32 x 32" in capsys.readouterr().out
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    words = ["export", "--model", "plain_net:net", "--to", "x.onnx", "--height", "16"]
+    assert main([*words, "--width", "8", "--mean", "0.5", "0.5", "0.5"]) == 0
+    found = load_model("x.onnx")
+    assert (found.mean, found.height, found.width) == (HALF, 16, 8)
+    assert main(["describe", "--model", "x.onnx"]) == 2
+    assert "black box" in capsys.readouterr().err
+    assert main(words[:1] + words[3:5]) == 2
+
+
 # -- foreign ONNX --------------------------------------------------------------------------------
 
 
