@@ -524,6 +524,7 @@ def warm(inputs: Path) -> None:
     from msinet_core.cli import main
 
     tqdm.tqdm.monitor_interval = 0  # or a thread of it would be there at the forks
+    _trace_once()
     before, scratch = Path.cwd(), inputs.with_name("warm")
     scratch.mkdir()
     os.chdir(scratch)
@@ -534,35 +535,28 @@ def warm(inputs: Path) -> None:
             ("search", *TINY, "--epochs", "1", "--overlap", "1", "--run", "search"),
             ("evaluate", "--run", "run", "--device", "cpu", "--save", "result"),
             ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu"),
+            ("export", "--run", "run", "--to", "network.onnx"),
         ):
             if main(list(words)):
                 raise SystemExit(f"the inputs cannot be made: {(scratch / 'said').read_text()}")
-        _export_once(scratch / "run")
     os.chdir(before)
     shutil.rmtree(scratch)
 
 
-def _export_once(run: Path) -> None:
+def _trace_once() -> None:
     """Let torch trace a network once for all exports: it takes seconds and writes nothing."""
     from copy import deepcopy
 
-    from msinet_core.retrieval import export, load_model
+    from msinet_core.retrieval import export
 
-    embedder = load_model(run)
-    network = export._Embedding(embedder.model, False).eval()  # type: ignore[arg-type]
-    traced: Any = None
+    trace, traced = export._export, list[Any]()
 
-    def again(*_: Any) -> Any:
-        nonlocal traced
-        if traced is None:
-            traced = trace(network, torch.zeros(3, 3, embedder.height, embedder.width))
-        return deepcopy(traced)
+    def again(*arguments: Any) -> Any:
+        if not traced:
+            traced.append(trace(*arguments))
+        return deepcopy(traced[0])
 
-    import torch
-
-    trace = export._export
     export._export = again
-    again()
 
 
 def halves(inputs: Path) -> None:

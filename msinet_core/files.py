@@ -92,14 +92,6 @@ def require_regular(path: Path, limit: int = LARGEST_FILE) -> None:
         raise ReidError(f"cannot read {str(path)!r} ({_reason(error)})") from error
 
 
-def file_size(path: Path) -> int:
-    """Bytes of a file, -1 where there is none."""
-    try:
-        return os.stat(path).st_size
-    except (OSError, ValueError):
-        return -1
-
-
 def hash_file(path: Path) -> str | None:
     """32 hexadecimal digits of a regular file's bytes, None where it cannot be read."""
     try:

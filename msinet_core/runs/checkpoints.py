@@ -19,18 +19,18 @@ from torch.optim import Optimizer
 
 from msinet_core.errors import ReidError
 from msinet_core.files import (
-    file_size,
     flush_folder,
     read_bytes,
     read_json,
     replacing_folder,
+    require_regular,
     write_file,
 )
 from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
 LAST, PREVIOUS, FRESH = "last", "previous", "writing"
-LARGEST = 1 << 36  # bytes of a file
+LARGEST = 1 << 33  # bytes of a file
 
 
 class Damaged(ReidError):
@@ -74,20 +74,18 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 def read_checkpoint(place: Path) -> Checkpoint:
     """The checkpoint at `place`; `Damaged` if a file of it was altered."""
-    about = read_json(place / ABOUT)
+    try:
+        about = read_json(place / ABOUT)
+    except ReidError as error:
+        raise Damaged(str(error)) from error
     sums = about.get("sha256") if isinstance(about, dict) else None
     if not isinstance(sums, dict) or sums.keys() != {WEIGHTS, STATE}:
         raise _damaged(place / ABOUT)
-    files, sizes = {}, about.get("sizes", {})
+    files = {}
     for name, expected in sums.items():
-        # One that was blown up is not even read; older versions wrote no sizes.
-        known = sizes.get(name) if isinstance(sizes, dict) else None
-        if isinstance(known, int) and file_size(place / name) > 2 * known + (1 << 20):
+        if _sha256(place / name) != expected:  # piece by piece: one that was blown up is not read
             raise _damaged(place / name)
-        content = read_bytes(place / name, LARGEST)
-        if content is None or hashlib.sha256(content).hexdigest() != expected:
-            raise _damaged(place / name)
-        files[name] = content
+        files[name] = read_bytes(place / name, LARGEST) or b""
     return Checkpoint.from_files(files, str(place))
 
 
@@ -143,9 +141,7 @@ def _with_sums(checkpoint: Checkpoint, finished: bool) -> dict[str, bytes]:
     """The files of a checkpoint folder, with that of their hashes."""
     files = checkpoint.files()
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    sizes = {name: len(content) for name, content in files.items()}
-    about = {"sha256": sums, "sizes": sizes, "finished": finished}
-    files[ABOUT] = json.dumps(about).encode()
+    files[ABOUT] = json.dumps({"sha256": sums, "finished": finished}).encode()
     return files
 
 
@@ -204,6 +200,15 @@ def _fits(name: str, value: object, parameter: Tensor) -> bool:
     shape = torch.Size() if name == "step" else parameter.shape
     plain = value.layout == torch.strided and value.is_floating_point()
     return plain and value.shape == shape
+
+
+def _sha256(path: Path) -> str:
+    try:
+        require_regular(path, LARGEST)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (ReidError, OSError) as error:
+        raise _damaged(path) from error
 
 
 def _damaged(path: Path) -> Damaged:

@@ -26,7 +26,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,11 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done and saved."""
-        about = read_json(self.path / "checkpoints" / LAST / ABOUT)
-        return isinstance(about, dict) and bool(about.get("finished"))
+        """Whether all epochs are done and saved; not where the last checkpoint is damaged."""
+        with suppress(ReidError):
+            about = read_json(self.path / "checkpoints" / LAST / ABOUT)
+            return isinstance(about, dict) and bool(about.get("finished"))
+        return False
 
     def has_checkpoint(self) -> bool:
         return bool(checkpoints_in(self.path / "checkpoints"))
