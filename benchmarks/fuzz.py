@@ -24,6 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads must
 import argparse
 import json
 import random
+import re
 import resource
 import shutil
 import tempfile
@@ -37,6 +38,7 @@ from benchmarks import mutations as make
 from benchmarks.faults import BESIDES, DATA, SMALL, halves, photographs, preload, run, warm
 from benchmarks.mutations import CANARY, Mutation, checkpoint, one_file
 
+SENTENCE = re.compile(r"error:|Error parsing|Parsing error|Unrecognized|Required")  # tyro's, too
 MEMORY, SECONDS = 2_000_000, 30.0  # kB, of processor time
 
 
@@ -242,7 +244,7 @@ def attempt(kind: Kind, seed: int, workshop: Path) -> list[str]:
         problems.append(
             f"status {status}: {said.strip().splitlines()[-1][:200] if said.strip() else ''!r}"
         )
-    if status == 2 and "error:" not in said and "╭" not in said:  # tyro's, of flags
+    if status == 2 and not SENTENCE.search(said):
         problems.append(f"refused without a sentence: {said.strip()[-200:]!r}")
     if status == 0 and how.startswith("bad"):
         problems.append("taken silently")

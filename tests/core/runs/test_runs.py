@@ -129,6 +129,26 @@ def test_where_the_last_checkpoint_is_damaged_the_one_before_is_taken(run, name)
         assert run.checkpoint().state["epoch"] == 1
 
 
+@on_posix
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "checkpoint.json"])
+@pytest.mark.parametrize("damage", ["garbage", "pipe", "endless", "blown up"])
+def test_however_it_is_damaged(run, name, damage):
+    with run.writing(CONFIG):
+        for value in (1, 2):
+            save(run, value, finished=value == 2)
+    path = run.path / "checkpoints" / "last" / name
+    if damage == "garbage":
+        path.write_bytes(b"{" * 100)
+    elif damage == "blown up":
+        os.truncate(path, 1 << 34)  # takes no room on the disk
+    else:
+        path.unlink()
+        _ = os.mkfifo(path) if damage == "pipe" else path.symlink_to("/dev/zero")
+    assert run.finished == (name != "checkpoint.json")
+    with pytest.warns(UserWarning, match="the checkpoint before it is taken"):
+        assert run.checkpoint().state["epoch"] == 1
+
+
 def sgd(*shapes):
     weights = [torch.nn.Parameter(torch.ones(shape)) for shape in shapes]
     return torch.optim.SGD(weights, 0.1, momentum=0.9, fused=True)
