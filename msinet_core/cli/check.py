@@ -65,6 +65,8 @@ def _store(folder: Path) -> str:
 
     store = open_store(folder)
     count = sum(len(shard) for _, shard in store.shards())
+    if "files.jsonl" in store.table_checksums and not len(store.files):
+        raise ReidError(f"{str(folder)!r} has no facts of its image files; embed again")
     if len(store.table) != count:
         raise ReidError(
             f"{str(folder)!r} has {count} features and {len(store.table)} rows in its table; "
