@@ -2,28 +2,27 @@
 
     python -m benchmarks.warm_start --turntable turntable --folder runs/warm_start
 
-A small network learns to tell generated vehicles by their type and colour (63 classes), then it is
-trained on photographs of a turntable, from those weights and from scratch, for equally many epochs;
-three seeds, 64 x 64 pixels. The difference of mAP is paired by seed, with its 95 % interval by
-Student's t. Runs that have finished are not repeated.
+A small network learns to tell generated vehicles by their type and colour, then it is trained on
+photographs of a turntable, from those weights and from scratch, for equally many epochs: one
+pretraining, three seeds of the training, 64 x 64 pixels. The difference of mAP is paired by seed,
+with its 95 % interval by Student's t. Runs that have finished are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from msinet_core.config import PretrainConfig, RunConfig, TrainConfig
+from benchmarks.__main__ import machine
+from msinet_core.config import PretrainConfig, TrainConfig
 from msinet_core.files import replace_file
-from msinet_core.runs.folder import RunFolder
 from msinet_core.training import pretrain, train
 from msinet_lab.carrying import finished_run
 from msinet_lab.diagnosis.statistics import mean_interval
+from msinet_lab.study.carrying_out import seconds_of
 from msinet_lab.synthetic import generate
 
 SEEDS = (0, 1, 2)
@@ -55,51 +54,34 @@ def vehicles(folder: Path) -> Path:
     return root
 
 
-def carried_out(
-    start: Callable[..., RunFolder], config: RunConfig, folder: Path
-) -> tuple[RunFolder, float]:
-    begin = time.perf_counter()
-    return finished_run(start, config, folder, progress=False), time.perf_counter() - begin
-
-
 def measure(folder: Path, turntable: Path, epochs: int, pretraining: int) -> pd.DataFrame:
     """A row for each seed and start."""
-    root, rows = vehicles(folder / "vehicles"), []
+    data = {"data": "manifest", "root": str(vehicles(folder / "vehicles"))}
+    classes = {**data, "options": ("file=classes.csv",), "learning_rate": 0.05, "batch": 32}
+    config = PretrainConfig(**COMMON, **classes, epochs=pretraining)
+    first = finished_run(pretrain, config, folder / f"pretraining-{pretraining}", progress=False)
+    about = {"top1": (first.metrics() or {})["top1"], "pretraining": seconds_of(first)}
+    rows = []
     for seed in SEEDS:
-        first, seconds = carried_out(
-            pretrain,
-            PretrainConfig(
-                **COMMON,
-                data="manifest",
-                root=str(root),
-                options=("file=classes.csv",),
-                epochs=pretraining,
-                learning_rate=0.05,
-                batch=32,
-                seed=seed,
-            ),
-            folder / f"pretrain-{pretraining}-seed-{seed}",
-        )
-        about = {"seed": seed, "top1": (first.metrics() or {})["top1"], "pretraining": seconds}
         for name, weights in (("scratch", None), ("pretrained", str(first.path))):
-            run, seconds = carried_out(
-                train,
-                TrainConfig(
-                    **COMMON,
-                    data="manifest",
-                    root=str(turntable),
-                    identities_per_batch=8,
-                    images_per_identity=4,
-                    epochs=epochs,
-                    learning_rate=0.02,
-                    weights=weights,
-                    seed=seed,
-                ),
-                folder / f"{name}-{epochs}-seed-{seed}",
-            )
+            batch = {"identities_per_batch": 8, "images_per_identity": 4}
+            data = {"data": "manifest", "root": str(turntable)}
+            own = {"epochs": epochs, "learning_rate": 0.02, "weights": weights, "seed": seed}
+            config = TrainConfig(**COMMON, **batch, **data, **own)
+            place = folder / f"{name}-{epochs}-seed-{seed}"
+            run = finished_run(train, config, place, progress=False)
             metrics = run.metrics() or {}
             scores = {key: round(metrics[key], 4) for key in ("mAP", "rank1")}
-            rows.append({**about, "start": name, "epochs": epochs, **scores, "seconds": seconds})
+            rows.append(
+                {
+                    "seed": seed,
+                    "start": name,
+                    "epochs": epochs,
+                    **scores,
+                    "seconds": seconds,
+                    **about,
+                }
+            )
             print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
     return pd.DataFrame(rows).round(4)
 
@@ -127,7 +109,8 @@ def main() -> None:
     asked = parser.parse_args()
     table = measure(asked.folder, asked.turntable, asked.epochs, asked.pretraining)
     if asked.to:
-        replace_file(asked.to, table.to_csv(index=False, lineterminator="\n"))
+        whole = table.assign(**machine())
+        replace_file(asked.to, whole.to_csv(index=False, lineterminator="\n"))
     print(said(table))
 
 

@@ -255,7 +255,7 @@ def summary(run: "RunFolder") -> str:
         rows.append(("epochs", f"{len(epochs)}, {epochs['seconds'].sum():.0f} s"))
         rows.append(("speed", f"{last['images_per_second']:.0f} images a second"))
         rows += [(name.replace("_", " "), f"{last[name]:.4f}") for name in losses]
-    if genotype:
+    if genotype and getattr(run.config(), "backbone", "msinet") == "msinet":
         rows += [
             (f"stage {place + 1}", "  |  ".join("  ".join(cell) for cell in stage))
             for place, stage in enumerate(genotype.stages)
