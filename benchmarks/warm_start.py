@@ -72,16 +72,8 @@ def measure(folder: Path, turntable: Path, epochs: int, pretraining: int) -> pd.
             run = finished_run(train, config, place, progress=False)
             metrics = run.metrics() or {}
             scores = {key: round(metrics[key], 4) for key in ("mAP", "rank1")}
-            rows.append(
-                {
-                    "seed": seed,
-                    "start": name,
-                    "epochs": epochs,
-                    **scores,
-                    "seconds": seconds,
-                    **about,
-                }
-            )
+            row = {"seed": seed, "start": name, "epochs": epochs, **scores}
+            rows.append({**row, "seconds": seconds_of(run), **about})
             print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
     return pd.DataFrame(rows).round(4)
 

@@ -88,7 +88,8 @@ def told(config: RunConfig, grown: int | None = None) -> str:
     places = {field.name for field in fields(DataFields)}
     differing = type(config)().differences(config).items()
     rows = [(name, new, f"({old})") for name, (old, new) in differing if name not in places]
-    lines = ["what differs from the paper's recipe:" if rows else "the paper's recipe, unchanged"]
+    base = "the defaults" if config.KIND == "pretrain" else "the paper's recipe"
+    lines = [f"what differs from {base}:" if rows else f"{base}, unchanged"]
     width, longest = (max((len(str(row[n])) for row in rows), default=0) for n in (0, 1))
     lines += [f"  {name:<{width}}  {value!s:<{longest}}  {was}" for name, value, was in rows]
     if config.across_domains:
