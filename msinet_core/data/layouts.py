@@ -12,7 +12,15 @@ from typing import Any
 import pandas as pd
 
 from msinet_core.data.labels import identities, integers_or_text
-from msinet_core.data.roots import Root, counted, find_root, image_files, listing, shown
+from msinet_core.data.roots import (
+    Root,
+    counted,
+    find_root,
+    image_files,
+    listing,
+    require_unicode,
+    shown,
+)
 from msinet_core.data.table import SPLITS, ReidDataset
 from msinet_core.data.text_files import read_lines, read_list
 from msinet_core.errors import ReidError
@@ -169,6 +177,7 @@ def _from_folders(
         ]
     if not rows:
         raise ReidError("train, query and gallery are all left out; name at least one")
+    require_unicode((row["path"] for row in rows), name)
     table = pd.DataFrame(rows)
     for column in table.columns.difference(["path", "split"]):
         table[column] = integers_or_text(table[column])

@@ -124,6 +124,26 @@ def refuse_escapes(paths: Iterable[str], source: Path, root: Path) -> None:
             )
 
 
+def require_unicode(paths: Iterable[str], name: str) -> None:
+    """`ReidError` for paths of the data set `name` that no table could hold."""
+    wrong = [path for path in paths if not path.isascii() and not _is_unicode(path)]
+    if wrong:
+        raise ReidError(
+            f"data set {name!r}: {len(wrong):,} file names are not UTF-8 ({shown(wrong)}; "
+            "an archive packed on another system?); rename them, for example with "
+            "convmv -f latin1 -t utf8 -r --notest FOLDER"
+        )
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a name in which Python keeps bytes that it could not read as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from msinet_core.data.labels import in_kind, label_column, tidy
-from msinet_core.data.roots import shown
+from msinet_core.data.roots import require_unicode, shown
 from msinet_core.errors import ReidError
 
 SPLITS = ("train", "query", "gallery")
@@ -90,13 +90,7 @@ class ReidDataset:
 
     def _paths(self, paths: pd.Series) -> list[str]:
         texts = [os.fspath(path) for path in paths]
-        wrong = [text for text in texts if not text.isascii() and not _is_unicode(text)]
-        if wrong:
-            raise ReidError(
-                f"data set {self.name!r}: {len(wrong):,} file names are not UTF-8 ({shown(wrong)}; "
-                "an archive packed on another system?); rename them, for example with "
-                "convmv -f latin1 -t utf8 -r --notest FOLDER"
-            )
+        require_unicode(texts, self.name)
         return texts
 
     @property
@@ -141,12 +135,3 @@ class ReidDataset:
 
     def _repr_html_(self) -> str:
         return f"<b>{escape(self.name)}</b>{self.summary().to_html()}"
-
-
-def _is_unicode(text: str) -> bool:
-    """False for a name in which Python keeps bytes that it could not read as UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -19,7 +19,7 @@ import torch
 
 from msinet_core.data.boxes import BOX, boxes_of
 from msinet_core.data.decoding import Box
-from msinet_core.data.roots import image_files
+from msinet_core.data.roots import image_files, require_unicode
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.text_files import read_csv
 from msinet_core.errors import ReidError
@@ -101,7 +101,9 @@ def open_gallery(
     if place.suffix == ".csv" and place.is_file():
         table, base = read_csv(place, ("path",), []), Path(root or place.parent)
     elif folder.is_dir():
-        table, base = pd.DataFrame({"path": image_files(folder, folder)}), folder
+        files = image_files(folder, folder)
+        require_unicode(files, place.name)
+        table, base = pd.DataFrame({"path": files}), folder
     else:
         raise ReidError(
             f"there is no gallery at {str(place)!r}; give a folder of photographs, a store, an "
