@@ -221,7 +221,7 @@ def require_same_queries(*results: RetrievalResult) -> None:
                 "a query table without the column path does not say which queries are the same; "
                 "add the paths of the images"
             )
-        keys = [table.reindex(columns=KEY).astype(object) for table in (one, two)]
+        keys = [_keys(table) for table in (one, two)]
         if keys[0].equals(keys[1]):
             continue
         told = sorted(map(str, keys[0].to_numpy().tolist()))
@@ -238,9 +238,14 @@ def require_same_queries(*results: RetrievalResult) -> None:
         )
 
 
+def _keys(table: pd.DataFrame) -> pd.DataFrame:
+    """What tells queries apart; nothing, however it is written, as an empty text."""
+    keys = table.reindex(columns=KEY).astype(object)
+    return keys.mask(keys.isna(), "").reset_index(drop=True)
+
+
 def _first_other(one: pd.DataFrame, two: pd.DataFrame) -> int:
-    differs = (one != two) & ~(one.isna() & two.isna())
-    return int(np.argmax(differs.any(axis=1).to_numpy(bool)))
+    return int(np.argmax((one != two).any(axis=1).to_numpy(bool)))
 
 
 def _row(found: Comparison) -> dict[str, float]:

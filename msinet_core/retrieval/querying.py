@@ -177,7 +177,8 @@ class Answer:
         query, place = np.nonzero(index >= 0)
         rows = self.gallery.table.iloc[index[query, place]].reset_index(drop=True)
         told = {"query": query, "rank": place + 1, "distance": distance[query, place]}
-        return pd.concat([pd.DataFrame(told), rows.dropna(axis=1, how="all")], axis=1)
+        known = rows.drop(columns=list(told), errors="ignore").dropna(axis=1, how="all")
+        return pd.concat([pd.DataFrame(told), known], axis=1)
 
 
 def query(

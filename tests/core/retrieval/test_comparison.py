@@ -134,6 +134,24 @@ def test_what_cannot_be_paired(pair):
             comparison_table({"a": good, "b": bad, "c": other})
 
 
+def test_a_result_is_the_same_when_it_was_saved(pair, tmp_path):
+    case, good, _ = pair
+    boxes = np.where(np.arange(120) % 2, 3.5, np.nan)
+    gallery = good.gallery_table.drop(columns="camera")
+    for table in (
+        good.query_table.assign(camera=pd.NA),
+        good.query_table.drop(columns="camera").assign(x1=boxes, y1=boxes, x2=boxes, y2=boxes),
+    ):
+        result = RetrievalResult.score(case.query, case.gallery, table, gallery, Protocol())
+        result.save(tmp_path / "saved")
+        assert compare(result, RetrievalResult.load(tmp_path / "saved")).difference == 0
+    other = RetrievalResult.score(
+        case.query, case.gallery, table.assign(x1=1.0), gallery, Protocol()
+    )
+    with pytest.raises(ReidError, match="the first at query 0"):
+        compare(result, other)
+
+
 def test_rank1_parts_and_several_results(pair):
     _, good, bad = pair
     found = compare(good, bad)
