@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from msinet_core.training import load_network
+from msinet_core.retrieval import load_model
 from msinet_lab.demo import run_demo
 from msinet_lab.figures.architecture import alpha_heatmap
 from msinet_lab.figures.attention import alignment_figure, cell_of
@@ -58,8 +58,8 @@ def draw_pictures(demo: Any, folder: Path) -> list[Path]:
 
 def _alignment(demo: Any) -> Figure:
     """A point on the best query's chest, and where the network finds it in the nearest match."""
-    result, config, root = demo.trained, demo.train_run.config(), demo.dataset.root
-    model = load_network(demo.train_run)
+    result, root = demo.trained, demo.dataset.root
+    embedder = load_model(demo.train_run.path)
     query = best_and_worst(result.ranking.average_precision, 1)[0]
     head = result.rank_list(query, 50)
     rows = query, int(head.gallery_index[head.is_match][0])
@@ -67,7 +67,7 @@ def _alignment(demo: Any) -> Figure:
     maps: list[Any] = []
     photos: list[Any] = []
     for table, row in zip(tables, rows, strict=True):
-        looker = Looker(model, table, root, config.height, config.width)
+        looker = Looker(embedder, table, root)
         maps.append(looker.features(row, "stage 2"))
         photos.append(read_photo(root / table["path"].iloc[row], 256, 128, fit="stretch"))
     one, two = maps

@@ -1,8 +1,12 @@
-"""Maps over photographs: where a point is found, what a network attends to. Numpy in, uint8 out."""
+"""Maps over photographs: where a point is found, what a network attends to. Numpy in, uint8 out.
+
+Pictures that stand side by side share one scale, which a colour bar tells.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
@@ -10,20 +14,40 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from msinet_lab.figures.style import INK, bare, empty_figure, new_figure
-from msinet_lab.figures.tiles import LINE, Tile, as_photo, caption, sheet
+from msinet_lab.figures.style import FAINT, INK, bare, empty_figure, new_figure, rgb
+from msinet_lab.figures.tiles import (
+    BORDER,
+    LINE,
+    Part,
+    Tile,
+    as_photo,
+    caption,
+    font,
+    placeholder,
+    sheet,
+)
 
 COLOURMAP = "magma"  # even in brightness, so it survives colour blindness and grey printing
-END = 60  # pixels of a colour bar for the value at either end
+LARGE_CELL = 9  # pixels of a map's cell from which on cells are drawn as such
+GRID_LINE = 0.22  # how white the lines between cells are
+BAR = 9  # height of a colour bar, pixels
+Limits = tuple[float, float]
 
 
-def scaled(values: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Values between two limits (by default the smallest and the largest) as 0..1; a flat map
-    becomes 0.
-    """
+def limits_of(maps: Iterable[Any]) -> Limits:
+    """The smallest and the largest value in all of the maps, which puts them on one scale."""
+    values = np.concatenate([np.zeros(0), *(np.ravel(np.asarray(one, float)) for one in maps)])
+    values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+
+
+def scaled(values: np.ndarray, limits: Limits | None = None) -> np.ndarray:
+    """Values between two limits (by default its smallest and largest) as 0..1; flat becomes 0."""
     values = np.nan_to_num(np.asarray(values, dtype=np.float64))
-    low, high = limits or (float(values.min()), float(values.max()))
-    return np.zeros_like(values) if high - low < 1e-12 else (values - low) / (high - low)
+    low, high = (float(values.min()), float(values.max())) if limits is None else limits
+    if high - low < 1e-12:
+        return np.zeros_like(values)
+    return np.clip((values - low) / (high - low), 0, 1)
 
 
 def enlarged(values: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -32,17 +56,61 @@ def enlarged(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def overlay(photo: Any, values: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+def in_colours(values: np.ndarray) -> np.ndarray:
+    """0..1 as colours, 0..255."""
+    return mpl.colormaps[COLOURMAP](values)[..., :3] * 255
+
+
+def overlay(
+    photo: Any,
+    values: np.ndarray,
+    opacity: float = 0.55,
+    limits: Limits | None = None,
+    part: Part | None = None,
+) -> np.ndarray:
     """A map (h x w, any size) over a photograph; H x W x 3 uint8.
 
-    The photograph is greyed, so that colour is the map's.
+    The photograph is greyed, so that colour is the map's. Large cells are drawn as cells, with
+    lines between them: the map knows no finer places. limits: of the scale, by default the map's
+    own. part: that of the tile that holds the photograph, where the map belongs.
     """
-    picture = as_photo(photo).astype(np.float64)
+    tile = as_photo(photo)
+    top, left, height, width = part or (0, 0, *tile.shape[:2])
+    inside = np.s_[top : top + height, left : left + width]
+    picture, strength = tile[inside].astype(np.float64), scaled(values, limits)
+    rows, columns = (
+        np.arange(n) * m // n for n, m in zip((height, width), strength.shape, strict=True)
+    )
+    cells = min(height / strength.shape[0], width / strength.shape[1]) >= LARGE_CELL
+    large = strength[rows][:, columns] if cells else enlarged(strength, height, width)
     grey = picture @ np.array([0.299, 0.587, 0.114])
-    strength = enlarged(scaled(values), *picture.shape[:2])
-    colours = mpl.colormaps[COLOURMAP](strength)[..., :3] * 255
     faded = (1 - opacity) * picture + opacity * grey[..., None]
-    return ((1 - opacity) * faded + opacity * colours).round().astype(np.uint8)
+    mixed = (1 - opacity) * faded + opacity * in_colours(large)
+    if cells and opacity:
+        across, down = (np.flatnonzero(np.diff(places)) + 1 for places in (rows, columns))
+        for line in (np.s_[across], np.s_[:, down]):
+            mixed[line] = (1 - GRID_LINE) * mixed[line] + GRID_LINE * 255
+    page = tile.copy()
+    page[inside] = mixed.round().astype(np.uint8)
+    return page
+
+
+def colour_bar(limits: Limits, width: int) -> np.ndarray:
+    """The scale of maps as a strip, its two ends written below; BAR + LINE high, `width` wide."""
+    page = np.full((BAR + LINE, width, 3), 255, np.uint8)
+    page[:BAR] = in_colours(np.linspace(0, 1, width))[None].round()
+    if limits[1] - limits[0] < 1e-12:
+        page[:BAR] = in_colours(np.zeros(1)).round()
+    image = Image.fromarray(page)
+    draw, letters = ImageDraw.Draw(image), font(10)
+    for at, anchor, value in ((0, "la", limits[0]), (width, "ra", limits[1])):
+        draw.text((at, BAR + 2), number(value), fill=rgb(FAINT), font=letters, anchor=anchor)
+    return np.asarray(image)
+
+
+def number(value: float) -> str:
+    """As short as it tells the ends of a scale apart: 0.73, 12, 0.0312."""
+    return f"{value:.2f}" if 0.1 <= abs(value) < 10 or not value else f"{value:.3g}"
 
 
 def with_point(photo: Any, row: float, column: float, colour: str = "#56B4E9") -> np.ndarray:
@@ -62,6 +130,74 @@ def cell_of(row: float, column: float, height: int, width: int) -> int:
     """The position 0..height*width-1 of a map that a place in the picture (shares) falls into."""
     y, x = (min(n - 1, max(0, int(at * n))) for at, n in ((row, height), (column, width)))
     return y * width + x
+
+
+# -- photographs and their maps as a table -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One photograph, how it counts, and maps over it by name. `part`: its own of the tile."""
+
+    tile: Tile
+    part: Part | None
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def map_table(
+    rows: Sequence[Looked], opacity: float = 0.6, columns: Sequence[str] = ()
+) -> np.ndarray:
+    """A row a photograph, a column a kind of map, each column on one scale that the colour bar
+    below it tells; uint8 H x W x 3. columns: which come first, as far as there are such.
+    """
+    if not rows:
+        return placeholder(120, 360, "nothing to show")
+    width = rows[0].tile.image.shape[1]
+    there = dict.fromkeys(name for row in rows for name in row.maps)
+    names = [*(name for name in columns if name in there), *(n for n in there if n not in columns)]
+    limits = {
+        name: limits_of([row.maps[name] for row in rows if name in row.maps]) for name in names
+    }
+    lines = max(len(row.tile.caption) for row in rows)
+    table = [_line_of_tiles(row, limits, opacity, lines) for row in rows]
+    box_w, gap = width + 2 * BORDER, 6
+    wide = table[0].shape[1]
+    heads, bars = (np.full((high, wide, 3), 255, np.uint8) for high in (2 * LINE, BAR + LINE))
+    for place, name in enumerate(names, 1):
+        left = gap + place * (box_w + gap)
+        for line, text in enumerate(_two_lines(name)):
+            head = caption(text, box_w, INK)
+            heads[line * LINE : (line + 1) * LINE, left : left + box_w] = head
+        bars[:, left + BORDER : left + BORDER + width] = colour_bar(limits[name], width)
+    return np.concatenate([heads, *table, bars])
+
+
+def _line_of_tiles(
+    row: Looked, limits: Mapping[str, Limits], opacity: float, lines: int
+) -> np.ndarray:
+    """The photograph, then its maps or gaps, captions below the photograph alone."""
+    photo = as_photo(row.tile.image)
+    blank = Tile(np.full_like(photo, 255))
+    over = [
+        Tile(overlay(photo, row.maps[name], opacity, limits[name], row.part))
+        if name in row.maps
+        else blank
+        for name in limits
+    ]
+    first = Tile(photo, row.tile.kind, (*row.tile.caption, *[""] * lines)[:lines])
+    return sheet([first, *over], len(over) + 1)
+
+
+def _two_lines(words: str) -> tuple[str, str]:
+    """A name cut at the space next to its middle; the second line alone where it is one word."""
+    spaces = [place for place, letter in enumerate(words) if letter == " "]
+    if len(words) < 12 or not spaces:
+        return "", words
+    at = min(spaces, key=lambda place: abs(place - len(words) / 2))
+    return words[:at], words[at + 1 :]
+
+
+# -- figures -------------------------------------------------------------------------------------
 
 
 def map_row(pictures: Mapping[str, Any], title: str = "", height: float = 3.4) -> Figure:
@@ -108,18 +244,9 @@ def feature_sheet(
     if array.ndim != 3 or not len(array):
         return sheet([], columns)
     times = max(1, round(height / array.shape[1]))
-    colours = (mpl.colormaps[COLOURMAP](scaled(array, limits))[..., :3] * 255).astype(np.uint8)
+    colours = in_colours(scaled(array, limits)).astype(np.uint8)
     tiles = []
     for place, values in enumerate(colours):
         large = values.repeat(times, 0).repeat(times, 1)
         tiles.append(Tile(large, "plain", tuple(labels[place : place + 1])))
     return sheet(tiles, columns, gap=2)
-
-
-def colour_bar(limits: tuple[float, float], width: int) -> np.ndarray:
-    """The scale of maps as a strip `width` pixels wide: the colours, and the values at its ends."""
-    low, high = (f"{value:.3g}" for value in limits)
-    ends = [caption(text, END, INK) for text in (low, high)]
-    ramp = mpl.colormaps[COLOURMAP](np.linspace(0, 1, max(1, width - 2 * END)))[:, :3] * 255
-    middle = np.broadcast_to(ramp.astype(np.uint8), (LINE, len(ramp), 3))
-    return np.concatenate([ends[0], middle, ends[1]], axis=1)

@@ -1,13 +1,12 @@
-"""Feature maps taken out of a network, and maps between two images that attention pictures show.
+"""Maps of what a network sees in one image, and of one image in another.
 
-Shapes: C channels, h x w positions of a map. A network is any module that gives features of images.
+Shapes: C channels, h x w positions of a map. A network is an `Embedder` around any module.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,49 +20,34 @@ from torch.nn import functional
 from msinet_core.data import normalise
 from msinet_core.errors import ReidError
 from msinet_core.models.alignment import pairwise_map
+from msinet_core.retrieval import Embedder
 from msinet_core.space import SLOTS_PER_CELL
-from msinet_lab.figures.tiles import PhotoShelf
+from msinet_lab.figures.layers import (
+    Layer,
+    device_of,
+    evaluation,
+    layers,
+    maps_at,
+    output_of,
+    telling_layer,
+    watch,
+)
+from msinet_lab.figures.roll_out import roll_out
 
-STRIDE = 4  # of the finest map that is called a stage; the stem's are finer
-Shapes = dict[nn.Module, torch.Size]  # of what modules give, in the order of their work
+# By the names of their papers, classes of the package grad-cam that need one backward pass.
+CAMS = {
+    "Grad-CAM": "GradCAM",
+    "Grad-CAM++": "GradCAMPlusPlus",
+    "HiResCAM": "HiResCAM",
+    "XGrad-CAM": "XGradCAM",
+    "LayerCAM": "LayerCAM",
+    "Eigen-Grad-CAM": "EigenGradCAM",
+}
 
 
 def as_input(photo: np.ndarray) -> Tensor:
-    """An H x W x 3 uint8 photograph as the network takes it, 1 x 3 x H x W."""
+    """An H x W x 3 uint8 photograph as our networks take it, 1 x 3 x H x W."""
     return normalise(torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))[None])
-
-
-@contextmanager
-def evaluation(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode for the length of a `with`."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield model
-    finally:
-        model.train(was_training)
-
-
-def _watch(
-    model: nn.Module,
-    modules: Iterable[nn.Module],
-    images: Tensor,
-    seen: Callable[[nn.Module, Any, Any], None],
-) -> None:
-    """Show the model the images; each module calls `seen` with itself, its inputs, its output."""
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_hook(seen).remove)
-        stack.enter_context(evaluation(model))
-        stack.enter_context(torch.no_grad())
-        model(images.to(next(model.parameters()).device))
-
-
-def output_of(model: nn.Module, module: nn.Module, images: Tensor) -> Any:
-    """What one module gives when the model sees the images."""
-    held: list[Any] = []
-    _watch(model, [module], images, lambda _, given, out: held.append(out))
-    return held[-1]
 
 
 def slot_inputs(model: Any, images: Tensor, slot: int) -> tuple[Tensor, Tensor]:
@@ -71,38 +55,8 @@ def slot_inputs(model: Any, images: Tensor, slot: int) -> tuple[Tensor, Tensor]:
     cell, place = divmod(slot, SLOTS_PER_CELL)
     held: list[Any] = []
     module = model.trunk.cells[cell].slots[place]
-    _watch(model, [module], images, lambda _, given, out: held.append(given))
+    watch(model, [module], images, lambda _, given, out: held.append(given))
     return held[-1]
-
-
-def layers(model: nn.Module, images: Tensor) -> dict[str, nn.Module]:
-    """`stage 1`, `stage 2`, ...: the last module at each size of map, the finest first.
-
-    Asked of the model itself, shown the images (N x 3 x H x W): those of its modules that give 4-D
-    maps, of its trunk where it has one. `ReidError` where there are none.
-    """
-    trunk = getattr(model, "trunk", model)
-    shapes: Shapes = {}
-
-    def seen(module: nn.Module, _: Any, out: Any) -> None:
-        maps = isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] * out.shape[3] > 1
-        if maps and out.shape[2] * STRIDE <= images.shape[2]:
-            shapes[module] = out.shape
-
-    _watch(model, [module for module in trunk.modules() if module is not trunk], images, seen)
-    outer = set(_outermost(trunk, shapes))
-    by_size = {shape[2:]: module for module, shape in shapes.items() if module in outer}
-    if not by_size:
-        raise ReidError(f"{type(model).__name__} has no layer that gives a map of its images")
-    return {f"stage {place}": module for place, module in enumerate(by_size.values(), 1)}
-
-
-def _outermost(module: nn.Module, shapes: Shapes) -> list[nn.Module]:
-    """The modules below that gave maps and lie in no other such; of a single one, its own."""
-    found = []
-    for child in module.children():
-        found += [child] if child in shapes else _outermost(child, shapes)
-    return (_outermost(found[0], shapes) or found) if len(found) == 1 else found
 
 
 def point_map(query: Tensor, partner: Tensor, position: int, cosine: bool = True) -> np.ndarray:
@@ -139,72 +93,124 @@ def learned_map(model: Any, images: Tensor) -> np.ndarray | None:
         return model.learned_map(final)[0].view(final.shape[2:]).float().cpu().numpy()
 
 
-def similarity_cam(model: Any, layer: nn.Module, query: Tensor, partner: Tensor) -> np.ndarray:
-    """Grad-CAM of the pair: what in the partner (1 x 3 x H x W) makes it similar to the query.
+def similarity_cam(
+    embedder: Embedder, layer: Layer, query: Tensor, partner: Tensor, method: str = "Grad-CAM"
+) -> np.ndarray:
+    """What in the partner (1 x 3 x H x W) makes its features similar to the query's: a class
+    activation map of their cosine, h x w of the layer, not below 0.
 
-    H x W in 0..1, from the maps of one of the model's `layers`.
+    method: one of `CAMS`. Maps of one layer and method are on one scale. All zero where the
+    features do not depend on the layer's map, as on the last of a network with a class token.
     """
-    from pytorch_grad_cam import GradCAM  # brings torchvision and dynamo along: seconds
+    import pytorch_grad_cam  # brings torchvision and dynamo along: seconds
 
-    device = next(model.parameters()).device
-    with evaluation(model):
+    model = module_of(embedder)
+    kind = getattr(pytorch_grad_cam, CAMS[method])
+    image = partner.to(device_of(model)).detach().requires_grad_()
+    with evaluation(model), torch.enable_grad():
         with torch.no_grad():
-            wanted = functional.normalize(model(query.to(device)), dim=1)[0]
+            wanted = functional.normalize(features_of(embedder, query.to(image.device)), dim=1)
+        with kind(model, [layer.module], layer.as_map) as cam:
+            found = functional.normalize(features_of(embedder, image), dim=1)
+            torch.autograd.grad((found * wanted).sum(), image)  # leaves no gradient in the model
+            held = cam.activations_and_grads
+            if not held.gradients:
+                return np.zeros(layer.grid)
+            values, gradients = (one[0].numpy() for one in (held.activations, held.gradients))
+            drawn = cam.get_cam_image(image, layer.module, None, values, gradients, False)
+    return np.maximum(drawn[0], 0)
 
-        def similarity(output: Tensor) -> Tensor:
-            return functional.normalize(output, dim=-1) @ wanted
 
-        with torch.enable_grad(), GradCAM(model=model, target_layers=[layer]) as cam:
-            return cam(input_tensor=partner.to(device), targets=[similarity])[0]
+def features_of(embedder: Embedder, images: Tensor) -> Tensor:
+    """The features of images that are normalised, N x D, with their gradients."""
+    model: Any = module_of(embedder)
+    output = model.embed(images, after_necks=True) if embedder.after_necks else model(images)
+    return embedder._rows(output, len(images))
+
+
+def module_of(embedder: Embedder) -> nn.Module:
+    """The network itself; `ReidError` for one that shows nothing of its inside."""
+    if not isinstance(embedder.model, nn.Module):
+        raise ReidError(
+            f"{type(embedder.model).__name__} shows no layers to look into; give the network "
+            "itself, such as its run folder"
+        )
+    return embedder.model
 
 
 class Looker:
-    """A model and the photographs of one table: maps by row and layer, the latest few kept.
-
-    Photographs are stretched to height x width, as the network sees them.
-    """
+    """A network and the photographs of one table: maps by row and layer, the latest few kept."""
 
     def __init__(
-        self,
-        model: Any,
-        table: pd.DataFrame,
-        root: str | Path,
-        height: int,
-        width: int,
-        keep: int = 64,
+        self, embedder: Embedder, table: pd.DataFrame, root: str | Path, keep: int = 128
     ) -> None:
-        self.model, self.keep = model, keep
-        self.photos = PhotoShelf(root, list(table["path"]), height, width, fit="stretch")
-        self._maps: OrderedDict[tuple[int, str], Tensor] = OrderedDict()
+        self.embedder, self.table, self.root, self.keep = embedder, table, root, keep
+        self.model = module_of(embedder)
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     @cached_property
-    def layers(self) -> dict[str, nn.Module]:
-        """The model's layers by name, the finest first; see `layers`."""
-        return layers(self.model, self.input(0))
+    def layers(self) -> dict[str, Layer]:
+        """The network's layers by name, the finest first; see `layers`."""
+        size = self.embedder.height, self.embedder.width
+        return layers(self.model, torch.zeros(1, 3, *size))
+
+    @property
+    def telling(self) -> str:
+        """The layer to look at first; see `telling_layer`."""
+        return telling_layer(self.layers)
+
+    def layer(self, name: str = "") -> Layer:
+        """One of `layers`, by default the one that tells most."""
+        name = name or self.telling
+        if name not in self.layers:
+            raise ReidError(f"there is no layer {name!r}; there are {', '.join(self.layers)}")
+        return self.layers[name]
 
     def input(self, row: int) -> Tensor:
-        """1 x 3 x H x W."""
-        return as_input(self.photos[row])
+        """1 x 3 x H x W, as the network sees the photograph; `ReidError` if it cannot be read."""
+
+        def read() -> Tensor:
+            reader = self.embedder.open(self.table.iloc[[row]], self.root, cache="none")
+            return self.embedder.prepare(reader.read([0]))
+
+        return self._once(("input", int(row)), read)
 
     def features(self, row: int, layer: str = "") -> Tensor:
-        """C x h x w of a layer, by default the last one."""
-        name = layer or list(self.layers)[-1]
-        if name not in self.layers:
-            raise ReidError(f"there is no layer {layer!r}; there are {', '.join(self.layers)}")
-        key = (int(row), name)
-        if key not in self._maps:
-            self._maps[key] = output_of(self.model, self.layers[name], self.input(row))[0]
-            while len(self._maps) > self.keep:
-                self._maps.popitem(last=False)
-        return self._maps[key]
+        """C x h x w of a layer, by default the one that tells most."""
+        chosen = self.layer(layer)
+        key = "features", int(row), layer
+        return self._once(key, lambda: maps_at(self.model, self.input(row), chosen)[0])
 
+    def strength(self, row: int, layer: str = "") -> np.ndarray:
+        """h x w; see `strength_map`."""
+        return strength_map(self.features(row, layer))
 
-def strength_maps(
-    model: Any, result: Any, root: str | Path, height: int, width: int
-) -> Callable[[str, int], np.ndarray]:
-    """For a gallery's heatmaps: a function (side, row) -> h x w over a result's tables."""
-    lookers = {
-        "query": Looker(model, result.query_table, root, height, width),
-        "gallery": Looker(model, result.gallery_table, root, height, width),
-    }
-    return lambda side, row: strength_map(lookers[side].features(row))
+    def rolled(self, row: int) -> np.ndarray | None:
+        """h x w; see `roll_out`."""
+
+        def make() -> np.ndarray | None:
+            found = roll_out(self.model, self.input(row), self.layer())
+            return None if found is None else found[0].numpy()
+
+        return self._once(("rolled", int(row)), make)
+
+    def learned(self, row: int) -> np.ndarray | None:
+        """h x w; see `learned_map`."""
+        return self._once(("learned", int(row)), lambda: learned_map(self.model, self.input(row)))
+
+    def cam(self, row: int, other: Tensor, key: Hashable, layer: str, method: str) -> np.ndarray:
+        """h x w: what in this photograph makes it similar to `other` (1 x 3 x H x W), which `key`
+        tells apart from others; see `similarity_cam`.
+        """
+
+        def make() -> np.ndarray:
+            return similarity_cam(self.embedder, self.layer(layer), other, self.input(row), method)
+
+        return self._once(("cam", int(row), key, layer, method), make)
+
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._kept:
+            self._kept[key] = make()
+            while len(self._kept) > self.keep:
+                self._kept.popitem(last=False)
+        return self._kept[key]

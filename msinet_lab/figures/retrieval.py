@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from msinet_core.data import boxes_of
 from msinet_core.retrieval import RetrievalResult
 from msinet_lab.figures.style import INK, Look, bare, empty_figure, new_figure
-from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, stack
+from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, stack, tile_shape
+
+PAGE_WIDTH = 980  # pixels: as a notebook has them beside its side bar
 
 
 @dataclass(frozen=True)
@@ -101,23 +103,29 @@ def removed_entries(result: RetrievalResult, query: int) -> list[Entry]:
     return [Entry(int(row), at, "junk", None) for row, at in zip(rows, distances, strict=True)]
 
 
-def _words(table: pd.DataFrame, row: int) -> str:
-    """`id 12 · cam 3`, or without the camera where there is none."""
+def words_of(table: pd.DataFrame, row: int) -> tuple[str, ...]:
+    """`id 12` and, a line of its own so that it is never cut off, `cam 3` where it is known."""
     line = table.iloc[row]
     camera = line.get("camera")
     known = camera is not None and not pd.isna(camera)
-    return f"id {line['identity']}" + (f" · cam {camera}" if known else "")
+    return f"id {line['identity']}", *([f"cam {camera}"] if known else [])
 
 
 def shelves(
-    result: RetrievalResult, root: Any, height: int = 128, width: int = 64
+    result: RetrievalResult, root: Any, height: int | None = None, width: int | None = None
 ) -> tuple[PhotoShelf, PhotoShelf]:
-    """The photographs of a result's queries and gallery, read from `root` when asked for."""
-    query, gallery = (
-        PhotoShelf(root, list(table["path"]), height, width, boxes=boxes_of(table))
+    """The photographs of a result's queries and gallery, read from `root` when asked for, in tiles
+    of the shape that most of them have.
+    """
+    gallery = result.gallery_table
+    shape = tile_shape(root, list(gallery["path"]), boxes=boxes_of(gallery))
+    high = height or (round(width * shape[0] / shape[1]) if width else shape[0])
+    wide = width or round(high * shape[1] / shape[0])
+    query_photos, gallery_photos = (
+        PhotoShelf(root, list(table["path"]), high, wide, boxes=boxes_of(table))
         for table in (result.query_table, result.gallery_table)
     )
-    return query, gallery
+    return query_photos, gallery_photos
 
 
 def gallery_image(
@@ -126,20 +134,25 @@ def gallery_image(
     query_photos: Any,
     gallery_photos: Any,
     *,
-    columns: int = 10,
+    columns: int | None = None,
 ) -> np.ndarray:
     """The query and its gallery as one uint8 image: a border and a mark for each kind of entry.
 
     `query_photos[i]` and `gallery_photos[i]` give row i's photograph, H x W x 3 uint8 (a
-    `PhotoShelf`).
+    `PhotoShelf`). columns: by default as many as a page takes, 10 at most.
     """
-    words = f"query {listing.query}", _words(result.query_table, listing.query)
+    words = f"query {listing.query}", *words_of(result.query_table, listing.query)
     tiles = [Tile(query_photos[listing.query], "query", words)]
     for entry in listing.entries:
         first = f"{'junk' if entry.rank is None else entry.rank} · {entry.distance:.3f}"
-        words = first, _words(result.gallery_table, entry.row)
+        words = first, *words_of(result.gallery_table, entry.row)
         tiles.append(Tile(gallery_photos[entry.row], entry.kind, words))
-    return sheet(tiles, columns, lead=True)
+    return sheet(tiles, columns or columns_for(tiles[0].image.shape[1]), lead=True)
+
+
+def columns_for(width: int) -> int:
+    """How many tiles of a width lie side by side beside a query's on a page, 3 to 10."""
+    return int(np.clip(PAGE_WIDTH // (width + 14) - 1, 3, 10))
 
 
 def best_and_worst(average_precision: Any, count: int = 5) -> list[int]:

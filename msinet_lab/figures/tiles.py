@@ -15,20 +15,23 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 from msinet_core.data import crop, decode, read_rgb
-from msinet_core.data.decoding import Box
+from msinet_core.data.decoding import FORMATS, Box, require_file
 from msinet_lab.figures.style import FAINT, INK, MATCH_COLOURS, PAGE, Look, rgb
 
 MARGIN, CROSSED = rgb("#EDEFF2"), rgb("#D5D9DE")
 BORDER = 4  # pixels around a framed tile
 LINE = 15  # height of a line of caption, pixels
+AREA = 128 * 64  # of a tile, pixels, where nobody asks for another
+SAMPLE = 12  # photographs that tell the proportions of all
+Part = tuple[int, int, int, int]  # top, left, height, width
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: H x W x 3 uint8, how it counts, and up to two lines of caption.
+    """One picture of a sheet: H x W x 3 uint8, how it counts, and lines of caption.
 
     `kind` is `query`, `match`, `non-match`, `junk` or `plain` (no border, no mark).
     """
@@ -55,14 +58,55 @@ def placeholder(height: int, width: int, text: str = "no image") -> np.ndarray:
     return np.asarray(image)
 
 
+def part_in(size: tuple[int, int], height: int, width: int) -> Part:
+    """Where a picture of `size` (height, width) lies in a tile that shows all of it, its
+    proportions kept.
+    """
+    scale = min(height / size[0], width / size[1])
+    high, wide = (max(1, round(length * scale)) for length in size)
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
 def letterbox(image: Image.Image, height: int, width: int) -> np.ndarray:
     """The whole picture inside H x W, its proportions kept, on a plain margin."""
-    scale = min(height / image.height, width / image.width)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    top, left, high, wide = part_in((image.height, image.width), height, width)
     page = Image.new("RGB", (width, height), MARGIN)
-    small = image.resize(size, Image.Resampling.BILINEAR)
-    page.paste(small, ((width - size[0]) // 2, (height - size[1]) // 2))
+    page.paste(image.resize((wide, high), Image.Resampling.BILINEAR), (left, top))
     return np.asarray(page)
+
+
+def shape_of(file: str | Path) -> tuple[int, int]:
+    """Height and width of a photograph as it is shown, upright; reads no more than its head."""
+    require_file(file)
+    with Image.open(file, formats=FORMATS) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _size(box: Box) -> tuple[int, int]:
+    left, top, right, bottom = box
+    return int(bottom - top), int(right - left)
+
+
+def tile_shape(
+    root: str | Path,
+    paths: Sequence[Any],
+    area: int = AREA,
+    boxes: Sequence[Box | None] | None = None,
+) -> tuple[int, int]:
+    """Height and width of tiles of about `area` pixels with the proportions that most of the
+    photographs have, or the boxes in them; twice as high as wide where none can be read.
+    """
+    shares = []
+    for row in np.unique(np.linspace(0, len(paths) - 1, min(SAMPLE, len(paths))).astype(int)):
+        try:
+            box = boxes[row] if boxes else None
+            high, wide = shape_of(Path(root) / str(paths[row])) if box is None else _size(box)
+        except Exception:  # a broken file may raise anything from within a decoder
+            continue
+        shares.append(high / wide)
+    share = float(np.clip(np.median(shares), 1 / 3, 3)) if shares else 2.0
+    return round((area * share) ** 0.5), round((area / share) ** 0.5)
 
 
 def as_photo(image: Any) -> np.ndarray:
@@ -86,16 +130,26 @@ def read_photo(
     `fit="stretch"` gives what a network sees, resized to H x W without regard to its proportions;
     `letterbox` keeps them, on a plain margin.
     """
+    return read_tile(path, height, width, fit, box)[0]
+
+
+def read_tile(
+    path: str | Path, height: int, width: int, fit: str = "letterbox", box: Box | None = None
+) -> tuple[np.ndarray, Part | None]:
+    """`read_photo`, and where in it the photograph lies: nowhere, if it cannot be read."""
     try:
         if fit == "stretch":
-            return decode(path, height, width, box)
-        return letterbox(crop(read_rgb(path), box), height, width)
+            return decode(path, height, width, box), (0, 0, height, width)
+        image = crop(read_rgb(path), box)
+        part = part_in((image.height, image.width), height, width)
+        return letterbox(image, height, width), part
     except Exception:  # a broken file may raise anything from within a decoder
-        return placeholder(height, width)
+        return placeholder(height, width), None
 
 
 class PhotoShelf:
-    """Photographs of a table, read when asked for, the latest few kept: `shelf[row]` is H x W x 3.
+    """Photographs of a table, read when asked for, the latest few kept: `shelf[row]` is H x W x 3,
+    and `shelf.part(row)` where in it the photograph lies.
 
     `paths` are absolute or relative to `root`; `boxes`, where given, cut one out of each. At most
     `keep` tiles stay in memory.
@@ -114,20 +168,26 @@ class PhotoShelf:
         self.root, self.paths, self.fit = Path(root), list(paths), fit
         self.boxes = [None] * len(self.paths) if boxes is None else list(boxes)
         self.height, self.width, self.keep = height, width, keep
-        self._tiles: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._tiles: OrderedDict[int, tuple[np.ndarray, Part | None]] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        row = int(row)
+        return self._read(int(row))[0]
+
+    def part(self, row: int) -> Part | None:
+        """The photograph's part of its tile; None where there is no photograph to be read."""
+        return self._read(int(row))[1]
+
+    def _read(self, row: int) -> tuple[np.ndarray, Part | None]:
         with self._lock:
             if row in self._tiles:
                 self._tiles.move_to_end(row)
                 return self._tiles[row]
         path, size = self.root / str(self.paths[row]), (self.height, self.width)
-        tile = read_photo(path, *size, self.fit, self.boxes[row])
+        tile = read_tile(path, *size, self.fit, self.boxes[row])
         with self._lock:
             self._tiles[row] = tile
             while len(self._tiles) > self.keep:
@@ -207,15 +267,28 @@ def sheet(tiles: Sequence[Tile], columns: int, *, gap: int = 6, lead: bool = Fal
 
 @lru_cache(maxsize=4096)
 def caption(text: str, width: int, colour: str) -> np.ndarray:
-    """One centred line of text, shortened to fit, LINE x `width` x 3."""
+    """One centred line of text, shortened in its middle to fit, LINE x `width` x 3."""
     image = Image.new("RGB", (width, LINE), PAGE)
     letters = font(11)
-    if letters.getlength(text) > width:
-        while len(text) > 1 and letters.getlength(text + "…") > width:
-            text = text[:-1]
-        text += "…"
+    text = shortened(text, width - 2, letters)
     ImageDraw.Draw(image).text((width / 2, 1), text, fill=rgb(colour), font=letters, anchor="ma")
     return np.asarray(image)
+
+
+def shortened(text: str, width: int, letters: Any) -> str:
+    """The text, with its middle left out where it is wider than `width` pixels."""
+    if letters.getlength(text) <= width:
+        return text
+    kept = min(len(text) - 1, width)  # a letter is wider than a pixel
+    while kept > 1 and letters.getlength(_without_middle(text, kept)) > width:
+        kept -= 1
+    return _without_middle(text, kept)
+
+
+def _without_middle(text: str, kept: int) -> str:
+    """Its first and last letters, `kept` in all."""
+    end = kept // 2
+    return f"{text[: kept - end]}…{text[len(text) - end :]}"
 
 
 def stack(images: Sequence[np.ndarray], gap: int = 4) -> np.ndarray:

@@ -2,149 +2,236 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 
+from msinet_core.data import boxes_of
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import RetrievalResult
-from msinet_lab.figures.attention import cell_of, overlay, with_point
-from msinet_lab.figures.feature_maps import (
-    Looker,
-    learned_map,
-    point_map,
-    similarity_cam,
-    whole_map,
-)
+from msinet_lab.figures.attention import Looked, cell_of, map_table, with_point
+from msinet_lab.figures.feature_maps import CAMS, Looker, point_map, whole_map
+from msinet_lab.figures.retrieval import list_gallery, words_of
 from msinet_lab.figures.style import encode
-from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet
-from msinet_lab.panels.base import Panel, checkbox, dropdown, row, share, slider
+from msinet_lab.figures.tiles import PhotoShelf, Tile, tile_shape
+from msinet_lab.panels.base import Panel, dropdown, row, several, share, slider
 from msinet_lab.panels.click import ClickPicture
+from msinet_lab.panels.networks import Networks, Results, root_of
 
-DEPTH = 50  # entries of the rank list to choose a partner from
-LARGE = 192  # pixels; the maps are small: show them on something larger
+DEPTH = 50  # entries of the rank list to choose a partner from, and the first match
+AREA = 160 * 80  # of a tile, pixels
+LARGE = 3  # times a tile's area: the picture to click on
+POINT, ANYWHERE, PAIR = "where the point is", "where any of it is", "what makes them similar"
+STRENGTH, ROLLED, LEARNED = "strength", "attention roll-out", "learned attention"
+MAPS = POINT, ANYWHERE, PAIR, STRENGTH, ROLLED, LEARNED
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Every control of the panel, read once, so that one picture answers one question."""
+
+    network: str
+    query: int
+    partner: int
+    layer: str
+    point: tuple[float, float]
+    maps: tuple[str, ...]
+    method: str
+    opacity: float
 
 
 class AttentionPanel(Panel):
-    """Maps between a query and its gallery.
+    """Maps of a query, and between it and its gallery, by any network.
 
-    models: networks by name, such as `{"without SAM": a, "with SAM": b}`; whatever gives features
-        of images and has layers with maps. result: the `RetrievalResult` whose rank lists name the
-        partners. root, height, width: of the photographs and of the networks' input, pixels.
+    networks: by name, such as `{"MSINet": "runs/train", "ViT": "timm:vit_small_patch16_224"}`:
+        SOURCEs of `load_model`, modules or `Embedder`s. data: a data set or result, over which
+        each network's own rank lists name the partners; or a result for each name. root: of the
+        photographs, known from a data set. height, width: of the input of bare modules, pixels.
     """
 
     def __init__(
         self,
-        models: Mapping[str, Any],
-        result: RetrievalResult,
-        root: str | Path,
-        height: int,
-        width: int,
+        networks: Mapping[str, Any],
+        data: Results,
+        root: str | Path | None = None,
+        height: int = 256,
+        width: int = 128,
         *,
         saves_to: str | Path = "figures",
     ) -> None:
         super().__init__("attention", saves_to)
-        if not models:
+        if not networks:
             raise ReidError("there is no network to look into; give at least one")
-        self.result = result
-        tables = result.query_table, result.gallery_table
-        large = max(height, LARGE), round(width * max(height, LARGE) / height)
-        self.photos = [
-            PhotoShelf(root, list(table["path"]), *large, fit="stretch") for table in tables
-        ]
-        self.lookers = {
-            name: [Looker(model, table, root, height, width) for table in tables]
-            for name, model in models.items()
-        }
+        place = root_of(data, root)
+        self.networks = Networks(networks, data, place, height, width)
+        tables = self.networks.tables()
+        shape = tile_shape(place, list(tables[1]["path"]), AREA, boxes_of(tables[1]))
+        self.photos = [_shelf(place, table, shape) for table in tables]
+        high, wide = (round(length * LARGE**0.5) for length in shape)
+        self.large = _shelf(place, tables[0], (high, wide))
         self.entries: dict[int, str] = {}  # match or non-match, by row of the gallery
-        self._controls(list(models))
-        self.attempt(self.pick_query)
+        self.listed: tuple[str, int] | None = None  # whose partners are on show
+        self._controls(list(networks), len(tables[0]))
+        self.attempt(self.draw)
 
-    def _controls(self, models: list[str]) -> None:
-        self.model = self.tag(dropdown("network", models), "model")
-        last = len(self.result.query_table) - 1
-        self.query = self.tag(slider("query", 0, 0, last), "query")
+    def _controls(self, networks: list[str], queries: int) -> None:
+        self.network = self.tag(dropdown("network", networks), "network")
+        self.query = self.tag(slider("query", 0, 0, queries - 1), "query")
         self.partner = self.tag(dropdown("partner", [("", 0)], width="380px"), "partner")
-        self.layer = self.tag(dropdown("layer", []), "layer")
+        self.layer = self.tag(dropdown("layer", [], width="200px"), "layer")
+        self.maps = self.tag(several("", MAPS), "which")
+        self.maps.layout.width = "210px"
+        self.method = self.tag(dropdown("similar by", list(CAMS), width="240px"), "method")
         self.opacity = self.tag(share("opacity", 0.6), "opacity")
-        self.cam = self.tag(checkbox("Grad-CAM", True), "cam")
         self.click = self.tag(ClickPicture(), "click")
         self.click.layout.align_self = "flex-start"
         self.click.layout.flex = "0 0 auto"
         self.picture("maps")
-        self.picture("matches")
-        hint = "<b>Click the query</b> (or use the arrow keys on it) to choose a point."
-        nearest = "<b>The same point in the nearest match and in the nearest non-match</b>"
+        self.words = self.text("words")
+        hint = widgets.HTML("<b>Click the query</b>, or use<br>the arrow keys on it:")
+        which = widgets.HTML("Maps (Ctrl-click for several):")
+        beside = widgets.VBox([hint, self.click, which, self.maps])
+        beside.layout.flex = "0 0 auto"
+        pictures = row(beside, self.pictures["maps"])
+        pictures.layout.align_items = "flex-start"
         self.children = (
-            row(self.model, self.query, self.partner),
-            row(self.layer, self.opacity, self.cam, self.save_button()),
-            widgets.HTML(hint),
-            row(self.click, self.pictures["maps"]),
-            widgets.HTML(nearest),
-            self.pictures["matches"],
+            row(self.network, self.query, self.partner),
+            row(self.layer, self.method, self.opacity, self.save_button()),
+            pictures,
+            self.words,
             self.status,
         )
-        self.react([self.query], self.pick_query)
-        self.react([self.model, self.partner, self.layer, self.opacity, self.cam])
+        chosen = self.network, self.query, self.partner, self.layer
+        self.react([*chosen, self.maps, self.method, self.opacity])
         self.click.observe(lambda _: self.attempt(self.draw, latest=True), names="point")
 
-    def pick_query(self) -> str | None:
-        """List the query's nearest gallery images as partners, the nearest first."""
-        query = self.query.value
-        head = self.result.rank_list(query, DEPTH)
-        kinds = ["match" if match else "non-match" for match in head.is_match]
-        self.entries = dict(zip(head.gallery_index.tolist(), kinds, strict=True))
-        if not self.entries:
-            raise ReidError(f"query {query} has nothing to be compared with in the gallery")
-        names = self.result.gallery_table["identity"].iloc[head.gallery_index]
-        told = enumerate(zip(kinds, names, head.distance, strict=True), 1)
-        words = [f"{place}: {kind}, id {name}, at {at:.3f}" for place, (kind, name, at) in told]
-        self.partner.options = list(zip(words, self.entries, strict=True))
-        self.partner.value = next(iter(self.entries))
-        return self.draw()
-
     def draw(self) -> str | None:
-        mine, theirs = self.lookers[self.model.value]
+        network, query = self.network.value, int(self.query.value)
+        mine, theirs = self.networks.lookers(network)
+        if self.listed != (network, query):
+            self._list_partners(network, query)
         if tuple(mine.layers) != self.layer.options:  # another network may have other layers
             kept = self.layer.value
             self.layer.options = tuple(mine.layers)
-            self.layer.value = kept if kept in mine.layers else list(mine.layers)[-1]
-        query, partner, layer = self.query.value, int(self.partner.value), self.layer.value
-        point, opacity = self.click.point, self.opacity.value
-        features = mine.features(query, layer)
-        position = cell_of(*point, *features.shape[1:])
-        photo = self.photos[0][query]
-        self.click.value = encode(with_point(photo, *point))
-
-        def maps(at: int) -> list[Tile]:
-            """The partner, where the point is in it, where any of the query is, the pair's CAM."""
-            theirs_at = theirs.features(at, layer)
-            kind = self.entries[at]
-            identity = self.result.gallery_table["identity"].iloc[at]
-            found: dict[tuple[str, str], np.ndarray] = {
-                ("where the", "point is"): point_map(features, theirs_at, position),
-                ("where any", "of it is"): whole_map(features, theirs_at),
-            }
-            if self.cam.value:
-                pair = mine.input(query), theirs.input(at)
-                cam = similarity_cam(mine.model, mine.layers[layer], *pair)
-                found["Grad-CAM", "of the pair"] = cam
-            other = self.photos[1][at]
-            over = [Tile(overlay(other, m, opacity), "plain", w) for w, m in found.items()]
-            return [Tile(other, kind, (f"id {identity}", kind)), *over]
-
-        tiles = maps(partner)
-        learned = learned_map(mine.model, mine.input(query))
-        if learned is not None:
-            words = "query: learned", "attention"
-            tiles.append(Tile(overlay(photo, learned, opacity), "plain", words))
-        self.show("maps", sheet(tiles, len(tiles)))
-        nearest: list[Tile] = []
-        for kind in ("match", "non-match"):
-            first = next((at for at, own in self.entries.items() if own == kind), None)
-            nearest += [] if first is None else maps(first)
-        self.show("matches", sheet(nearest, len(nearest)))
+            self.layer.value = kept if kept in mine.layers else mine.telling
+        row, column = self.click.point
+        chosen = int(self.partner.value), self.layer.value, (row, column), self.maps.value
+        asked = Asked(network, query, *chosen, self.method.value, self.opacity.value)
+        self.click.value = encode(with_point(self._large(query), *asked.point))
+        rows = [self._query_row(asked, mine, theirs)]
+        rows += [self._gallery_row(asked, at, mine, theirs) for at in self._shown(asked.partner)]
+        self.show("maps", map_table(rows, asked.opacity, MAPS))
+        self.tell("words", self._sentence(asked, mine, rows))
         return None
+
+    def _list_partners(self, network: str, query: int) -> None:
+        """The query's nearest gallery images by this network, the nearest first; a pair that is on
+        show stays so where it can.
+        """
+        result = self.networks.result(network)
+        first = int(result.ranking.first_match_rank[query])
+        head = list_gallery(result, query, max(DEPTH, first)).entries
+        shown = [*head[:DEPTH], *head[DEPTH:][-1:]]  # the first match, however far off it is
+        entries = {entry.row: entry.kind for entry in shown}
+        if not entries:
+            raise ReidError(f"query {query} has nothing to be compared with in the gallery")
+        names = result.gallery_table["identity"]
+        words = [
+            f"{one.rank}: {one.kind}, id {names.iloc[one.row]}, at {one.distance:.3f}"
+            for one in shown
+        ]
+        same_query = self.listed is not None and self.listed[1] == query
+        kept = self.partner.value if same_query else None
+        self.partner.options = list(zip(words, entries, strict=True))
+        self.partner.value = kept if kept in entries else next(iter(entries))
+        self.entries, self.listed = entries, (network, query)
+
+    def _shown(self, partner: int) -> list[int]:
+        """The partner, the nearest match and the nearest non-match, none twice."""
+        nearest = [
+            next((at for at, own in self.entries.items() if own == kind), partner)
+            for kind in ("match", "non-match")
+        ]
+        return list(dict.fromkeys([partner, *nearest]))
+
+    def _large(self, query: int) -> np.ndarray:
+        """The query to click on: all of it, and nothing but it."""
+        tile, part = self.large[query], self.large.part(query)
+        if part is None:
+            return tile
+        top, left, high, wide = part
+        return tile[top : top + high, left : left + wide]
+
+    def _query_row(self, asked: Asked, mine: Looker, theirs: Looker) -> Looked:
+        """The query, where its own point is in it, and what makes it similar to the partner."""
+        at, layer = asked.query, asked.layer
+        features = mine.features(at, layer)
+        found: dict[str, Any] = {}
+        if POINT in asked.maps:
+            found[POINT] = point_map(features, features, self._position(asked, features))
+        if PAIR in asked.maps and self.photos[1].part(asked.partner):
+            partner = theirs.input(asked.partner)
+            found[PAIR] = mine.cam(at, partner, asked.partner, layer, asked.method)
+        found |= self._alone(asked, mine, at)
+        tile = Tile(self.photos[0][at], "query", self._caption(0, at, "query"))
+        return Looked(tile, self.photos[0].part(at), found)
+
+    def _gallery_row(self, asked: Asked, at: int, mine: Looker, theirs: Looker) -> Looked:
+        """An image of the gallery and what of the query is found in it; no map of what cannot be
+        read.
+        """
+        kind, part = self.entries[at], self.photos[1].part(at)
+        tile = Tile(self.photos[1][at], kind, self._caption(1, at, kind))
+        if part is None:
+            return Looked(tile, None)
+        query, layer = asked.query, asked.layer
+        one, two = mine.features(query, layer), theirs.features(at, layer)
+        found: dict[str, Any] = {}
+        if POINT in asked.maps:
+            found[POINT] = point_map(one, two, self._position(asked, one))
+        if ANYWHERE in asked.maps:
+            found[ANYWHERE] = whole_map(one, two)
+        if PAIR in asked.maps:
+            found[PAIR] = theirs.cam(at, mine.input(query), query, layer, asked.method)
+        return Looked(tile, part, found | self._alone(asked, theirs, at))
+
+    def _alone(self, asked: Asked, looker: Looker, at: int) -> dict[str, Any]:
+        """Maps of one photograph by itself, as far as the network has them."""
+        made = {
+            STRENGTH: lambda: looker.strength(at, asked.layer),
+            ROLLED: lambda: looker.rolled(at),
+            LEARNED: lambda: looker.learned(at),
+        }
+        found = {name: make() for name, make in made.items() if name in asked.maps}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def _position(self, asked: Asked, features: Any) -> int:
+        return cell_of(*asked.point, *features.shape[1:])
+
+    def _caption(self, side: int, at: int, kind: str) -> tuple[str, ...]:
+        return kind, *words_of(self.networks.tables()[side], at)
+
+    def _sentence(self, asked: Asked, mine: Looker, rows: list[Looked]) -> str:
+        """What the maps are of, and what has to be known to read them."""
+        embedder, layer = mine.embedder, mine.layers[asked.layer]
+        words = [
+            f"{asked.layer} of {html.escape(asked.network)}: {layer.grid[0]} × {layer.grid[1]} "
+            f"places of a picture of {embedder.height} × {embedder.width} pixels. Each column has "
+            "one scale."
+        ]
+        pairs = [row.maps[PAIR] for row in rows if PAIR in row.maps]
+        if pairs and not any(one.any() for one in pairs):
+            words.append(
+                f"<b>{html.escape(asked.method)} is zero everywhere</b>: nothing at the places of "
+                "this layer makes the pair more similar; choose an earlier one."
+            )
+        return " ".join(words)
+
+
+def _shelf(root: Path, table: pd.DataFrame, shape: tuple[int, int]) -> PhotoShelf:
+    return PhotoShelf(root, list(table["path"]), *shape, boxes=boxes_of(table))

@@ -324,7 +324,8 @@ def side(count):
     return (centres[table.identity] + noise).astype(np.float32), table
 centres = rng.normal(size=(751, 768))
 (q, qt), (g, gt) = side(3368), side(15913)
-panel = GalleryPanel(RetrievalResult.score(q, g, qt, gt), folder)
+result = RetrievalResult.score(q, g, qt, gt)
+panel = GalleryPanel(result, folder)
 """
 
 
@@ -334,7 +335,7 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
         "big_gallery",
         BIG,
         "panel",
-        "deaf = GalleryPanel(panel.results[False], folder)\n"
+        "deaf = GalleryPanel(result, folder)\n"
         "deaf.place.unobserve_all()\ndeaf.add_class('deaf')\nNone",
     )
     lab.open(name)

@@ -1,5 +1,7 @@
 """Twins by identity and camera; maps laid over photographs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +15,11 @@ from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.alignment import pairwise_map
 from msinet_core.models.networks import resnet
+from msinet_core.retrieval import Embedder
 from msinet_core.space import PAPER_GENOTYPE
-from msinet_lab.figures import attention, feature_maps, splits
+from msinet_lab.figures import attention, feature_maps, layers, roll_out, splits
 from msinet_lab.figures.style import as_array
+from msinet_lab.figures.tiles import Tile
 
 
 def twins(cameras=True):
@@ -141,7 +145,7 @@ def pair():
 
 
 def last_map(network, images):
-    return feature_maps.output_of(network, network.trunk.cells[5], images)
+    return layers.output_of(network, network.trunk.cells[5], images)
 
 
 def test_maps_between_two_images(network, pair):
@@ -188,23 +192,25 @@ def test_maps_between_two_images(network, pair):
 )
 def test_layers_come_from_the_network(make, shapes, pair):
     model = make()
-    found = feature_maps.layers(model, pair)
+    found = layers.layers(model, pair)
     assert list(found) == [f"stage {place}" for place in range(1, len(shapes) + 1)]
-    for module, shape in zip(found.values(), shapes, strict=True):
-        assert feature_maps.output_of(model, module, pair).shape == (2, *shape)
+    for layer, shape in zip(found.values(), shapes, strict=True):
+        assert layers.maps_at(model, pair, layer).shape == (2, *shape)
+        assert layer.grid == shape[1:]
     assert not any(module._forward_hooks for module in model.modules())
-    cam = feature_maps.similarity_cam(model, found["stage 2"], pair[:1], pair[1:])
-    assert cam.shape == (64, 32)
+    cam = feature_maps.similarity_cam(Embedder(model, 64, 32), found["stage 2"], pair[:1], pair[1:])
+    assert cam.shape == shapes[1][1:]
 
 
 def test_no_layer_at_all(pair):
     with pytest.raises(ReidError, match="no layer"):
-        feature_maps.layers(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 32, 4)), pair)
+        layers.layers(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 32, 4)), pair)
 
 
 def test_a_looker_names_its_layers(network, tmp_path):
     Image.new("RGB", (32, 64), "red").save(tmp_path / "a.png")
-    looker = feature_maps.Looker(network, pd.DataFrame({"path": ["a.png"]}), tmp_path, 64, 32)
+    table = pd.DataFrame({"path": ["a.png"]})
+    looker = feature_maps.Looker(Embedder(network, 64, 32), table, tmp_path)
     assert looker.features(0).shape == looker.features(0, "stage 3").shape == (64, 4, 2)
     with pytest.raises(ReidError, match="stage 1, stage 2, stage 3"):
         looker.features(0, "stage 9")
@@ -237,10 +243,213 @@ def test_learned_map_is_the_networks_own(network, pair):
     assert feature_maps.learned_map(other, pair[:1]).shape == (2, 1)
 
 
-def test_grad_cam_of_a_pair(network, pair):
+@pytest.mark.parametrize("method", feature_maps.CAMS)
+def test_grad_cam_of_a_pair(network, pair, method):
     training = network.training
-    cam = feature_maps.similarity_cam(network, network.trunk.cells[5], pair[:1], pair[1:])
-    assert cam.shape == (64, 32)
-    assert 0 <= cam.min() <= cam.max() <= 1 + 1e-6
+    layer = layers.Layer(network.trunk.cells[5], (4, 2))
+    embedder = Embedder(network, 64, 32)
+    cam = feature_maps.similarity_cam(embedder, layer, pair[:1], pair[1:], method)
+    assert cam.shape == (4, 2)
+    assert cam.min() >= 0
     assert network.training == training
     assert not any(module._forward_hooks for module in network.modules())
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_grad_cam_is_the_gradient_of_the_cosine(network, pair):
+    """HiResCAM: at each place the map times its gradient, by hand."""
+    layer, embedder = layers.Layer(network.trunk.cells[5], (4, 2)), Embedder(network, 64, 32)
+    held = []
+    hook = layer.module.register_forward_hook(lambda _, given, out: held.append(out))
+    wanted, found = network(pair[:1]), network(pair[1:].requires_grad_())
+    hook.remove()
+    cosine = torch.cosine_similarity(wanted.detach(), found).sum()
+    (gradient,) = torch.autograd.grad(cosine, held[1])
+    expected = (gradient * held[1]).sum(1)[0].clamp(min=0)
+    cam = feature_maps.similarity_cam(embedder, layer, pair[:1], pair[1:].detach(), "HiResCAM")
+    np.testing.assert_allclose(cam, expected.detach(), rtol=1e-4, atol=1e-9)
+    assert cam.max() > 0
+
+
+def test_an_exported_network_shows_no_layers(tmp_path):
+    embedder = Embedder(SimpleNamespace(), 64, 32)
+    with pytest.raises(ReidError, match="no layers"):
+        feature_maps.Looker(embedder, pd.DataFrame(), tmp_path)
+
+
+# -- transformers --------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """A transformer's block, by one of the ways in which attention is written."""
+
+    def __init__(self, how, width=16, heads=2):
+        super().__init__()
+        self.how, self.heads = how, heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.whole = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Linear(width, width)
+        self.weights = None
+
+    def forward(self, x):
+        if self.how == "module":
+            found, self.weights = self.whole(x, x, x, average_attn_weights=False)
+            return x + found
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+        self.weights = scores.softmax(-1) if self.how == "plain" else torch.exp(scores)
+        self.weights = self.weights / self.weights.sum(-1, keepdim=True)
+        found = self.weights @ v
+        if self.how == "fused":
+            found = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(found.transpose(1, 2).flatten(2))
+        return x + self.mlp(x)
+
+
+class Transformer(nn.Module):
+    """Patches of 8 x 8 pixels, a class token and two registers, four blocks."""
+
+    def __init__(self, how="fused", extra=3, tokens_first=False):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.extra = nn.Parameter(torch.randn(1, extra, 16))
+        self.blocks = nn.Sequential(*(Block(how) for _ in range(4)))
+        self.norm = nn.LayerNorm(16)
+
+    def forward(self, images):
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        x = torch.cat((self.extra.expand(len(x), -1, -1), x), dim=1)
+        x = self.norm(self.blocks(x))
+        return x[:, 0] if self.extra.shape[1] else x.mean(1)
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    torch.manual_seed(0)
+    return Transformer().eval()
+
+
+def test_tokens_become_a_map(transformer, pair):
+    found = layers.layers(transformer, pair)
+    assert list(found) == [f"block {place}" for place in (1, 2, 3, 4)]
+    assert layers.telling_layer(found) == "block 3"
+    layer = found["block 2"]
+    assert (layer.grid, layer.extra) == ((8, 4), 3)
+    tokens = layers.output_of(transformer, transformer.blocks[1], pair)
+    maps = layers.maps_at(transformer, pair, layer)
+    assert maps.shape == (2, 16, 8, 4)
+    torch.testing.assert_close(maps[1, :, 5, 2], tokens[1, 3 + 5 * 4 + 2])
+
+
+def test_without_a_class_token_the_last_block_tells(pair):
+    found = layers.layers(Transformer(extra=0), pair)
+    assert layers.telling_layer(found) == "block 4"
+    assert found["block 4"].extra == 0
+
+
+def test_maps_with_channels_last(pair):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.turn = nn.Conv2d(3, 5, 4, 4), nn.Identity()
+
+        def forward(self, images):
+            return self.turn(self.first(images).permute(0, 2, 3, 1)).mean((1, 2))
+
+    model = Last()
+    found = layers.layers(model, pair)["stage 1"]
+    assert (found.module, found.form, found.grid) == (model.turn, "NHWC", (16, 8))
+    expected = layers.output_of(model, model.first, pair)
+    torch.testing.assert_close(layers.maps_at(model, pair, found), expected)
+
+
+def test_the_class_token_alone_leaves_no_gradient_in_the_last_block(transformer, pair):
+    embedder, found = Embedder(transformer, 64, 32), layers.layers(transformer, pair)
+    last, before = (
+        [
+            feature_maps.similarity_cam(embedder, found[name], pair[:1], pair[1:], method).any()
+            for method in ("HiResCAM", "Grad-CAM", "Grad-CAM++", "LayerCAM")
+        ]
+        for name in ("block 4", "block 3")
+    )
+    assert not any(last)
+    assert any(before)
+
+
+@pytest.mark.parametrize("how", ["fused", "plain", "module"])
+@pytest.mark.parametrize("extra", [0, 3])
+def test_roll_out_is_the_product_of_the_blocks(pair, how, extra):
+    torch.manual_seed(1)
+    model = Transformer(how, extra).eval()
+    layer = layers.layers(model, pair)["block 1"]
+    with torch.no_grad():
+        rolled = roll_out.roll_out(model, pair, layer)
+        model(pair)
+        expected = torch.eye(extra + 32)
+        for block in model.blocks:
+            expected = (block.weights.mean(1) + torch.eye(extra + 32)) / 2 @ expected
+    row = expected[:, 0] if extra else expected.mean(1)
+    torch.testing.assert_close(rolled.flatten(1), row[:, extra:], rtol=1e-4, atol=1e-6)
+    assert not extra or float(rolled.std()) > 0
+
+
+def test_no_roll_out_of_a_network_without_attention(network, pair):
+    assert roll_out.roll_out(network, pair, layers.layers(network, pair)["stage 3"]) is None
+
+
+# -- on one scale --------------------------------------------------------------------------------
+
+
+def test_one_scale_for_all():
+    photo, weak, strong = np.full((32, 16, 3), 128, np.uint8), np.eye(4) * 0.1, np.eye(4)
+    limits = attention.limits_of([weak, strong])
+    assert limits == (0, 1)
+    apart = attention.overlay(photo, weak), attention.overlay(photo, strong)
+    np.testing.assert_array_equal(*apart)
+    together = [attention.overlay(photo, one, limits=limits) for one in (weak, strong)]
+    assert together[0].max() < together[1].max()
+    assert attention.limits_of([]) == attention.limits_of([np.full(3, np.nan)]) == (0, 0)
+
+
+def test_a_map_belongs_to_the_photograph_not_to_its_margin():
+    tile = np.full((40, 20, 3), 237, np.uint8)
+    page = attention.overlay(tile, np.ones((2, 2)) * [[0, 1]], 1.0, part=(10, 0, 20, 20))
+    np.testing.assert_array_equal(page[:10], tile[:10])
+    np.testing.assert_array_equal(page[30:], tile[30:])
+    assert (page[10:30] != 237).any(-1).all()
+
+
+def test_large_cells_are_drawn_with_lines_between_them():
+    photo = np.zeros((80, 40, 3), np.uint8)
+    values = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0], [0.2, 0.8]])
+    page = attention.overlay(photo, values, 1.0)
+    assert len(np.unique(page[2:18, 2:18].reshape(-1, 3), axis=0)) == 1
+    assert page[20, 5].sum() > page[19, 5].sum()
+    assert page[5, 20].tolist() != page[5, 21].tolist()
+    fine = attention.overlay(photo, np.random.default_rng(0).random((16, 8)), 1.0)
+    assert len(np.unique(fine[2:18, 2:18].reshape(-1, 3), axis=0)) > 1
+
+
+def test_the_colour_bar_tells_both_ends():
+    bars = [attention.colour_bar((0, high), 80) for high in (1.0, 2.0)]
+    assert bars[0].shape == (attention.BAR + attention.LINE, 80, 3)
+    np.testing.assert_array_equal(bars[0][: attention.BAR], bars[1][: attention.BAR])
+    assert (bars[0] != bars[1]).any()
+    assert [attention.number(value) for value in (0, 0.734, 123.4, 0.003123)] == [
+        "0.00",
+        "0.73",
+        "123",
+        "0.00312",
+    ]
+
+
+def test_a_table_of_maps_has_a_column_for_each(tmp_path):
+    tile = Tile(np.zeros((32, 16, 3), np.uint8), "match", ("id 1", "cam 2"))
+    whole, part = {"strength": np.eye(4), "where the point is": np.eye(4)}, {"strength": np.eye(4)}
+    rows = [attention.Looked(tile, (0, 0, 32, 16), maps) for maps in (whole, part)]
+    page = attention.map_table(rows)
+    one = attention.map_table([attention.Looked(tile, (0, 0, 32, 16), part)])
+    assert page.shape[1] > one.shape[1]
+    assert page.shape[0] > one.shape[0]
+    assert attention.map_table([]).size

@@ -6,9 +6,16 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
-from msinet_lab.figures.retrieval import list_gallery
+from msinet_core.models import MSINet
+from msinet_core.retrieval import Embedder, RetrievalResult
+from msinet_core.space import PAPER_GENOTYPE
+from msinet_lab.figures import tiles
+from msinet_lab.figures.retrieval import list_gallery, words_of
+from msinet_lab.figures.tiles import shortened
 from msinet_lab.panels.gallery import GalleryPanel
 
 
@@ -89,10 +96,8 @@ def test_only_wrong_first_entries(panel, result):
 
 def test_reranking_reorders_and_says_what_it_cannot_show(panel, status):
     panel.rerank.value = True
-    assert (
-        panel.result.ranking.mean_average_precision
-        != panel.results[False].ranking.mean_average_precision
-    )
+    before = panel.networks.result("").ranking
+    assert panel.result.ranking.mean_average_precision != before.mean_average_precision
     panel.junk.value = True
     assert "no re-ranked distance" in status(panel)
 
@@ -103,6 +108,87 @@ def test_heatmap(result, root, status):
     panel.heat.value = True
     status(panel)
     assert picture(panel) != before
+
+
+def test_maps_are_on_one_scale_and_lie_on_the_photograph(result, root, monkeypatch):
+    """A map that is weak on all of the query is dark there, whatever the others show."""
+    Image.new("RGB", (64, 16), "red").save(root / "query0.png")
+
+    def weak_on_queries(side, row):
+        return np.full((4, 4), 0.1 if side == "query" else 1.0) * np.linspace(0.5, 1, 4)
+
+    panel = GalleryPanel(result, root, height=32, width=16, heatmap=weak_on_queries, k=3)
+    panel.by.value = "as in the data"
+    shown = []
+    monkeypatch.setattr(
+        "msinet_lab.panels.gallery.gallery_image",
+        lambda result, listing, *photos: shown.append((listing, photos)) or np.zeros((9, 300, 3)),
+    )
+    monkeypatch.setattr(panel, "show", lambda part, picture: None)
+    panel.heat.value = True
+    _, (queries, gallery) = shown[-1]
+    assert queries.limits == gallery.limits == (pytest.approx(0.05), 1.0)
+    plain, over = panel.photos[0][0], queries[0]
+    top, _, high, _ = panel.photos[0].part(0)
+    assert top > 5
+    np.testing.assert_array_equal(over[:top], plain[:top])
+    np.testing.assert_array_equal(over[top + high :], plain[top + high :])
+    assert (over[top : top + high] != plain[top : top + high]).any(-1).all()
+    broken = [row for row in range(60) if panel.photos[1].part(row) is None]
+    assert broken == [0, 1]
+    np.testing.assert_array_equal(gallery[broken[0]], panel.photos[1][broken[0]])
+
+
+def test_square_photographs_fill_their_tiles(make, root, status):
+    result = make(None)
+    for table in (result.query_table, result.gallery_table):
+        for path in table["path"]:
+            Image.new("RGB", (40, 40), "green").save(root / path)
+    panel = GalleryPanel(result, root)
+    height, width = panel.photos[0].height, panel.photos[0].width
+    assert height == width
+    assert panel.photos[0].part(0) == (0, 0, height, width)
+    assert height * width == pytest.approx(128 * 64, rel=0.05)
+
+
+def test_the_camera_is_always_told(result):
+    long = result.gallery_table.assign(identity="an identity with a very long name indeed")
+    assert words_of(long, 0)[1] == f"cam {result.gallery_table['camera'][0]}"
+    told = shortened("camera_entrance_hall_left_03", 60, tiles.font(11))
+    assert told.startswith("c")
+    assert told.endswith("03")
+    assert "…" in told
+
+
+def test_each_network_has_rank_lists_of_its_own(make, root, status):
+    one = make(root)
+    turned = one.query_features @ np.diag(np.linspace(-1, 1, 24)).astype(np.float32)
+    tables = one.query_table, one.gallery_table
+    other = RetrievalResult.score(turned, one.gallery_features, *tables, one.protocol)
+    panel = GalleryPanel({"one": one, "two <b>": other}, root, height=32, width=16)
+    assert panel.network.layout.display is None
+    panel.place.value = 3
+    query = panel.query
+    panel.network.value = "two <b>"
+    status(panel)
+    assert panel.query == query
+    np.testing.assert_array_equal(panel.listing.rows, list_gallery(other, query).rows)
+    assert f"two &lt;b&gt;, query {query}" in panel.words.value
+    panel.rerank.value = True
+    assert panel.result.reranked_by is not None
+    panel.network.value = "one"
+    assert set(panel.reranked) == {"one", "two <b>"}
+
+
+def test_a_network_gives_the_heatmap(result, root, status):
+    torch.manual_seed(0)
+    model = Embedder(MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)), 64, 32)
+    panel = GalleryPanel(result, root, networks=model, height=32, width=16, k=4)
+    before = picture(panel)
+    panel.heat.value = True
+    status(panel)
+    assert picture(panel) != before
+    assert "stage 3, all pictures on one scale" in panel.words.value
 
 
 def test_no_heatmap_without_a_network(panel):

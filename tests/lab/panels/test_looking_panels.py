@@ -1,19 +1,24 @@
 """Architecture, splits, search space, attention, comparison and start panels, no browser."""
 
+import copy
 import re
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from torch import nn
 
 from msinet_core.config import SearchConfig
+from msinet_core.data import decode
 from msinet_core.errors import ReidError
 from msinet_core.models import MSINet
 from msinet_core.models.networks import resnet
-from msinet_core.retrieval import count_pairs
+from msinet_core.retrieval import Embedder, RetrievalResult, count_pairs
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
+from msinet_lab.figures import attention
 from msinet_lab.panels import (
     ArchitecturePanel,
     AttentionPanel,
@@ -23,6 +28,7 @@ from msinet_lab.panels import (
     architecture,
     space,
 )
+from msinet_lab.panels.attention import Asked
 from msinet_lab.panels.settings import Settings, open_data, read_settings
 from msinet_lab.panels.small_runs import small_search
 from msinet_lab.panels.start import (
@@ -237,15 +243,38 @@ class TestSearchSpace:
         status(panel)
 
 
+class Patches(nn.Module):
+    """A transformer in small: a class token and the patches of 64 x 64 pixels, four blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 16, 16, 16), nn.Parameter(torch.randn(1, 1, 16))
+        one = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.blocks = nn.Sequential(*(copy.deepcopy(one) for _ in range(4)))
+
+    def forward(self, images):
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        return self.blocks(torch.cat((self.token.expand(len(x), -1, -1), x), 1))[:, 0]
+
+
 class TestAttention:
     @pytest.fixture
-    def panel(self, result, root):
+    def given(self, make, root):
+        """Two networks, each with rank lists of its own over the same queries."""
         torch.manual_seed(0)
         models = {
             "without SAM": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)),
             "with SAM": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64), alignment=True),
         }
-        return AttentionPanel(models, result, root, 64, 32)
+        one = make(root)
+        turned = one.query_features @ np.diag(np.linspace(-1, 1, 24)).astype(np.float32)
+        tables = one.query_table, one.gallery_table
+        other = RetrievalResult.score(turned, one.gallery_features, *tables, one.protocol)
+        return models, dict(zip(models, (one, other), strict=True)), root, 64, 32
+
+    @pytest.fixture
+    def panel(self, given):
+        return AttentionPanel(*given)
 
     def test_a_click_changes_the_maps(self, panel, status):
         status(panel)
@@ -265,10 +294,11 @@ class TestAttention:
         "control, value",
         [
             ("query", 3),
-            ("model", "with SAM"),
+            ("network", "with SAM"),
             ("layer", "stage 1"),
             ("opacity", 0.1),
-            ("cam", False),
+            ("method", "LayerCAM"),
+            ("maps", ("strength",)),
         ],
     )
     def test_controls(self, panel, status, control, value):
@@ -284,27 +314,136 @@ class TestAttention:
         assert pictures(panel)["maps"] != before["maps"]
         assert re.match(r"5: (match|non-match), id \d, at \d\.\d{3}$", panel.partner.label)
 
-    def test_a_resnet_has_layers_of_its_own(self, result, root, status):
-        models = {
+    def test_each_network_has_partners_of_its_own(self, panel, given, status):
+        for name in ("without SAM", "with SAM"):
+            panel.network.value = name
+            panel.query.value = 2
+            status(panel)
+            expected = given[1][name].rank_list(2, 50).gallery_index.tolist()
+            assert [row for _, row in panel.partner.options] == expected
+        first, second = (one.rank_list(2, 50).gallery_index for one in given[1].values())
+        assert first.tolist() != second.tolist()
+
+    def test_the_pair_stays_where_only_the_network_is_another(self, panel):
+        pair = panel.partner.options[7][1]
+        panel.partner.value = pair
+        panel.network.value = "with SAM"
+        assert panel.partner.value == pair
+        panel.query.value = 4
+        assert panel.partner.value == panel.partner.options[0][1]
+
+    def test_a_draw_reads_every_control_once(self, panel, status, monkeypatch):
+        """Another thread moves every control in the middle of a draw: what is drawn is one state,
+        and the next draw another.
+        """
+        drawn = []
+
+        def meddle(rows, opacity, columns):
+            drawn.append((rows, opacity))
+            if len(drawn) == 1:
+                panel.query.value, panel.layer.value = 5, "stage 1"
+                panel.opacity.value = 0.2
+            return attention.map_table(rows, opacity, columns)
+
+        monkeypatch.setattr("msinet_lab.panels.attention.map_table", meddle)
+        panel.query.value = 2
+        status(panel)
+        rows, opacity = drawn[0]
+        assert opacity == 0.6
+        assert all(one.maps["strength"].shape == (4, 2) for one in rows)
+        words = [row.tile.caption[1] for row in rows[1:2]]
+        first = panel.networks.result("without SAM").rank_list(2, 1).gallery_index[0]
+        identity = panel.networks.tables()[1]["identity"].iloc[first]
+        assert words == [f"id {identity}"]
+        assert len(drawn) == 1
+
+    def test_networks_of_any_kind_each_with_its_own_size(self, make, root, status):
+        torch.manual_seed(0)
+        networks = {
             "MSINet": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)),
             "ResNet-18": resnet("resnet18", 2),
+            "torchvision": torchvision.models.resnet18(),
+            "transformer": Embedder(Patches(), 64, 64, mean=(0.5,) * 3, std=(0.5,) * 3),
         }
-        panel = AttentionPanel(models, result, root, 64, 32)
-        assert panel.layer.value == panel.layer.options[-1] == "stage 3"
-        before = pictures(panel)
-        panel.model.value = "ResNet-18"
+        panel = AttentionPanel(networks, make(root), root, 64, 32)
+        layers = {}
+        for name in networks:
+            panel.network.value = name
+            status(panel)
+            layers[name] = panel.layer.options
+            own = panel.networks.result(name).rank_list(0, 50).gallery_index
+            assert [row for _, row in panel.partner.options] == own.tolist()
+        assert layers["ResNet-18"] == ("stage 1", "stage 2", "stage 3", "stage 4")
+        assert layers["transformer"] == ("block 1", "block 2", "block 3", "block 4")
+        assert panel.layer.value == "block 3"
+        assert "4 × 4 places of a picture of 64 × 64" in panel.words.value
+        looker = panel.networks.lookers("transformer")[0]
+        assert looker.input(0).min() == pytest.approx(2 * panel_low(looker) - 1, abs=1e-5)
+        assert looker.rolled(0).shape == (4, 4)
+
+    def test_a_data_set_is_evaluated_with_each_network(self, tiny_dataset, status):
+        torch.manual_seed(0)
+        networks = {"MSINet": MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64))}
+        panel = AttentionPanel(networks, tiny_dataset, height=32, width=32)
         status(panel)
-        assert panel.layer.options == ("stage 1", "stage 2", "stage 3", "stage 4")
-        panel.layer.value = "stage 4"
+        assert panel.photos[0].height == panel.photos[0].width  # the photographs are square
+
+    def test_maps_lie_on_the_photograph(self, given, root, status):
+        """Photographs wider than most lie in the middle of their tile, and so do their maps."""
+        Image.new("RGB", (64, 16), "red").save(root / "query0.png")
+        panel = AttentionPanel(*given)
         status(panel)
-        assert all(before[part] != now for part, now in pictures(panel).items())
-        panel.model.value = "MSINet"
+        top, _, _, wide = panel.photos[0].part(0)
+        assert (top > 0, wide) == (True, panel.photos[0].width)
+        row = panel._query_row(asked_of(panel), *panel.networks.lookers("without SAM"))
+        assert row.part == panel.photos[0].part(0)
+        large = panel._large(0)
+        assert large.shape[1] / large.shape[0] == pytest.approx(4, rel=0.05)
+
+    def test_a_photograph_that_cannot_be_read_has_no_maps(self, panel, status):
+        at = dict(panel.partner.options)
+        gone = [row for row in at.values() if row in (0, 1)]
+        panel.partner.value = gone[0]
         status(panel)
-        assert panel.layer.value == "stage 3"
+        asked = asked_of(panel)
+        row = panel._gallery_row(asked, gone[0], *panel.networks.lookers(asked.network))
+        assert row.maps == {}
+
+    def test_foreign_names_are_escaped(self, given, root):
+        models, results, *more = given
+        name = "<img src=x onerror=alert(1)>"
+        panel = AttentionPanel({name: models["with SAM"]}, {name: results["with SAM"]}, *more)
+        assert "<img" not in panel.words.value
+        assert "&lt;img" in panel.words.value
 
     def test_no_network(self, result, root):
         with pytest.raises(ReidError, match="at least one"):
             AttentionPanel({}, result, root, 64, 32)
+
+    def test_results_of_other_queries_are_refused(self, given, make, root):
+        models, results, *more = given
+        results["with SAM"] = make(None, seed=3)
+        with pytest.raises(ReidError, match=r"without SAM and with SAM: .*same queries"):
+            AttentionPanel(models, results, *more)
+
+
+def asked_of(panel):
+    return Asked(
+        panel.network.value,
+        panel.query.value,
+        panel.partner.value,
+        panel.layer.value,
+        (0.5, 0.5),
+        panel.maps.value,
+        panel.method.value,
+        0.6,
+    )
+
+
+def panel_low(looker):
+    """The darkest value of the first photograph at the network's size, 0..1."""
+    path = looker.table["path"].iloc[0]
+    return decode(looker.root / path, looker.embedder.height, looker.embedder.width).min() / 255
 
 
 class TestCompare:
