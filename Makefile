@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -e '.[lab,test,export,scale,models]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -e '.[lab,test,export,scale,models,hub]'
 	@touch $@
 
 demo: $(STAMP) ## generate data, search, derive, train, evaluate: the whole method in minutes

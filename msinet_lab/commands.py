@@ -1,4 +1,6 @@
-"""The lab's commands: `msinet data generate | diagnose | study | matrix | demo | notebooks`."""
+"""The lab's commands: `msinet data generate | diagnose | study | matrix | demo | notebooks | report |
+push | pull`.
+"""
 
 from __future__ import annotations
 
@@ -257,6 +259,59 @@ def notebooks(*, to: Path, open: bool = False) -> None:
         subprocess.run([sys.executable, "-m", "jupyterlab", str(to)], check=False)
 
 
+def report(
+    results: tyro.conf.Positional[tuple[Path, ...]],
+    *,
+    to: Path,
+    root: tuple[Path, ...] = (),
+    title: str = "",
+) -> None:
+    """One page of results and runs that opens from any disk: scores with intervals, curves, rank
+    lists.
+
+    Args:
+        results: Saved results, run folders, or folders with saved results inside.
+        to: The page, ending in .html, or a folder for it.
+        root: Where the photographs are that the results name: one folder for all, or one for each.
+        title: Of the page.
+    """
+    from msinet_lab.report import read_subjects, write_report
+
+    print(write_report(read_subjects(results, root), to, title))
+
+
+def push(
+    run: tyro.conf.Positional[Path],
+    to: tyro.conf.Positional[str],
+    *,
+    optimizer: bool = False,
+    public: bool = False,
+) -> None:
+    """Give a run away with a model card: into a folder, or to a hub (extra `hub`).
+
+    Args:
+        run: The run folder.
+        to: A folder, or hf:OWNER/NAME.
+        optimizer: With the optimiser's state, which only a training that goes on needs.
+        public: On a hub, for everyone to see; else the repository is private.
+    """
+    from msinet_lab.sharing import push as give
+
+    print(give(run, to, optimizer=optimizer, public=public))
+
+
+def pull(source: tyro.conf.Positional[str], *, to: Path) -> None:
+    """Take in a run that was given away; it is checked, and nothing in it is executed.
+
+    Args:
+        source: A folder, or hf:OWNER/NAME, or hf:OWNER/NAME@REVISION.
+        to: Where to.
+    """
+    from msinet_lab.sharing import pull as take
+
+    print(take(source, to))
+
+
 def _differs(mine: Path, shipped: Path) -> bool:
     content = shipped.read_bytes()
     return os.path.lexists(mine) and read_bytes(mine, len(content) + (1 << 24)) != content
@@ -284,4 +339,7 @@ COMMANDS: dict[str, Command] = {
     "matrix": Command(matrix),
     "demo": Command(demo),
     "notebooks": Command(notebooks, takes_imports=False),
+    "report": Command(report),
+    "push": Command(push),
+    "pull": Command(pull),
 }

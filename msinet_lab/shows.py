@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from msinet_core.files import replacing_folder
-from msinet_core.retrieval import Answer, RetrievalResult
+from msinet_core.retrieval import Answer, Embedder, RetrievalResult
 from msinet_lab.figures.comparison import cmc_curves, difference_figure, query_scatter
 from msinet_lab.figures.query import answer_page
 from msinet_lab.figures.style import save
+from msinet_lab.report import Subject, described, write_report
 
 
 def comparison(
@@ -38,6 +39,19 @@ def comparison(
             part.to_csv(place / f"part-{number}.csv")
             save(difference_figure(part, title), place / f"part-{number}.png")
     return folder
+
+
+def report(
+    results: Mapping[str, RetrievalResult],
+    folder: Path,
+    *,
+    roots: Mapping[str, Path],
+    embedder: Embedder | None = None,
+) -> Path:
+    """The page of `msinet evaluate --report`."""
+    about = "" if embedder is None else described(embedder)
+    subjects = [Subject(name, one, root=roots[name], about=about) for name, one in results.items()]
+    return write_report(subjects, folder)
 
 
 def answer(found: Answer, folder: Path) -> Path:

@@ -36,6 +36,7 @@ EXTRAS = {
     "scale": ("faiss", "pyarrow"),
     "losses": ("pytorch_metric_learning",),
     "models": ("timm",),
+    "hub": ("huggingface_hub",),
 }
 
 

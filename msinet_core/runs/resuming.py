@@ -42,6 +42,11 @@ def begin(worker: Worker, resume: bool) -> None:
         worker.processes.on_main_process(lambda: run.rewind_history(0))
         run.log(f"started on {circumstances(worker)}")
         return
+    if checkpoint.state.get("given_away"):
+        raise ReidError(
+            f"{str(run.path)!r} was given away without the optimiser's state, so it can be scored "
+            "and embedded but not resumed; resume the original, or push it with --optimizer"
+        )
     guards.check_same_processes(checkpoint, worker.processes, run)
     _warn_of_threads(checkpoint, worker)
     worker.data.check(checkpoint.state, run.path)

@@ -32,6 +32,7 @@ def result_part(subject: Subject, lists: int) -> Html:
         tag("h3", "Protocol"),
         tag("p", str(result.protocol)),
         _reranked(result),
+        tag("p", subject.about) if subject.about else None,
         tag("h3", "Data"),
         data_card(subject),
         _cameras(result),

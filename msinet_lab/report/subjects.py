@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msinet_core.config import TrainConfig
 from msinet_core.data import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.files import whole_folder
-from msinet_core.retrieval import RetrievalResult, evaluate, load_model
+from msinet_core.retrieval import Embedder, RetrievalResult, evaluate, load_model
 from msinet_core.runs.feeding import open_dataset
 from msinet_core.runs.folder import RunFolder
 
@@ -25,6 +25,7 @@ class Subject:
     root: Path | None = None
     dataset: ReidDataset | None = None
     note: str = ""  # what could not be had, and why
+    about: str = ""  # the network that made the features
 
 
 def read_subjects(places: Sequence[str | Path], roots: Sequence[str | Path] = ()) -> list[Subject]:
@@ -65,15 +66,26 @@ def _of_run(run: RunFolder, name: str, root: Path | None) -> Subject:
         return Subject(name, run=run)
     try:
         dataset = open_dataset(config)
-        result = evaluate(load_model(run.path), dataset)
+        embedder = load_model(run.path)
+        result = evaluate(embedder, dataset)
     except ReidError as error:
         return Subject(name, run=run, note=f"Not evaluated: {error}")
-    return Subject(name, result, run, root or dataset.root, dataset)
+    place = root or dataset.root
+    return Subject(name, result, run, place, dataset, about=described(embedder))
+
+
+def described(embedder: Embedder) -> str:
+    """What made the features, in a sentence."""
+    mean, std = (", ".join(f"{c:.4g}" for c in colour) for colour in (embedder.mean, embedder.std))
+    after = ", behind the necks" if embedder.after_necks else ""
+    flip = ", averaged with the mirror image" if embedder.flip else ""
+    return (
+        f"Features of {type(embedder.model).__name__}{after}{flip}: pictures of "
+        f"{embedder.height} × {embedder.width} pixels, mean {mean}, deviation {std}."
+    )
 
 
 def _with_names_apart(subjects: list[Subject]) -> list[Subject]:
-    from dataclasses import replace
-
     seen: dict[str, int] = {}
     named = []
     for subject in subjects:

@@ -129,7 +129,7 @@ def test_maps_of_a_sheet_are_on_one_scale():
     assert brightest(np.concatenate([ramp, ramp]))[1] == bright  # the control
     assert brightest(np.concatenate([ramp, ramp]), limits=(0, 2))[0] == dark
     bar = attention.colour_bar((0, 2), 400)
-    assert bar.shape == (15, 400, 3)
+    assert bar.shape == (attention.BAR + attention.LINE, 400, 3)
     assert (bar != attention.colour_bar((0, 3), 400)).any()
 
 
