@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+from msinet_core.errors import ReidError
 from msinet_core.runs import guards
 from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint, fitting
 from msinet_core.runs.folder import Onlooker, RunFolder

@@ -15,7 +15,14 @@ from matplotlib.figure import Figure
 from msinet_lab.figures.style import DRAWING, FAINT, GRID, INK, PAGE, SERIES, image_bytes
 
 # Colours of figures that are others in a dark theme, by the page's variable.
-THEME = {INK: "ink", FAINT: "faint", GRID: "grid", PAGE: "page", SERIES[7]: "ink"}
+THEME = {
+    INK: "ink",
+    FAINT: "faint",
+    GRID: "grid",
+    PAGE: "page",
+    SERIES[7]: "ink",
+    SERIES[0]: "query",
+}
 EMPTY = ("img", "meta")  # elements without an end
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "msinet"}  # letters as letters; the same each time
 
@@ -74,7 +81,7 @@ def picture(image: np.ndarray, words: str, quality: int = 82) -> Html:
     data = base64.b64encode(image_bytes(image, "jpeg", quality)).decode()
     height, width = image.shape[:2]
     source = f"data:image/jpeg;base64,{data}"
-    return tag("img", src=source, alt=words, width=width, height=height, loading="lazy")
+    return tag("img", src=source, alt=words, width=width, height=height)
 
 
 def drawing(figure: Figure, words: str) -> Html:

@@ -36,13 +36,14 @@ p{margin:6px 0}.faint{color:var(--faint)}.note{border-left:3px solid var(--other
 padding:2px 10px;background:var(--card)}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 12px 3px 0;text-align:left;vertical-align:top}
+th,td:first-child{overflow-wrap:normal}
 thead th,tr:first-child>th[scope=col]{color:var(--faint);font-weight:500}
 tr+tr>*{border-top:1px solid var(--grid)}
 table.heat td{padding:4px 9px;text-align:center;border:1px solid var(--page)}
 .wide{overflow-x:auto}
 .side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:8px 28px}
 figure{margin:0}figure svg{max-width:100%;height:auto}
-svg text{font-family:system-ui,sans-serif!important}
+svg text{fill:var(--ink)}svg text{font-family:system-ui,sans-serif!important}
 .list{display:flex;flex-wrap:wrap;gap:8px;margin:4px 0 16px}
 .tile{font-size:12px;line-height:1.25;text-align:center;max-width:150px}
 .tile img{display:block;margin:0 auto;border:4px solid var(--faint);border-radius:2px}

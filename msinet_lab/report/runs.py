@@ -108,7 +108,7 @@ def _size(run: RunFolder, config: Any) -> Html | None:
 
 def _configuration(config: RunConfig) -> Html:
     """What differs from the defaults, and, folded, everything."""
-    values = config.to_dict()
+    values = {name: value for name, value in config.to_dict().items() if name != "kind"}
     defaults = {f.name: None if f.default is MISSING else f.default for f in fields(config)}
     own = [[name, _shown(v)] for name, v in values.items() if _differs(v, defaults.get(name))]
     every = [[name, _shown(value)] for name, value in values.items()]
