@@ -1,5 +1,5 @@
-"""The lab's commands: `msinet data generate | diagnose | study | matrix | demo | notebooks | report |
-push | pull`.
+"""The lab's commands: `msinet data generate | diagnose | study | matrix | demo | notebooks`,
+`report | push | pull`.
 """
 
 from __future__ import annotations
