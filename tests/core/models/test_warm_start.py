@@ -120,6 +120,18 @@ def test_a_supernet_gives_each_slot_its_operation(theirs):
     assert start.table.loc["heads", "loaded"] == 0
 
 
+def test_a_supernets_weights_of_another_operation_have_no_place():
+    """Also where they have the names and shapes of those that are wanted."""
+    model = MSINet(Genotype.uniform("channel_gate"), 3, CHANNELS)
+    state = {
+        name.replace("slots.0.", "slots.0.operations.3."): value
+        for name, value in model.state_dict().items()
+    }
+    assert OPERATIONS[3] != "channel_gate"
+    counts = match(model, state).table.loc[slot_label(0)]
+    assert counts.tolist() == [0, 4, 4]
+
+
 def test_wrapped_and_nested_as_checkpoints_come(tmp_path):
     model = MSINet(PAPER_GENOTYPE, 3, CHANNELS)
     state = model.state_dict()
