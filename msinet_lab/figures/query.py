@@ -13,9 +13,8 @@ import pandas as pd
 from msinet_core.data import boxes_of
 from msinet_core.retrieval import Answer
 from msinet_lab.figures.style import image_bytes
-from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet
+from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, tile_shape
 
-SIZE = 128, 64  # of a tile, pixels
 THREADS = 2
 
 PAGE = """<!doctype html>
@@ -33,15 +32,15 @@ td, th {{ padding: 0.15rem 0.7rem; text-align: left; border-bottom: 1px solid #8
 """
 
 
-def answer_images(answer: Answer, size: tuple[int, int] = SIZE, columns: int = 10) -> list[Any]:
+def answer_images(answer: Answer, columns: int = 10) -> list[Any]:
     """A picture for each query (uint8 H x W x 3): its photographs, then what was found, with rank
-    and distance.
+    and distance, in tiles of the shape that most of these have.
     """
-    table = answer.table
-    queries = PhotoShelf("", list(answer.pictures["path"]), *size, boxes=boxes_of(answer.pictures))
-    rows = answer.found.gallery_index
+    table, rows = answer.table, answer.found.gallery_index
     wanted = np.unique(rows[rows >= 0])  # of a gallery that may have very many
     part = answer.gallery.table.iloc[wanted]
+    size = tile_shape(answer.gallery.root, list(part["path"]), boxes=boxes_of(part))
+    queries = PhotoShelf("", list(answer.pictures["path"]), *size, boxes=boxes_of(answer.pictures))
     shelf = PhotoShelf(answer.gallery.root, list(part["path"]), *size, boxes=boxes_of(part))
     with ThreadPoolExecutor(THREADS) as pool:  # decoding leaves the interpreter's lock
         tiles_of = dict(zip(wanted, pool.map(shelf.__getitem__, range(len(part))), strict=True))
