@@ -110,7 +110,7 @@ class GalleryPanel(Panel):
         self.network.layout.display = None if len(names) > 1 else "none"
         self.by = self.tag(dropdown("order", list(ORDERS)), "order")
         self.which = self.tag(dropdown("show", (EVERY, MISSED, UNMATCHED)), "which")
-        self.place = self.tag(slider("query", 0, 0, last), "query")
+        self.place = self.tag(slider("place in order", 0, 0, last), "query")
         self.identity = self.tag(dropdown("identity", named("(any)", identities)), "identity")
         self.k = self.tag(slider("k", min(k, 50), 1, 50), "k")
         views = named("all", sorted(cameras, key=str))

@@ -202,7 +202,7 @@ def test_a_click_on_the_picture(lab):
     picture = lab.page.locator(".msinet-attention-click img")
     picture.wait_for()
     maps, clicked = lab.pixels("msinet-attention-maps"), lab.pixels("msinet-attention-click")
-    lab.page.locator(".msinet-attention-status").click()  # a click beside it
+    lab.page.locator(".msinet-attention-words").click()  # a click beside it
     assert lab.same("msinet-attention-maps", maps)
     picture.click(position={"x": 15, "y": 20})
     lab.changed("msinet-attention-maps", maps)
