@@ -496,14 +496,14 @@ def plan(trial: Trial, rng: random.Random, most: int) -> list[tuple[int, str, in
     return chosen
 
 
-def prepare(workshop: Path) -> None:
+def prepare(workshop: Path, export: bool) -> None:
     """The inputs: photographs, a trained network, a finished search, a neighbour's folder."""
     inputs = workshop / "inputs"
     inputs.mkdir(parents=True)
     photographs(inputs / "photos")
     (inputs / "neighbour").mkdir()
     (inputs / "neighbour" / "thesis.txt").write_text("years of work\n")
-    warm(inputs)
+    warm(inputs, export)
     for words in (
         ("train", *TINY, "--epochs", "1", "--run", "run"),
         ("search", *TINY, "--epochs", "2", "--overlap", "0.4", "--run", "search"),
@@ -517,14 +517,19 @@ def prepare(workshop: Path) -> None:
     (inputs / "old.safetensors").write_bytes(b"years of work")
 
 
-def warm(inputs: Path) -> None:
-    """Work of each kind in this process, so that no child loads or compiles anything."""
+def warm(inputs: Path, export: bool) -> None:
+    """Work of each kind in this process, so that no child loads or compiles anything; `export`
+    takes longest.
+    """
     import tqdm
 
     from msinet_core.cli import main
 
     tqdm.tqdm.monitor_interval = 0  # or a thread of it would be there at the forks
-    _trace_once()
+    words = ("export", "--run", "run", "--to", "network.onnx")
+    exports = (words,) if export else ()
+    if export:
+        _trace_once()
     before, scratch = Path.cwd(), inputs.with_name("warm")
     scratch.mkdir()
     os.chdir(scratch)
@@ -535,7 +540,7 @@ def warm(inputs: Path) -> None:
             ("search", *TINY, "--epochs", "1", "--overlap", "1", "--run", "search"),
             ("evaluate", "--run", "run", "--device", "cpu", "--save", "result"),
             ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu"),
-            ("export", "--run", "run", "--to", "network.onnx"),
+            *exports,
         ):
             if main(list(words)):
                 raise SystemExit(f"the inputs cannot be made: {(scratch / 'said').read_text()}")
@@ -614,7 +619,7 @@ def serve(options: argparse.Namespace) -> int:
     rng, end = random.Random(options.seed), time.monotonic() + 60 * options.minutes
     chosen = [c for c in COMMANDS if not options.only or c.name in options.only]
     workshop = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
-    prepare(workshop)
+    prepare(workshop, any("onnx" in command.name for command in chosen))
     trials = [Trial(command, workshop) for command in chosen]
     plans = [plan(trial, rng, max(1, options.faults // len(chosen))) for trial in trials]
     rounds = [pair for row in zip_longest(*plans) for pair in zip(trials, row, strict=True)]

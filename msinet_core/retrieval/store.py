@@ -103,6 +103,8 @@ class EmbeddingStore:
             raise ReidError(
                 f"{str(path)!r} is missing or damaged; embed again ({error})"
             ) from error
+        if isinstance(array, np.memmap) and path.stat().st_size != array.offset + array.nbytes:
+            raise ReidError(f"{str(path)!r} has more in it than was written there; embed again")
         if array.shape != shape or array.dtype != np.float32:
             raise ReidError(
                 f"{str(path)!r} holds {array.shape} {array.dtype}, expected {shape} float32; embed "

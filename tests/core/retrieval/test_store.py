@@ -131,6 +131,9 @@ def test_damage_is_named(tmp_path):
     file.write_bytes(content[:-4])
     with pytest.raises(ReidError, match=r"features-0000.npy.*missing or damaged"):
         open_store(folder)
+    file.write_bytes(content + bytes(4))
+    with pytest.raises(ReidError, match=r"features-0000.npy.*more in it than was written"):
+        open_store(folder)
     np.save(file, np.ones((3, 2)))
     with pytest.raises(ReidError, match="expected"):
         open_store(folder)
