@@ -195,13 +195,15 @@ def comparison_table(
 
 
 def metric_intervals(result: RetrievalResult, how: Bootstrap = Bootstrap()) -> pd.DataFrame:
-    """mAP, rank-1 and mINP of one result, each with its interval: columns value, low, high."""
+    """mAP, rank-1, 5 and 10, and mINP of one result (fractions), each with its interval: columns
+    value, low, high. `ReidError` if no query counts.
+    """
     ranking, counted = result.ranking, result.ranking.counted
     if not counted.any():
         raise ReidError("no query counts, so there is nothing to measure")
     columns = {
         "mAP": ranking.average_precision,
-        "rank1": (ranking.first_match_rank == 1).astype(float),
+        **{f"rank{k}": (ranking.first_match_rank <= k).astype(float) for k in (1, 5, 10)},
         "mINP": ranking.inverse_negative_penalty,
     }
     values = np.stack([column[counted] for column in columns.values()], axis=1)

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from msinet_core.errors import ReidError
-from msinet_core.retrieval import RetrievalResult, compare, count_pairs
+from msinet_core.retrieval import (
+    Bootstrap,
+    RetrievalResult,
+    compare,
+    count_pairs,
+    metric_intervals,
+)
 from msinet_lab.figures.comparison import cmc_curves, distance_histograms, has_both, roc_curves
 from msinet_lab.report.elements import Html, drawing, plain_text, table, tag
-from msinet_lab.report.intervals import metric_intervals
 from msinet_lab.report.subjects import Subject
 
 LABELS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
@@ -39,12 +44,18 @@ def compared(subjects: Sequence[Subject]) -> Html | None:
 def _metrics(results: Mapping[str, RetrievalResult]) -> Html:
     rows = []
     for name, result in results.items():
-        intervals, metrics = metric_intervals(result), result.metrics()
+        intervals, metrics = _intervals(result), result.metrics()
         rows.append([name, *(_metric(metrics[key], intervals, key) for key in LABELS)])
         ranking = result.ranking
         rows[-1] += [f"{ranking.num_counted:,} of {ranking.num_queries:,}"]
         rows[-1] += [f"{len(result.gallery_table):,}"]
     return table(("", *LABELS.values(), "queries that count", "gallery"), rows)
+
+
+def _intervals(result: RetrievalResult) -> pd.DataFrame:
+    """Over redrawn identities; empty where no query counts."""
+    counts = result.ranking.counted.any()
+    return metric_intervals(result, Bootstrap("identity")) if counts else pd.DataFrame()
 
 
 def _metric(value: float, intervals: pd.DataFrame, key: str) -> Html:

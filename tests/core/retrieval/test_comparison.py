@@ -232,12 +232,22 @@ def test_intervals_of_one_result(pair):
     _, good, _ = pair
     table = metric_intervals(good)
     assert table["value"].to_dict() == pytest.approx(
-        {name: good.metrics()[name] for name in ("mAP", "rank1", "mINP")}
+        {name: good.metrics()[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
     )
-    assert (table["low"] < table["value"]).all()
-    assert (table["value"] < table["high"]).all()
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    assert table.loc["mAP", "low"] < table.loc["mAP", "value"] < table.loc["mAP", "high"]
     wider = metric_intervals(good, Bootstrap("identity"))
     assert (wider["high"] - wider["low"])["mAP"] > (table["high"] - table["low"])["mAP"]
+
+
+def test_whole_identities_are_drawn():
+    """By hand: two identities, one always right, one never: means are 0, a half or 1."""
+    identity = np.arange(16) % 2
+    values = identity[:, None].astype(float)
+    assert Bootstrap("identity").intervals(values, identity) == [(0.0, 1.0)]
+    ((low, high),) = Bootstrap("query").intervals(values, np.arange(16))
+    assert 0 < low < 0.5 < high < 1
 
 
 def test_options_that_cannot_be(pair):

@@ -17,7 +17,6 @@ from msinet_core.training import train
 from msinet_lab.figures.comparison import cmc_curves
 from msinet_lab.report import Subject, page, read_subjects, write_report
 from msinet_lab.report.elements import Html, drawing, tag, together
-from msinet_lab.report.intervals import metric_intervals
 
 EVIL = "<img src=x onerror=alert(1)>"
 IDENTITIES = (EVIL, "b & c", "d\"'", "$x^2$", "</script><b>", "plain")
@@ -136,29 +135,6 @@ def test_figures_take_the_colours_of_the_page():
     assert "var(--faint)" in text
     assert "#22262b" not in text
     assert "#ffffff" not in text
-
-
-def test_intervals_hold_the_value_and_shrink_with_identities():
-    few, many = (metric_intervals(make_result(queries=count)) for count in (6, 16))
-    assert list(few.index) == ["mAP", "rank1", "rank5", "rank10", "mINP"]
-    for table in (few, many):
-        assert (table["low"] <= table["value"] + 1e-9).all()
-        assert (table["value"] <= table["high"] + 1e-9).all()
-    value = make_result().metrics()
-    assert many.loc["mAP", "value"] == pytest.approx(value["mAP"])
-    assert many.loc["rank1", "value"] == pytest.approx(value["rank1"])
-
-
-def test_intervals_draw_whole_identities():
-    """By hand: two identities, one always right, one never: means are 0, a half or 1."""
-    result = make_result()
-    identity = np.arange(16) % 2
-    object.__setattr__(result, "query_table", result.query_table.assign(identity=identity))
-    ranking = result.ranking
-    object.__setattr__(ranking, "average_precision", identity.astype(float))
-    found = metric_intervals(result).loc["mAP"]
-    assert (found["low"], found["high"]) == (0, 1)
-    assert found["value"] == 0.5
 
 
 def test_without_photographs_and_without_cameras():
