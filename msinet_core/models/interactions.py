@@ -59,12 +59,12 @@ class ChannelGate(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """`cross_attention`: each branch takes up its own channels, weighted by how little they
-    resemble the other's.
+    """`cross_attention`: each branch takes up its own channels, the more, the smaller their
+    products with the other's.
 
     E = A B^T, with A and B flattened over positions; a <- a + gamma * softmax(-E) A and
-    b <- b + gamma * softmax(-E^T) B. The *least* similar channel gets the largest weight, as in
-    the authors' implementation. `gamma` starts at 0, so that the interaction begins as `none`.
+    b <- b + gamma * softmax(-E^T) B. The *smallest* product gets the largest weight, as in the
+    authors' implementation. `gamma` starts at 0, so that the interaction begins as `none`.
     With `scaled` (not in the paper) E is divided by the root of the number of positions.
     """
 

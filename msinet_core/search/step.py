@@ -64,7 +64,7 @@ def bilevel_step(
     """One first-order step: alpha on the validation twin, then the weights on the train twin.
 
     The validation loss is differentiated with respect to alpha only and the train loss with
-    respect to the weights only, so that validation identities never train the weights. With
+    respect to the weights only, so that validation images never train the weights. With
     `leak_validation_gradient` the validation loss's gradient is added to the weights' one, as the
     authors' code does. Without a validation batch only the weights move (first step of an epoch).
 
