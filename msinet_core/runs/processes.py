@@ -167,6 +167,8 @@ def _on_loopback(patience: timedelta) -> dict[str, Any]:
     environment = os.environ
     if environment.get("MASTER_ADDR") not in LOOPBACK or os.name == "nt":
         return {}
+    if distributed.is_initialized():  # they met before, for an earlier run
+        return {}
     inner = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if inner:
         environment.setdefault("GLOO_SOCKET_IFNAME", inner[0])
