@@ -38,7 +38,8 @@ from benchmarks import mutations as make
 from benchmarks.faults import BESIDES, DATA, SMALL, halves, photographs, preload, run, warm
 from benchmarks.mutations import CANARY, Mutation, checkpoint, one_file
 
-SENTENCE = re.compile(r"error:|Error parsing|Parsing error|Unrecognized|Required")  # tyro's, too
+TYROS = "Error parsing|Parsing error|Unrecognized|Required|Invalid choice|Missing value"
+SENTENCE = re.compile(rf"error:|{TYROS}")
 MEMORY, SECONDS = 2_000_000, 30.0  # kB, of processor time
 
 

@@ -257,6 +257,18 @@ def replacing_folder(path: Path, kind: str, *, flush: bool = True) -> Iterator[P
             _remove(fresh)
 
 
+def clear_leftovers(path: Path) -> None:
+    """Take away what a killed `replacing_folder` left beside a folder that is whole and taken as it
+    is; nothing while another process writes it.
+    """
+    target = Path(os.path.realpath(path))
+    leftovers = [_beside(target, what) for what in ("writing", "old")]
+    if target.is_dir() and any(map(os.path.lexists, leftovers)):
+        with suppress(OSError, ReidError), _alone(target, 0.0):
+            for leftover in leftovers:
+                _remove(leftover)
+
+
 def require_own(path: Path, kind: str) -> None:
     """`ReidError` unless a folder is absent, empty, or one of this kind that we made and that holds
     nothing else.

@@ -212,11 +212,12 @@ class Genotype:
     @classmethod
     def from_json(cls, text: str) -> Genotype:
         try:
-            return cls(tuple(json.loads(text)["slots"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            slots = tuple(json.loads(text)["slots"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ReidError(
                 "this is not a genotype file: expected JSON with a list of names under 'slots'"
             ) from error
+        return cls(slots)
 
     def __str__(self) -> str:
         return "||".join("|".join("-".join(cell) for cell in stage) for stage in self.stages)

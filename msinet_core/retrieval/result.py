@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import operator
 from dataclasses import asdict, dataclass, field, replace
@@ -242,7 +243,10 @@ class RetrievalResult:
         with replacing_folder(Path(folder), "result") as place:
             for name, parts in arrays.items():
                 whole = {key: np.ascontiguousarray(array) for key, array in parts.items()}
-                save_file(whole, place / f"{name}.safetensors")
+                try:
+                    save_file(whole, place / f"{name}.safetensors")
+                except SafetensorError as error:  # its word for what the disk refused
+                    raise OSError(errno.EIO, str(error)) from error
             for name, table in tables.items():
                 write_table(table, place / f"{name}.jsonl")
                 about["checksums"][name] = table_checksum(place / f"{name}.jsonl")

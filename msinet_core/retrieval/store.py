@@ -28,7 +28,13 @@ import torch
 
 from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 from msinet_core.errors import ReidError
-from msinet_core.files import hash_file, replacing_folder, require_regular, whole_folder
+from msinet_core.files import (
+    clear_leftovers,
+    hash_file,
+    replacing_folder,
+    require_regular,
+    whole_folder,
+)
 from msinet_core.retrieval.embedder import Embedder, require_finite
 from msinet_core.retrieval.tables import (
     checksum,
@@ -276,6 +282,7 @@ def embed_dataset(
     if embedder.on_bad_image == "error":  # a store with images left out will not do
         current = current and before is not None and len(before) == len(dataset)
     if processes.broadcast(bytes([current])) == b"\1":
+        processes.on_main_process(lambda: clear_leftovers(Path(folder)))
         return open_store(folder)
     reader = embedder.open(dataset.table, dataset.root, cache="none")
     if processes.size == 1:

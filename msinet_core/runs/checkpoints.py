@@ -29,7 +29,7 @@ from msinet_core.files import (
 from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
-LAST, PREVIOUS, FRESH = "last", "previous", "writing"
+LAST, PREVIOUS, FRESH, LEAVING = "last", "previous", "writing", "leaving"
 LARGEST = 1 << 33  # bytes of a file
 
 
@@ -91,10 +91,11 @@ def read_checkpoint(place: Path) -> Checkpoint:
 
 def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> None:
     """Make `checkpoint` the last one in `folder`, whole or not at all; the one before is kept."""
-    fresh, last, previous = (folder / name for name in (FRESH, LAST, PREVIOUS))
+    fresh, last, previous, leaving = (folder / name for name in (FRESH, LAST, PREVIOUS, LEAVING))
     files = _with_sums(checkpoint, finished)
     folder.mkdir(exist_ok=True)
-    shutil.rmtree(fresh, ignore_errors=True)
+    for leftover in (fresh, leaving):  # of a save that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
     try:
         for name, content in files.items():
@@ -103,10 +104,12 @@ def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> 
         shutil.rmtree(fresh, ignore_errors=True)  # a full disk gets its room back
         raise
     if last.is_dir():
-        shutil.rmtree(previous, ignore_errors=True)
+        if previous.is_dir():  # under another name at once: half of it would look damaged
+            previous.rename(leaving)
         last.rename(previous)
     fresh.rename(last)
     flush_folder(folder)
+    shutil.rmtree(leaving, ignore_errors=True)
 
 
 @contextmanager
@@ -134,7 +137,9 @@ def keep_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
 def kept_in(folder: Path) -> list[str]:
     """Names of the checkpoints in `folder` that were kept, `last` among them."""
     names = (path.name for path in folder.glob("*") if (path / ABOUT).is_file())
-    return sorted(name for name in names if name not in (PREVIOUS, FRESH) and name[0] != ".")
+    return sorted(
+        name for name in names if name not in (PREVIOUS, FRESH, LEAVING) and name[0] != "."
+    )
 
 
 def _with_sums(checkpoint: Checkpoint, finished: bool) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -125,7 +126,9 @@ def _write(recipe: Recipe, draft: Path, progress: bool) -> None:
         place = Place(recipe.kind, recipe.domain, shot.camera)
         photo = _photograph(recipe, shot, place, people)
         path = f"{folders[shot.split]}/{_file_name(recipe.kind, shot)}"
-        photo.image.save(draft / path, "JPEG", quality=place.lens.quality)
+        encoded = BytesIO()  # Pillow takes a write that fell short, as on a full disk, for whole
+        photo.image.save(encoded, "JPEG", quality=place.lens.quality)
+        (draft / path).write_bytes(encoded.getvalue())
         yaw = round(photo.yaw, 1)
         rows.append((path, shot.identity, shot.camera, yaw, photo.view, photo.occluder))
     images = pd.DataFrame(rows, columns=["path", "identity", "camera", "yaw", "view", "occluder"])

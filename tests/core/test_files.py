@@ -15,6 +15,7 @@ from common import on_posix
 from msinet_core import ReidError
 from msinet_core.files import (
     MARK,
+    clear_leftovers,
     open_to_append,
     own_folder,
     read_bytes,
@@ -251,6 +252,23 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path, moment):
     make(target, "next")
     assert (target / "text").read_text() == "next"
     assert listing(tmp_path) == ["result"]
+
+
+def test_what_a_kill_left_beside_a_whole_folder_goes(tmp_path):
+    target = tmp_path / "result"
+    make(target, "old")
+    command = [sys.executable, "-c", KILLED, "after rename 2", str(target)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert ".result.msinet-old" in listing(tmp_path)
+    lock = Lock(tmp_path / ".result.msinet-lock")
+    assert lock.acquire(0.0)
+    clear_leftovers(target)  # somebody is writing it
+    assert ".result.msinet-old" in listing(tmp_path)
+    lock.release(remove=True)
+    clear_leftovers(target)
+    assert listing(tmp_path) == ["result"]
+    assert (target / "text").read_text() == "new"
+    clear_leftovers(tmp_path / "nothing")
 
 
 def test_a_reader_meets_a_whole_folder_while_it_is_swapped(tmp_path):

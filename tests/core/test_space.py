@@ -66,6 +66,9 @@ def test_errors_name_thing_and_remedy(slots, message):
 def test_damaged_genotype_file():
     with pytest.raises(ReidError, match="not a genotype file"):
         Genotype.from_json("{}")
+    for text in ("[" * 100_000, '{"slots": ' + "9" * 10_000 + "}", "["):
+        with pytest.raises(ReidError, match="not a genotype file"):
+            Genotype.from_json(text)
     for names in ("[null]", '["none", 3]', '[["none"]]'):
         with pytest.raises(ReidError, match="made of operations' names"):
             Genotype.from_json(f'{{"slots": {names}}}')

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from msinet_core.data import Protocol
 from msinet_core.errors import ReidError
@@ -141,6 +142,16 @@ def test_texts_gaps_and_draws_survive_saving(result, tmp_path):
     assert (
         found.rank_list(0, 3).gallery_index.tolist() == drawn.rank_list(0, 3).gallery_index.tolist()
     )
+
+
+def test_a_disk_that_refuses_is_a_sentence_whoever_writes(result, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr("msinet_core.retrieval.result.save_file", refuse)
+    with pytest.raises(ReidError, match=r"cannot write.*out.*free on the disk"):
+        result.save(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_loading_what_is_no_result(tmp_path):

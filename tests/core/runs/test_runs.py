@@ -12,10 +12,12 @@ from common import on_posix, save
 
 from msinet_core import Genotype, ReidError
 from msinet_core.config import SearchConfig, TrainConfig, config_from_dict, read_genotype
+from msinet_core.runs import checkpoints
 from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.folder import RunFolder
 
 CONFIG = TrainConfig(epochs=3)
+BOTH = ["last", "previous"]
 
 
 @pytest.fixture
@@ -93,6 +95,31 @@ def test_a_kill_while_saving_leaves_the_previous_checkpoint(run, moment):
     with run.writing(CONFIG, resume=True):
         save(run, 2)
     assert run.checkpoint().state["epoch"] == 2
+
+
+def test_a_kill_while_the_one_before_goes_leaves_two_whole_ones(run, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def half(folder, **_):
+        if folder.is_dir():
+            (folder / "weights.safetensors").unlink()
+            raise Killed
+
+    folder = run.path / "checkpoints"
+    with run.writing(CONFIG):
+        for value in (1, 2):
+            save(run, value)
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoints.shutil, "rmtree", half)
+            with pytest.raises(Killed):
+                save(run, 3)
+        assert [checkpoints.read_checkpoint(folder / name).state["epoch"] for name in BOTH] == [
+            3,
+            2,
+        ]
+        save(run, 4)
+    assert sorted(path.name for path in folder.iterdir()) == BOTH
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])

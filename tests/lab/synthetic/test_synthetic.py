@@ -422,3 +422,18 @@ def test_colour_histograms_do_not_solve_it(
     )
     assert naive_map(absolute, query, gallery) < 0.25
     assert naive_map(cosine, query, gallery) < 0.25
+
+
+def test_a_write_of_pillow_that_falls_short_cuts_no_picture(tmp_path, monkeypatch):
+    """As on a full disk: Pillow does not look how much of a picture its write took."""
+    whole = Image.Image.save
+
+    def short(self, file, *args, **kwargs):
+        whole(self, file, *args, **kwargs)
+        if isinstance(file, str | Path):
+            Path(file).write_bytes(Path(file).read_bytes()[:-100])
+
+    monkeypatch.setattr(Image.Image, "save", short)
+    root = generate("people", tmp_path / "people", **SMALLEST)
+    for path in root.rglob("*.jpg"):
+        assert path.read_bytes().endswith(b"\xff\xd9"), path
