@@ -248,7 +248,8 @@ def attempt(kind: Kind, seed: int, workshop: Path) -> list[str]:
     problems = []
     if status == -99 or seconds > SECONDS:
         problems.append(f"{seconds:.0f} s of processor time, {time.monotonic() - started:.0f} s")
-    if "Traceback" in said or status not in (0, 2):
+    theirs = "raise ValueError" in how and "where it happened is in" in said  # the user's own error
+    if "Traceback" in said or status not in ((0, 1, 2) if theirs else (0, 2)):
         problems.append(
             f"status {status}: {said.strip().splitlines()[-1][:200] if said.strip() else ''!r}"
         )

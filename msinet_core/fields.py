@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import reprlib
 from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -25,7 +26,14 @@ def plain(name: str, value: object, annotation: Any) -> Any:
     try:
         return _plain(value, annotation)
     except (TypeError, ValueError, OverflowError):
-        raise ReidError(f"{name} is {_words(annotation)}; got {value!r}") from None
+        raise ReidError(f"{name} is {_words(annotation)}; got {_shown(value)}") from None
+
+
+def _shown(value: object) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # more digits than Python writes out
+        return "a longer number"
 
 
 def _plain(value: Any, annotation: Any) -> Any:
@@ -66,7 +74,10 @@ def _bool(value: Any) -> bool:
 def _int(value: Any) -> int:
     if isinstance(value, bool):
         raise TypeError
-    return operator.index(value)
+    number = operator.index(value)
+    if not -(1 << 63) <= number < 1 << 63:  # what torch, numpy and files can hold
+        raise OverflowError
+    return number
 
 
 def _float(value: Any) -> float:

@@ -87,6 +87,15 @@ def test_another_type_or_range_is_one_sentence(kind, field, value, sentence):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_numbers_that_nothing_can_hold(digits):
+    for number in (10**digits, -(10**digits)):
+        with pytest.raises(ReidError, match=r"^epochs is a whole number; got .{0,60}$"):
+            TrainConfig(epochs=number)
+        with pytest.raises(ReidError, match=r"^milestones is .*; got .{0,60}$"):
+            TrainConfig(milestones=(1, number))
+
+
 def test_the_help_of_data_names_every_data_set():
     source = Path(module.__file__).read_text(encoding="utf-8")
     line = next(line for line in source.splitlines() if line.lstrip().startswith('"""Kind: '))
