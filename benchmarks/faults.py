@@ -445,7 +445,8 @@ class Trial:
         problems += self._changed(place, before, "after the fault")
         for _, name in self.command.before:
             path = place / name
-            if not path.is_dir() and _content(path) not in (self.expected[name], self.old[name]):
+            whole = (self.expected.get(name, "gone"), self.old.get(name, "gone"))
+            if not path.is_dir() and _content(path) not in whole:
                 problems.append(f"{name} is neither the old nor the new")
         if self.command.stays:
             status, said = run(self.command.stays, place)

@@ -134,7 +134,15 @@ class OnnxModel:
         count = len(images)
         if count < size:
             images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])
-        return [part[:count] for part in self._session.run(None, {self._input.name: images})]
+        try:
+            outputs = self._session.run(None, {self._input.name: images})
+        except Exception as error:  # onnxruntime has many; each is of what the file asks for
+            reason = " ".join(str(error).split())[:200]
+            raise ReidError(
+                f"{str(self.path)!r} cannot be run with images of {images.shape} ({reason}); say "
+                "what it takes with --height and --width, or export it again"
+            ) from error
+        return [part[:count] for part in outputs]
 
     def embed(self, pixels: Any) -> np.ndarray:
         """Features B x D of pixels B x 3 x H x W, uint8 RGB, by the file's own mean and std."""
@@ -143,7 +151,6 @@ class OnnxModel:
 
     def __repr__(self) -> str:
         height, width = self.size
-        return f"OnnxModel({str(self.path)!r}, {height} x {width}, {self.about['genotype']})"
         kind = self.about.get("genotype", "foreign")
         return f"OnnxModel({str(self.path)!r}, {height} x {width}, {kind})"
 

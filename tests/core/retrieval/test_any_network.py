@@ -238,6 +238,16 @@ def test_a_foreign_file_with_its_own_size_and_batch(tmp_path, batch, kind):
     np.testing.assert_allclose(found.embed([images]), expected, atol=1e-5 if kind == 1 else 5e-3)
 
 
+def test_a_file_that_takes_other_images_than_it_says_is_named(tmp_path):
+    told = {"mean": "0.5, 0.5, 0.5", "std": "0.5, 0.5, 0.5", "height": "4", "width": "6"}
+    path = write_onnx(tmp_path / "x.onnx", metadata=told)
+    found = load_model(path)
+    assert "foreign" in repr(found.model)
+    images = torch.ones(2, 3, found.height, found.width)
+    with pytest.raises(ReidError, match=r"x\.onnx.*(cannot be run with|takes) images of"):
+        found.embed([images])
+
+
 def test_what_a_foreign_file_does_not_say_is_asked_for(tmp_path, capsys):
     path = write_onnx(tmp_path / "x.onnx", size=("h", "w"))
     with pytest.raises(
