@@ -171,7 +171,10 @@ def test_architecture_weights(lab):
     before = lab.pixels("msinet-architecture-heatmap")
     lab.choose("msinet-architecture-stage", "stage 2")
     lab.changed("msinet-architecture-heatmap", before)
+    before = lab.pixels("msinet-architecture-heatmap")
     lab.choose("msinet-architecture-stage", "all stages")
+    lab.changed("msinet-architecture-heatmap", before)  # before it is deafened
+    lab.settle()
     lab.shot("04_read_architecture_weights", "msinet-architecture")
     before = lab.pixels("msinet-architecture-heatmap")
     lab.deafen()
