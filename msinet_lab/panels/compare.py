@@ -72,7 +72,8 @@ class ComparePanel(Panel):
         views = VIEWS if root is None else (*VIEWS, LISTS)
         self.view = self.tag(dropdown("view", views), "view")
         self.one = self.tag(dropdown("this", names, names[0]), "one")
-        self.other = self.tag(dropdown("against", names, names[-1]), "other")
+        alike = [name for name in names[1:] if self._same_queries(names[0], name)]
+        self.other = self.tag(dropdown("against", names, [*alike, names[-1]][0]), "other")
         self.identities = self.tag(slider("identities", 12, 2, 40), "identities")
         last = max(len(result.query_table) for result in self.results.values()) - 1
         self.query = self.tag(slider("query", 0, 0, last), "query")
@@ -172,6 +173,13 @@ class ComparePanel(Panel):
         require_same_queries(*(self.results[name] for name in names))
         return {name: self.results[name] for name in names}
 
+    def _same_queries(self, one: str, other: str) -> bool:
+        try:
+            require_same_queries(self.results[one], self.results[other])
+        except ReidError:
+            return False
+        return True
+
     def _queries(self, shown: Mapping[str, RetrievalResult]) -> Any:
         pair = self._pair()
         found = compare(*pair.values(), draws=DRAWS)
@@ -196,8 +204,11 @@ class ComparePanel(Panel):
         """
         if self.root is None:
             raise ReidError("rank lists need the photographs: ComparePanel(results, root=FOLDER)")
-        require_same_queries(*shown.values())
-        first = next(iter(shown.values()))
+        first = self.results[self.one.value]
+        others = [name for name in shown if not self._same_queries(self.one.value, name)]
+        shown = {name: result for name, result in shown.items() if name not in others}
+        if not shown:
+            raise ReidError(f"no chosen result has the queries of {self.one.value!r}; choose one")
         places = self._order(*self._pair()) if self.one.value != self.other.value else None
         order = np.arange(len(first.query_table)) if places is None else places
         query = int(order[min(self.query.value, len(order) - 1)])
@@ -209,7 +220,10 @@ class ComparePanel(Panel):
             precision = result.ranking.average_precision[query]
             words.append(f"{html.escape(name)}: AP {100 * precision:.1f} %")
         path = html.escape(str(first.query_table["path"].iloc[query]))
-        self.tell("words", f"query {query} ({path}), from above: " + " · ".join(words))
+        told = [f"query {query} ({path}), from above: " + " · ".join(words)]
+        if others:
+            told.append(f"not shown, as their queries are others: {html.escape(', '.join(others))}")
+        self.tell("words", "<br>".join(told))
         return stack(sheets)
 
     def _by_difference(self, one: str, other: str) -> np.ndarray:

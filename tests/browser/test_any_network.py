@@ -15,9 +15,9 @@ import warnings; warnings.simplefilter("ignore")
 import timm, torch
 from msinet_core.data import load_dataset
 from msinet_core.models import MSINet
-from msinet_core.retrieval import Embedder, load_model
+from msinet_core.retrieval import Embedder, evaluate, load_model
 from msinet_core.space import PAPER_GENOTYPE
-from msinet_lab.panels import AttentionPanel, GalleryPanel
+from msinet_lab.panels import AttentionPanel, ComparePanel, GalleryPanel
 torch.manual_seed(0)
 dataset = load_dataset("manifest", "../square")
 vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64)
@@ -128,3 +128,26 @@ def test_a_gallery_of_three_kinds_of_networks(opened):
     lab.deafen()
     lab.choose("msinet-gallery-network", "MSINet")
     assert lab.same("msinet-gallery-picture", before)
+
+
+def test_a_comparison_of_three_kinds_of_networks(opened):
+    code = (
+        "results = {name: evaluate(one, dataset) for name, one in networks.items()}\n"
+        "panel = ComparePanel(results, root=dataset.root)\npanel"
+    )
+    lab = opened("any_comparison", code)
+    lab.until_text("msinet-compare-table", "ViT")
+    for view in ("query by query", "rank lists"):
+        before = lab.pixels("msinet-compare-picture")
+        lab.choose("msinet-compare-view", view)
+        lab.changed("msinet-compare-picture", before, 60)
+    before, words = lab.pixels("msinet-compare-picture"), lab.text("msinet-compare-words")
+    lab.slide("msinet-compare-query")
+    lab.changed("msinet-compare-picture", before)
+    lab.settle()
+    assert lab.text("msinet-compare-words") != words  # another query, the same in every network
+    lab.shot("any_comparison", "msinet-compare")
+    before = lab.pixels("msinet-compare-picture")
+    lab.deafen()
+    lab.slide("msinet-compare-query")
+    assert lab.same("msinet-compare-picture", before)

@@ -250,7 +250,14 @@ def test_gallery(lab):
 @pytest.mark.opens("08_evaluate_and_compare")
 def test_comparison(lab):
     lab.run_all()
-    for view in ("distances", "ROC", "cameras", "identities (t-SNE)", "query by query", "CMC"):
+    for view in (
+        "distances",
+        "ROC",
+        "cameras",
+        "identities (t-SNE)",
+        "query by query",
+        "rank lists",
+    ):
         before = lab.pixels("msinet-compare-picture")
         lab.choose("msinet-compare-view", view)
         lab.changed("msinet-compare-picture", before, 60)

@@ -451,8 +451,8 @@ class TestCompare:
         result = make(root, queries=20)
         results = {"a": result, "b": result.reranked(), "other queries": make(None, queries=4)}
         panel = ComparePanel(results, root=root)
+        assert panel.other.value == "b"  # the first that can be set against "a"
         panel.chosen.value = panel.chosen.value[:2]
-        panel.other.value = "b"
         seen = set()
         for view in panel.view.options:
             panel.view.value = view
@@ -468,6 +468,10 @@ class TestCompare:
         most = int(np.nanargmax(np.abs(precision[1] - precision[0])))
         panel.query.value = 0
         assert f"query {most} (" in panel.words.value
+        panel.chosen.value = tuple(results)
+        assert "not shown, as their queries are others: other queries" in panel.words.value
+        panel.chosen.value = ("other queries",)
+        assert "no chosen result has the queries of 'a'" in status(panel, error=True)
 
     def test_other_queries_are_refused(self, make, root, status):
         result = make(root)
