@@ -493,6 +493,8 @@ class Trial:
 
 def _names(place: Path) -> Iterator[str]:
     for path in place.rglob("*"):
+        if path.name == "pid":  # one a run folder, whose number is no process's any more
+            continue
         yield re.sub(r"\d+(?=\.said$)", "", path.relative_to(place).as_posix())
 
 

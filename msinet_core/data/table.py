@@ -80,7 +80,7 @@ class ReidDataset:
                 notes += [f"{column} {told}"] if told else []
         table["path"] = self._paths(table["path"])
         table["split"] = [tidy(str(split)).lower() for split in table["split"]]
-        unknown = sorted(set(table["split"]) - set(SPLITS))
+        unknown = sorted(set(table["split"]) - set(SPLITS), key=str)
         if unknown:
             raise ReidError(
                 f"data set {self.name!r} has split {unknown[0]!r}; a split is one of "

@@ -217,7 +217,7 @@ def _splits(
     else:
         values = rows[column].astype(str).str.strip().str.lower()
         note = f"test rows became queries and gallery, seed {seed}"
-    unknown = sorted(set(values) - {*SPLITS, "test"})
+    unknown = sorted(set(values) - {*SPLITS, "test"}, key=str)  # empty cells among texts
     if unknown:
         raise ReidError(
             f"{column} is {shown([repr(v) for v in unknown])} in some rows; it is train, query or "

@@ -103,6 +103,11 @@ def test_a_folder_with_a_table(tmp_path, images):
         (lambda t: t, {"test_share": "half"}, "test_share is half; it lies between"),
         (lambda t: t.assign(identity="a"), {"test_share": 0.5}, "one identity cannot be split"),
         (lambda t: t.assign(split="val"), {}, "split is 'val' in some rows"),
+        (
+            lambda t: t.assign(split=["val", None, *["train"] * (len(t) - 2)]),
+            {},
+            "split is (nan|None), 'val' in some rows",
+        ),
         (lambda t: t.assign(split="train"), {"split": "split", "test_share": 0.5}, "not both"),
         (
             lambda t: t.assign(date=t["date"].where(t.index > 1)),
