@@ -263,7 +263,7 @@ def clear_leftovers(path: Path) -> None:
     """
     target = Path(os.path.realpath(path))
     leftovers = [_beside(target, what) for what in ("writing", "old")]
-    if target.is_dir() and any(map(os.path.lexists, leftovers)):
+    if target.is_dir() and any(map(os.path.lexists, [*leftovers, _beside(target, "lock")])):
         with suppress(OSError, ReidError), _alone(target, 0.0):
             for leftover in leftovers:
                 _remove(leftover)

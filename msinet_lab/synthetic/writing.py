@@ -17,7 +17,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from msinet_core.errors import ReidError
-from msinet_core.files import LITTER, read_json, replacing_folder
+from msinet_core.files import LITTER, clear_leftovers, read_json, replacing_folder
 from msinet_lab.synthetic.identities import LARGE, SMALL, Attributes, Recipe, identity_table
 from msinet_lab.synthetic.photos import Photo, Place, bad_box, false_detection, take
 
@@ -108,6 +108,7 @@ def _exists_already(root: Path, recipe: Recipe) -> bool:
             f"{str(home)!r} holds generated data of other arguments ({'; '.join(differing)}); "
             "name another folder or delete it"
         )
+    clear_leftovers(home)
     return True
 
 

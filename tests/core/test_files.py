@@ -268,6 +268,9 @@ def test_what_a_kill_left_beside_a_whole_folder_goes(tmp_path):
     clear_leftovers(target)
     assert listing(tmp_path) == ["result"]
     assert (target / "text").read_text() == "new"
+    (tmp_path / ".result.msinet-lock").touch()  # of a writer that was killed at its very end
+    clear_leftovers(target)
+    assert listing(tmp_path) == ["result"]
     clear_leftovers(tmp_path / "nothing")
 
 
