@@ -70,10 +70,17 @@ def rows_hash(columns: list[str], *tables: pd.DataFrame) -> str:
 
 
 def contents_hash(files: Iterable[Path]) -> str:
-    """Changes when the bytes of any of the files do, or one is gone."""
-    digest = hashlib.sha256()
+    """Changes when the bytes of any of the files do, or one is gone; `ReidError` for one that is
+    there and cannot be read, as a disk that fails for a moment makes no other data.
+    """
+    digest, paths = hashlib.sha256(), list(files)
     with ThreadPoolExecutor(READERS) as pool:
-        for one in pool.map(hash_file, files):
+        for path, one in zip(paths, pool.map(hash_file, paths), strict=True):
+            if one is None and path.is_file():
+                raise ReidError(
+                    f"{str(path)!r} cannot be read, so nobody can tell whether it is still the "
+                    "same; look after its disk and permissions, and try again"
+                )
             digest.update(f"{one},".encode())
     return digest.hexdigest()
 

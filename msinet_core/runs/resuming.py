@@ -48,10 +48,10 @@ def begin(worker: Worker, resume: bool) -> None:
             f"{str(run.path)!r} was given away without the optimiser's state, so it can be scored "
             "and embedded but not resumed; resume the original, or push it with --optimizer"
         )
-    guards.check_same_processes(checkpoint, worker.processes, run)
-    _warn_of_threads(checkpoint, worker)
-    worker.data.check(checkpoint.state, run.path)
     with fitting(run):
+        guards.check_same_processes(checkpoint, worker.processes, run)
+        _warn_of_threads(checkpoint, worker)
+        worker.data.check(checkpoint.state, run.path)
         length = operator.index(checkpoint.state["history_bytes"])
         worker.restore(checkpoint)
     before, now = checkpoint.state.get("epochs", worker.config.epochs), worker.config.epochs

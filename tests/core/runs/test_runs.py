@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from msinet_core.config import SearchConfig, TrainConfig, config_from_dict, read
 from msinet_core.runs import checkpoints
 from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.folder import RunFolder
+from msinet_core.runs.processes import ALONE
+from msinet_core.runs.resuming import begin
 
 CONFIG = TrainConfig(epochs=3)
 BOTH = ["last", "previous"]
@@ -310,3 +313,11 @@ def test_read_only_folder(tmp_path):
         folder = RunFolder(tmp_path / "run")
     with pytest.raises(ReidError, match="cannot write into"), folder.writing(CONFIG):
         pass
+
+
+@pytest.mark.parametrize("value", ["two", None, [2]])
+def test_a_state_of_other_types_is_one_sentence(run, value):
+    with run.writing(CONFIG):
+        run.save({"w": torch.ones(3)}, {"epoch": 1, "processes": value}, finished=False)
+    with pytest.raises(ReidError, match="or altered"):
+        begin(SimpleNamespace(run=run, processes=ALONE), resume=True)
