@@ -22,7 +22,7 @@ from msinet_core.files import read_bytes, read_json
 from msinet_core.functions import is_function_name
 from msinet_core.space import OPERATIONS, Genotype, UnknownOperation
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 DATA_SETS = (
     *("market1501", "msmt17", "veri776", "vehicleid", "cuhk03"),
     *("folders", "classes", "manifest", "table"),
@@ -136,7 +136,9 @@ class SystemFields:
     seed: int = 0
     """Seed of everything random."""
     device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto takes a GPU if there is one: NVIDIA's or AMD's (cuda), Apple's (mps),
+    Intel's (xpu).
+    """
     compile: bool = False
     """Compile the network with torch.compile and, on a GPU, replay each pass as one CUDA graph;
     falls back with a warning where that cannot work.

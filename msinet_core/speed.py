@@ -32,15 +32,31 @@ CACHED_PIXELS = 16 * 128 * 64  # per part of a batch; on a CPU larger ones cost 
 
 
 def choose_device(name: str, own: torch.device | None = None) -> torch.device:
-    """`auto` takes a GPU if there is one; of several processes each has its `own`.
+    """`auto` takes what `torch.accelerator` offers (CUDA, ROCm under CUDA's name, Apple's mps, xpu)
+    and otherwise the processor; of several processes each has its `own`.
 
-    `ReidError` for a GPU that is not there.
+    `ReidError` for a device that is not there.
     """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
-        return own or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ReidError("no usable GPU was found (--device cuda); use --device cpu or auto")
+        return own or found or torch.device("cpu")
+    if name != "cpu" and (found is None or found.type != name):
+        there = "cpu" if found is None else f"{found.type} or cpu"
+        raise ReidError(
+            f"no usable device was found for --device {name}; use --device auto, {there}"
+        )
+    if own is not None and own.type != name:
+        raise ReidError(
+            f"several processes compute on {own.type} here, not on --device {name}; use --device "
+            "auto, or start a single process"
+        )
     return own or torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """What its driver calls a GPU (`NVIDIA H100`); `mps` and `cpu` as they are."""
+    tell = getattr(getattr(torch, device.type), "get_device_name", None)
+    return str(tell(device)) if tell else device.type
 
 
 # -- training ------------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ ALONE = Processes()
 def join(cpu: bool = False) -> Processes:
     """The processes that this one was started with; `ALONE` for a plain process.
 
-    cpu: compute on the processor although there is a GPU. The first call connects the processes.
+    cpu: compute on the processor although there is a GPU (Apple's is for one process alone). The
+        first call connects the processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         return ALONE
@@ -148,9 +149,8 @@ def join(cpu: bool = False) -> Processes:
 
     try:
         patience = timedelta(seconds=_timeout())
-        state = PartialState(
-            cpu=cpu or not torch.cuda.is_available(), timeout=patience, **_on_loopback(patience)
-        )
+        shared = torch.cuda.is_available() or torch.xpu.is_available()
+        state = PartialState(cpu=cpu or not shared, timeout=patience, **_on_loopback(patience))
     except (RuntimeError, ValueError, OSError) as error:
         raise ReidError(
             f"the {os.environ['WORLD_SIZE']} processes could not be connected ({error}); start "

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets as widgets
-import torch
 
 from msinet_core.data import ReidDataset
 from msinet_core.data.sources import SOURCES
 from msinet_core.errors import ReidError
+from msinet_core.speed import choose_device, device_name
 from msinet_lab.panels.base import BAD, GOOD, Panel, dropdown, field, marked_html, row, table_html
 from msinet_lab.panels.settings import (
     GENERATED,
@@ -63,10 +63,9 @@ def environment_checks(data_folder: str | Path = "data") -> list[tuple[bool, str
             checks.append((True, name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             checks.append((False, name, "not installed: pip install 'msinet-core[lab]'"))
-    device = f"no GPU; {os.cpu_count()} processor cores (enough for generated data)"
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    checks.append((True, "device", device))
+    device = choose_device("auto")
+    cores = f"no GPU; {os.cpu_count()} processor cores (enough for generated data)"
+    checks.append((True, "device", cores if device.type == "cpu" else device_name(device)))
     folder = Path(data_folder).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     writable = os.access(there, os.W_OK)

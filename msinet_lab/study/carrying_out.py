@@ -37,6 +37,7 @@ from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import make_network
 from msinet_core.search.twin_search import search
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
+from msinet_core.speed import choose_device, device_name
 from msinet_core.training import train
 from msinet_lab.carrying import finished_run
 from msinet_lab.diagnosis.baselines import random_genotypes
@@ -350,7 +351,8 @@ def cost(config: TrainConfig) -> dict[str, int]:
 def machine() -> str:
     """Processor and GPU, as far as the system tells them."""
     name = platform.processor() or platform.machine()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    device = choose_device("auto")
+    gpu = "" if device.type == "cpu" else f", {device_name(device)}"
     return f"{name}{gpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
