@@ -102,7 +102,7 @@ def evaluate(
         raise ReidError("what is to be scored? Give one of --run, --model and --features")
     embedder: Embedder | None = None
     if features is not None:
-        found = [_from_file(features, table, options, pictures.output)]
+        found = [_from_file(features, table, options, pictures.output, device)]
     else:
         if table is not None:
             raise ReidError("--table belongs to --features; a network scores data sets (--on)")
@@ -153,15 +153,19 @@ def _by_network(embedder: Embedder, datasets: list[ReidDataset]) -> list[Scored]
     return [(*item, data) for item, data in zip(results.items(), datasets, strict=True)]
 
 
-def _from_file(file: Path, table: Path | None, options: Options, name: str | None) -> Scored:
+def _from_file(
+    file: Path, table: Path | None, options: Options, name: str | None, device: Device
+) -> Scored:
     from msinet_core.data import load_dataset, protocol_for
     from msinet_core.retrieval import RetrievalResult, read_features
+    from msinet_core.speed import choose_device
 
     if table is None:
         raise ReidError("features need the table of their images: --table T.csv")
     dataset = load_dataset("manifest", table, **parse_options(options))
     protocol = protocol_for(dataset)
-    result = RetrievalResult.from_features(read_features(file, name), dataset.table, protocol)
+    values, place = read_features(file, name), choose_device(device)
+    result = RetrievalResult.from_features(values, dataset.table, protocol, device=place)
     return dataset.name, result, dataset
 
 

@@ -142,6 +142,13 @@ class Embedder:
         )
         return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
 
+    @property
+    def place(self) -> torch.device:
+        """Where it computes: its device, or else the model's."""
+        if self.device is None and isinstance(self.model, nn.Module):
+            return device_of(self.model)
+        return torch.device(self.device or "cpu")
+
     def on(self, device: torch.device | str | None) -> Embedder:
         """The same, computing on a device."""
         return replace(self, device=device)
@@ -203,8 +210,8 @@ class Embedder:
             return model.run, torch.device("cpu")
         if not isinstance(self.model, nn.Module):
             self._check_function()
-            return self.model, torch.device(self.device or "cpu")
-        device = torch.device(self.device) if self.device is not None else device_of(self.model)
+            return self.model, self.place
+        device = self.place
         self.model.eval().to(device)
         network: Any = self.model
         if self.fold or self.precision != "float32":

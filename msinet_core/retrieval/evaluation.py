@@ -27,7 +27,8 @@ def evaluate(
     *,
     protocol: Protocol | None = None,
 ) -> RetrievalResult:
-    """Embeds the test images of a data set and scores them, by default by the data's protocol.
+    """Embeds the test images of a data set and scores them, by default by the data's protocol, both
+    on the network's device.
 
     A bare module takes images of `height` x `width`; an `Embedder` knows its own size. Of several
     processes each reads and embeds its share; all get the whole result.
@@ -37,7 +38,8 @@ def evaluate(
     several = embedder.processes.size > 1  # each needs a part of the images, once
     reader = embedder.open(table, dataset.root, cache="none" if several else "auto")
     rules = protocol or protocol_for(dataset)
-    return RetrievalResult.from_features(embedder.embed(reader), reader.table, rules)
+    features = embedder.embed(reader)
+    return RetrievalResult.from_features(features, reader.table, rules, device=embedder.place)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class ScoredImages:
         features = embedder.embed(self.reader)
         if not embedder.processes.is_main_process:
             return None
-        return RetrievalResult.from_features(features, self.reader.table, self.protocol)
+        table, place = self.reader.table, embedder.place
+        return RetrievalResult.from_features(features, table, self.protocol, device=place)
 
 
 @dataclass(frozen=True)

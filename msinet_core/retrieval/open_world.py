@@ -115,7 +115,7 @@ def _without_identities(result: RetrievalResult, share: float, seed: int) -> Ret
 def _scored_again(result: RetrievalResult, kept: np.ndarray) -> RetrievalResult:
     features = result.query_features, result.gallery_features[kept]
     tables = result.query_table, result.gallery_table[kept]
-    return RetrievalResult.score(*features, *tables, result.protocol)
+    return RetrievalResult.score(*features, *tables, result.protocol, device=result.device)
 
 
 def _distances(result: RetrievalResult) -> tuple[np.ndarray, np.ndarray]:

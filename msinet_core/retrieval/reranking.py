@@ -25,6 +25,13 @@ from scipy import sparse
 
 from msinet_core.data.matches import Matches
 from msinet_core.errors import ReidError
+from msinet_core.retrieval.device import (
+    Mixer,
+    computes,
+    count_in_blocks,
+    nearest_on_device,
+    place_of,
+)
 from msinet_core.retrieval.features import (
     BLOCKS,
     feature_pair,
@@ -38,17 +45,30 @@ from msinet_core.speed import tf32
 
 
 def rerank(
-    query: Any, gallery: Any, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+    query: Any,
+    gallery: Any,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    *,
+    device: torch.device | str | None = None,
 ) -> np.ndarray:
     """Re-ranked distances, Q x G float32, 0 to 1, of features Q x D and G x D.
 
-    Equal distances are ordered as in `rank`. Memory beyond the features and the result: about 2 KB
-    an image. For results too large to hold: `Reranking`. Raises `ReidError` for features that
-    cannot be ranked, and for k1 or k2 that the set is too small for.
+    Equal distances are ordered as in `rank`. `device`: where to compute, by default where the
+    features are; a GPU's distances are within 1e-6 of a processor's. Memory beyond the features and
+    the result: about 2 KB an image. For results too large to hold: `Reranking`. Raises `ReidError`
+    for features that cannot be ranked, and for k1 or k2 that the set is too small for.
     """
+    device = place_of(query, gallery) if device is None else device
     query, gallery = feature_pair(query, gallery)
     result = np.empty((len(query), len(gallery)), np.float32)
-    Reranking.prepare(query, gallery, k1, k2, lambda_value, result).mix(result, 0)
+    prepared = Reranking.prepare(query, gallery, k1, k2, lambda_value, result, device=device)
+    if not computes(device):
+        prepared.mix(result, 0)
+        return result
+    for first, block in prepared.on_device().blocks():
+        result[first : first + len(block)] = block.cpu().numpy()
     return result
 
 
@@ -56,7 +76,8 @@ def rerank(
 class Reranking:
     """Re-ranked distances of Q queries to G gallery rows, computed a block of queries at a time.
 
-    `rows(first, last)` gives any block; nothing of size Q x G is held.
+    `rows(first, last)` gives any block; nothing of size Q x G is held. `rank` computes on `device`,
+    all else on the processor.
     """
 
     unit: np.ndarray  # (Q + G) x D, float32: queries, then gallery
@@ -66,6 +87,7 @@ class Reranking:
     encodings: sparse.csr_matrix  # (Q + G) x (Q + G), V
     gallery: sparse.csc_matrix  # G x (Q + G), the gallery's V by column
     lambda_value: float
+    device: torch.device | str = "cpu"
 
     @classmethod
     def prepare(
@@ -76,18 +98,25 @@ class Reranking:
         k2: int = 6,
         lambda_value: float = 0.3,
         similarity: np.ndarray | None = None,
+        *,
+        device: torch.device | str | None = None,
     ) -> Reranking:
         """Everything that does not grow with Q x G; arguments as of `rerank`. `similarity` (Q x G)
-        takes the dot products of queries and gallery met on the way.
+        takes the dot products of queries and gallery met on the way, on a processor.
         """
+        device = place_of(query, gallery) if device is None else device
         query, gallery = feature_pair(query, gallery)
         _check(k1, k2, lambda_value, len(query) + len(gallery))
         unit = np.concatenate([unit_rows(query, "query"), unit_rows(gallery, "gallery")])
         half = 0.5 * np.einsum("nd,nd->n", unit, unit, dtype=np.float64)  # exact, see `counting`
-        index, farthest = nearest_rows(unit, half, max(k1 + 1, k2), similarity=similarity)
+        most = max(k1 + 1, k2)
+        if computes(device):
+            index, farthest = nearest_on_device(unit, half, most, device)
+        else:
+            index, farthest = nearest_rows(unit, half, most, similarity=similarity)
         encodings = encode(unit, half, farthest, index, k1, k2)
         theirs = encodings[len(query) :].tocsc().astype(np.float32)
-        return cls(unit, len(query), half, farthest, encodings, theirs, lambda_value)
+        return cls(unit, len(query), half, farthest, encodings, theirs, lambda_value, device)
 
     @property
     def num_gallery(self) -> int:
@@ -112,22 +141,37 @@ class Reranking:
         """
         from msinet_core.retrieval.neighbours import mix
 
-        mine, theirs = (
-            (encoding.indptr, encoding.indices, encoding.data)
-            for encoding in (self.encodings, self.gallery)
-        )
+        mine, theirs = self._parts
 
         def work(a: int, b: int) -> None:
             mix(block, self.half, mine, theirs, self.farthest, self.lambda_value, first, a, b)
 
         in_parts(len(block), work)
 
+    @property
+    def _parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Starts, indices and weights of both encodings."""
+        return [(v.indptr, v.indices, v.data) for v in (self.encodings, self.gallery)]
+
+    def on_device(self) -> Mixer:
+        """What gives the distances on the device."""
+        arrays = self.unit, self.half, self.farthest
+        return Mixer.on(self.device, arrays, self._parts, self.num_gallery, self.lambda_value)
+
     def rank(self, matches: Matches) -> Ranking:
         """Metrics by re-ranked distances, without ever holding them all."""
-        closer = np.zeros(len(matches.rows), np.int64)
-        for first, block in self.blocks():
-            count_given(block, first, matches, closer)
+        if computes(self.device):
+            closer = self._count_on_device(matches)
+        else:
+            closer = np.zeros(len(matches.rows), np.int64)
+            for first, block in self.blocks():
+                count_given(block, first, matches, closer)
         return Ranking.from_ranks(matches, closer, partial(self.rank_list, matches))
+
+    def _count_on_device(self, matches: Matches) -> np.ndarray:
+        kept = torch.from_numpy(np.flatnonzero(matches.kept_columns)).to(self.device)
+        blocks = ((first, block[:, kept].neg_()) for first, block in self.on_device().blocks())
+        return count_in_blocks(blocks, matches.without_junk())
 
     def rank_list(self, matches: Matches, index: int, k: int) -> RankList:
         """The head of one query's list."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -19,6 +20,7 @@ from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import Protocol, draw_gallery
 from msinet_core.errors import ReidError
 from msinet_core.files import replacing_folder, require_regular, whole_folder
+from msinet_core.retrieval.device import place_of
 from msinet_core.retrieval.features import (
     feature_array,
     feature_pair,
@@ -50,7 +52,8 @@ class RetrievalResult:
     query_features Q x D, gallery_features G x D; the tables have one row each, index from 0.
     `draws` holds the metrics of every gallery draw where the protocol draws galleries
     (the features and the ranking are then those of the first draw). `reranked_by` holds k1, k2 and
-    lambda where the ranking is by re-ranked distances.
+    lambda where the ranking is by re-ranked distances. `device`: where it is scored; a loaded
+    result's is the processor.
     """
 
     query_features: np.ndarray
@@ -61,10 +64,16 @@ class RetrievalResult:
     ranking: Ranking
     draws: pd.DataFrame | None = field(default=None, repr=False)
     reranked_by: tuple[int, int, float] | None = None
+    device: torch.device | str = field(default="cpu", repr=False, compare=False)
 
     @classmethod
     def from_features(
-        cls, features: Any, table: pd.DataFrame, protocol: Protocol | None = None
+        cls,
+        features: Any,
+        table: pd.DataFrame,
+        protocol: Protocol | None = None,
+        *,
+        device: torch.device | str | None = None,
     ) -> RetrievalResult:
         """Scores the features (N x D) of one table's rows: its query rows against its gallery rows
         by their `split`, or drawn galleries where the protocol draws them.
@@ -72,8 +81,10 @@ class RetrievalResult:
         Features may come from anywhere (`read_features`), in half precision too; of a memory-mapped
         file only the rows of the two sides are read. Without a protocol, junk is what `rank` takes
         for it (identity -1), and the same camera is left out where there are cameras; pass
-        `protocol_for(dataset)` for a data set's own rules.
+        `protocol_for(dataset)` for a data set's own rules. `device`: where to score them, by
+        default where they are.
         """
+        place = place_of(features) if device is None else device
         if not hasattr(features, "shape"):
             features = feature_array(features, "features")
         require_rows(features, table)
@@ -89,7 +100,7 @@ class RetrievalResult:
             tables = table.iloc[sides[0]], table.iloc[sides[1]]
             for part, rows in zip((one, two), tables, strict=True):
                 require_finite(part, rows.get("path"))
-            return cls.score(one, two, *tables, protocol)
+            return cls.score(one, two, *tables, protocol, device=place)
 
         if not draws:
             split = table["split"].to_numpy()
@@ -114,20 +125,25 @@ class RetrievalResult:
         query_table: pd.DataFrame,
         gallery_table: pd.DataFrame,
         protocol: Protocol | None = None,
+        *,
+        device: torch.device | str | None = None,
     ) -> RetrievalResult:
-        """Scores features of queries and of a gallery; the protocol is as in `from_features`."""
+        """Scores features of queries and of a gallery; the rest is as in `from_features`."""
+        device = place_of(query_features, gallery_features) if device is None else device
         protocol = protocol or Protocol(junk_identities=JUNK)
         query, gallery = feature_pair(query_features, gallery_features)
         tables = query_table.reset_index(drop=True), gallery_table.reset_index(drop=True)
         require_rows(query, tables[0], "query ")
         require_rows(gallery, tables[1], "gallery ")
-        ranking = rank_features(query, gallery, Matches.find(*tables, protocol))
-        return cls(query, gallery, *tables, protocol, ranking)
+        matches = Matches.find(*tables, protocol)
+        ranking = rank_features(query, gallery, matches, device=device)
+        return cls(query, gallery, *tables, protocol, ranking, device=device)
 
     def reranked(self, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> RetrievalResult:
         """The same features ranked by k-reciprocal re-ranking; see `rerank`."""
         by = k1, k2, lambda_value
-        prepared = Reranking.prepare(self.query_features, self.gallery_features, *by)
+        query, gallery = self.query_features, self.gallery_features
+        prepared = Reranking.prepare(query, gallery, *by, device=self.device)
         return replace(self, ranking=prepared.rank(self.matches), draws=None, reranked_by=by)
 
     def averaged(self, column: str) -> RetrievalResult:
@@ -152,7 +168,8 @@ class RetrievalResult:
         means /= np.bincount(group)[:, None]
         rows = table.iloc[first].assign(averaged=np.bincount(group))
         features = means.astype(np.float32), self.gallery_features
-        result = RetrievalResult.score(*features, rows, self.gallery_table, self.protocol)
+        sides = rows, self.gallery_table
+        result = RetrievalResult.score(*features, *sides, self.protocol, device=self.device)
         return result if self.reranked_by is None else result.reranked(*self.reranked_by)
 
     def rank_list(self, query_index: int, k: int = 10) -> RankList:
@@ -322,10 +339,14 @@ class RetrievalResult:
 
 
 def score_table(
-    features: Any, table: pd.DataFrame, protocol: Protocol | None = None
+    features: Any,
+    table: pd.DataFrame,
+    protocol: Protocol | None = None,
+    *,
+    device: torch.device | str | None = None,
 ) -> RetrievalResult:
     """`RetrievalResult.from_features`, as a function."""
-    return RetrievalResult.from_features(features, table, protocol)
+    return RetrievalResult.from_features(features, table, protocol, device=device)
 
 
 def _run_of(rows: np.ndarray) -> Any:

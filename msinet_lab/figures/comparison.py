@@ -133,7 +133,7 @@ def _map_between(result: RetrievalResult, mine: Any, theirs: Any) -> float:
     if not set(one["identity"]) & set(two["identity"]):
         return float("nan")
     features = result.query_features[query], result.gallery_features[gallery]
-    part = RetrievalResult.score(*features, one, two, result.protocol)
+    part = RetrievalResult.score(*features, one, two, result.protocol, device=result.device)
     return part.ranking.mean_average_precision
 
 

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from common import StopAfter, lines_without_clock
@@ -14,7 +15,7 @@ from msinet_core.data import Augmentation, IdentitySampler, TrainBatches, open_i
 from msinet_core.errors import Stopped
 from msinet_core.models import MSINet, Supernet, reference
 from msinet_core.models.alignment import alignment_loss
-from msinet_core.retrieval import Embedder, rank
+from msinet_core.retrieval import Embedder, RetrievalResult, rank, rerank
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import ContrastiveMemory, search
 from msinet_core.search.step import one_pass
@@ -363,3 +364,27 @@ def test_a_compiled_network_is_replayed():
             losses.append(float(function(batch, labels)))
             optimizer.step()
     assert losses[6:] == pytest.approx(losses[:6], rel=1e-3)
+
+
+def test_metrics_and_reranking_are_the_processors_and_take_little_memory():
+    rng = np.random.default_rng(0)
+    who = [rng.integers(0, 300, count) for count in (2_000, 20_000)]
+    centres = rng.standard_normal((300, 64), dtype=np.float32)
+    features = [centres[w] + rng.standard_normal((len(w), 64), dtype=np.float32) for w in who]
+    features[1][:3_000] = features[1][3_000:6_000]  # ties
+    tables = [pd.DataFrame({"identity": w, "camera": rng.integers(0, 3, len(w))}) for w in who]
+    results = [RetrievalResult.score(*features, *tables, device=place) for place in ("cpu", GPU)]
+    for name in ("average_precision", "first_match_rank", "inverse_negative_penalty"):
+        one, other = (getattr(result.ranking, name) for result in results)
+        np.testing.assert_array_equal(one, other)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    one, other = (result.reranked().metrics() for result in results)
+    assert other == pytest.approx(one, abs=1e-5)
+    assert torch.cuda.max_memory_allocated() - before < 4e9
+    torch.testing.assert_close(
+        torch.from_numpy(rerank(*(part[:4_000] for part in features), device=GPU)),
+        torch.from_numpy(rerank(*(part[:4_000] for part in features))),
+        rtol=0,
+        atol=1e-6,
+    )

@@ -133,7 +133,8 @@ def test_the_result_depends_on_no_block_size_thread_or_device(crowd, device, mon
         from msinet_core.retrieval import ranking as module
 
         def count(query, gallery, matches, blocks, threads):
-            return module.count_on_device(query, gallery, matches, blocks, "cpu")
+            entries = blocks[0] * blocks[1]
+            return module.count_on_device(query, gallery, matches, "cpu", entries)
 
         monkeypatch.setattr(module, "_count", count)
     matches = matches_of(*labels)
