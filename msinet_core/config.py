@@ -84,6 +84,12 @@ class BatchFields:
     """
     pad: int = 10
     """Pixels of padding before the random crop."""
+    colour_cast: float = 0.0
+    """Scale each colour channel of an image by a factor uniform in 1 - this to 1 + this, such as
+    0.3, as cameras of different white balance do.
+    """
+    grey: float = 0.0
+    """Probability of an image's grey version, such as 0.1."""
     mixing: Literal["proportional", "balanced"] = "proportional"
     """Identities of several data sets in a batch: by lot from all of them, or equally many of each.
     """
@@ -242,6 +248,14 @@ class ArchitectureFields:
     own, package.module:function. All but msinet take no genotype or channels, and have
     MSINet's heads.
     """
+    pooling: Literal["average", "gem"] = "average"
+    """How the last map becomes the global feature: its mean, or a generalised mean (GeM) with an
+    exponent that is learnt from 3 on, for maps without negative values.
+    """
+    drop_path: float = 0.0
+    """Probability that the last cell is skipped for an image in training (stochastic depth), the
+    first ones less in proportion, such as 0.1; of msinet only.
+    """
     pretrained: bool = False
     """Begin with the library's own weights of a backbone; so does one whose name has their tag, as
     in timm:resnet50.a1_in1k.
@@ -271,6 +285,8 @@ class ArchitectureFields:
             raise ReidError(
                 f"{self.backbone} has no library's weights; give a file or a run folder as weights"
             )
+        if self.drop_path and self.backbone != BACKBONES[0]:
+            raise ReidError(f"drop_path skips cells, and {self.backbone} has none; leave it out")
         if self.last_stride not in (1, 2):
             raise ReidError(f"last_stride is 1 or 2; got {self.last_stride}")
         begins_somewhere = self.weights or self.of_library
@@ -368,7 +384,9 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
     )
     _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
         *("learning_rate", "momentum", "weight_decay", "pad", "seed", "warmup_epochs", "workers"),
+        *("colour_cast", "grey"),
     )
+    _SHARES: ClassVar[tuple[str, ...]] = ("colour_cast", "grey")  # 0 to 1
 
     imports: tuple[str, ...] = ()
     """Modules that register operations of your own (`--import`); kept so that an error can name
@@ -383,6 +401,9 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
                 raise ReidError(
                     f"{name} must {'be positive' if positive else 'not be negative'}; got {value}"
                 )
+        for name in self._SHARES:
+            if getattr(self, name) > 1:
+                raise ReidError(f"{name} lies between 0 and 1; got {getattr(self, name)}")
         if min(self.height, self.width) < 32:
             raise ReidError(
                 f"images of {self.height} x {self.width} are too small; 32 or more are needed"
@@ -629,13 +650,13 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields, EvaluationFields):
     _NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
         *RunConfig._NOT_NEGATIVE,
         *("label_smoothing", "margin", "alignment_weight", "evaluate_every", "freeze_epochs"),
-        *("circle_weight", "centre_weight", "validation_share", "ema"),
+        *("circle_weight", "centre_weight", "validation_share", "ema", "drop_path"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_start()
-        for name in ("ema", "validation_share"):
+        for name in ("ema", "validation_share", "drop_path"):
             if getattr(self, name) >= 1:
                 raise ReidError(f"{name} lies between 0 and 1; got {getattr(self, name)}")
         if self.keep == "best" and not self.validation_share:

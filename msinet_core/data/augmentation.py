@@ -1,8 +1,8 @@
 """Augmentation of whole batches on their device, with a draw for each sample.
 
 `draw` makes every random choice on the CPU from one generator, so that the same seed gives the same
-batch on any device; `apply` carries the choices out. The order is: flip, pad and crop, colour
-jitter, normalisation, erasing.
+batch on any device; `apply` carries the choices out. The order is: flip, pad and crop, colour cast,
+colour jitter, normalisation, erasing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Augmentation:
     (shares of the image), its height / width log-uniform in `erase_aspect`; the first of
     `erase_attempts` draws that fits is taken. brightness, contrast, saturation: each x scales by a
     factor uniform in 1 - x .. 1 + x, in an order drawn for each sample (torchvision's ColorJitter).
+    cast: x scales each channel by a factor of its own, uniform in 1 - x .. 1 + x, before that.
+    grey: probability of a saturation of 0 instead.
     """
 
     flip: float = 0.5
@@ -46,9 +48,11 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    cast: float = 0.0
+    grey: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "erase", "brightness", "contrast", "saturation"):
+        for name in ("flip", "erase", "brightness", "contrast", "saturation", "cast", "grey"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ReidError(f"augmentation: {name} is {getattr(self, name)}; it lies in 0 to 1")
         if self.pad < 0 or self.erase_attempts < 1:
@@ -80,7 +84,7 @@ class Augmentation:
 
     @property
     def jitters(self) -> bool:
-        return max(self.brightness, self.contrast, self.saturation) > 0
+        return max(self.brightness, self.contrast, self.saturation, self.cast, self.grey) > 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Draws:
     flip: bool. top, left: place of the crop in the padded image, 0 .. 2 * pad. erase: int64, N x 4,
     rows top, left, height, width of the rectangle (height 0: nothing is erased). jitter: float,
     N x 3, factors of brightness, contrast and saturation; order: int64, N x 3, which comes first.
+    cast: float, N x 3, factors of red, green and blue.
     """
 
     flip: Tensor
@@ -98,6 +103,7 @@ class Draws:
     erase: Tensor
     jitter: Tensor
     order: Tensor
+    cast: Tensor
 
 
 def step_generator(*key: int) -> torch.Generator:
@@ -129,13 +135,18 @@ def draw(
     uniform = torch.rand((n, 11), generator=generator, dtype=torch.float64)
     place = (uniform[:, 1:3] * (2 * settings.pad + 1)).long()
     extent = torch.tensor([settings.brightness, settings.contrast, settings.saturation])
+    jitter = (1 + (2 * uniform[:, 5:8] - 1) * extent).float()
+    erase = _rectangles(uniform[:, 3:5], height, width, settings, generator)
+    colours = torch.rand((n, 4), generator=generator, dtype=torch.float64)
+    jitter[colours[:, 3] < settings.grey, SATURATION] = 0
     return Draws(
         flip=uniform[:, 0] < settings.flip,
         top=place[:, 0],
         left=place[:, 1],
-        erase=_rectangles(uniform[:, 3:5], height, width, settings, generator),
-        jitter=(1 + (2 * uniform[:, 5:8] - 1) * extent).float(),
+        erase=erase,
+        jitter=jitter,
         order=uniform[:, 8:11].argsort(1),
+        cast=(1 + (2 * colours[:, :3] - 1) * settings.cast).float(),
     )
 
 
@@ -165,6 +176,7 @@ def _one_by_one(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
         settings.jitters,
         draws.order.numpy(),
         draws.jitter.numpy(),
+        draws.cast.numpy(),
         weights,
         mean,
         std,
@@ -177,7 +189,10 @@ def _one_by_one(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
 def _at_once(batch: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
     images = _gather(batch, settings.pad, draws).float()
     if settings.jitters:
-        _normalise(_jitter(images.mul_(1 / 255), _blends(draws).to(batch.device)), 1.0)
+        images.mul_(1 / 255)
+        if settings.cast:
+            images.mul_(draws.cast.to(batch.device)[:, :, None, None]).clamp_(0, 1)
+        _normalise(_jitter(images, _blends(draws).to(batch.device)), 1.0)
     else:
         _normalise(images, 255.0)
     colour = torch.tensor(settings.erase_fill, device=batch.device).view(3, 1, 1)

@@ -93,7 +93,7 @@ def jitter(image, order, factors, weights):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def augment_batch(  # type: ignore[no-untyped-def]
-    batch, out, move, jitters, order, factors, weights, mean, std, erase, fill
+    batch, out, move, jitters, order, factors, cast, weights, mean, std, erase, fill
 ):
     """uint8 N x 3 x H x W to augmented and normalised float32.
 
@@ -108,6 +108,9 @@ def augment_batch(  # type: ignore[no-untyped-def]
         if jitters:
             place(batch[n], image, flip, down, right, ones / byte, zeros)
             planes = image.reshape(3, -1)
+            for c in range(3):
+                if cast[n, c] != 1:
+                    blend(planes[c], cast[n, c], np.float32(0))
             jitter(planes, order[n], factors[n], weights)
             for c in range(3):
                 plane, factor, term = planes[c], ones[c] / std[c], mean[c] / std[c]

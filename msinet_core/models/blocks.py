@@ -80,6 +80,7 @@ class Cell(nn.Module):
         self.expand_a = ConvNorm(mid, outputs, relu=False)
         self.expand_b = ConvNorm(mid, outputs, relu=False)
         self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else None
+        self.drop_path: nn.Module = nn.Identity()  # see drop_paths
 
     def forward(self, x: Tensor, mix: Sequence[Tensor] | None = None) -> Tensor:
         """N x in x H x W -> N x out x H x W; `mix`: of a supernet, K weights for each slot."""
@@ -101,7 +102,7 @@ class Cell(nn.Module):
     def leave(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """From the second slot, and past both from the cell's input, to its output."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
-        return torch.relu_(self.expand_a(a) + self.expand_b(b) + shortcut)
+        return torch.relu_(self.drop_path(self.expand_a(a) + self.expand_b(b)) + shortcut)
 
 
 class DownSampler(nn.Sequential):
@@ -154,6 +155,16 @@ class Trunk(nn.Module):
             if place == CELLS_PER_STAGE - 1 and stage < len(self.downs):
                 x = part = self.downs[stage](x)  # N x c1 x H/8 x W/8, then N x c2 x H/16 x W/16
         return TrunkMaps(part, x)
+
+
+def drop_paths(trunk: Trunk, probability: float) -> None:
+    """Stochastic depth: in training an image passes the last cell by its shortcut alone with this
+    probability, an earlier one less in proportion; what is kept is scaled to keep its mean.
+    """
+    from torchvision.ops import StochasticDepth  # slow to import
+
+    for place, cell in enumerate(trunk.cells, 1):
+        cell.drop_path = StochasticDepth(probability * place / len(trunk.cells), "row")
 
 
 def initialise(model: nn.Module, linear_std: float) -> None:

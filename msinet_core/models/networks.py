@@ -45,12 +45,28 @@ class Neck(nn.Module):
         return self.norm(self.linear(x))
 
 
+class GeneralisedMean(nn.Module):
+    """GeM pooling: (mean of x^p over all positions)^(1/p), of maps without negative values.
+
+    N x C x h x w -> N x C. p is learnt; 1 is the mean, and the larger it is the nearer the maximum.
+    """
+
+    def __init__(self, p: float = 3.0) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(p))
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.p.float()
+        return x.float().clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p).to(x.dtype)
+
+
 class ReidNetwork(nn.Module):
     """A trunk, which gives `TrunkMaps` of `widths` channels (part, final), under ReID heads.
 
     In evaluation `model(images)` gives N x (c3 + 256) retrieval features (global and part, before
     the necks); in training a `ReidOutput`. `num_identities` sizes the classifiers. With `alignment`
-    the network carries SAM's learned map, used in training only. The trunk comes initialised.
+    the network carries SAM's learned map, used in training only. `pooling` is "average" or "gem".
+    The trunk comes initialised.
     """
 
     def __init__(
@@ -59,6 +75,7 @@ class ReidNetwork(nn.Module):
         widths: tuple[int, int],
         num_identities: int,
         alignment: bool = False,
+        pooling: str = "average",
     ) -> None:
         super().__init__()
         self.num_identities = num_identities
@@ -71,13 +88,14 @@ class ReidNetwork(nn.Module):
         self.part_neck = Neck(PART_CHANNELS * NUM_PARTS)
         self.part_classifier = nn.Linear(PART_CHANNELS * NUM_PARTS, num_identities)
         self.learned_map = LearnedMap(width) if alignment else None
+        self.pool = GeneralisedMean() if pooling == "gem" else None
         for name, head in self.named_children():
             if name != "trunk":
                 initialise(head, linear_std=0.01)
 
     def global_feature(self, final: Tensor) -> Tensor:
         """N x c3 x h x w -> N x c3."""
-        return final.mean(dim=(2, 3))
+        return final.mean(dim=(2, 3)) if self.pool is None else self.pool(final)
 
     def part_feature(self, part_map: Tensor) -> Tensor:
         """N x c2 x h x w -> N x 256: upper half of the height, then lower half, 128 each."""

@@ -46,6 +46,7 @@ _HEADS = {
     "part_neck.linear": "f_fc",
     "part_neck.norm": "f_head",
     "part_classifier": "f_classifier",
+    "pool": "pool",  # only of networks that are not the authors'
     "learned_map.query": "align_module.pos_pam.query_conv",
     "learned_map.key": "align_module.pos_pam.key_conv",
 }
@@ -179,7 +180,9 @@ def load_msinet(source: str | Path | StateDict, genotype: Genotype) -> MSINet:
     _check_genotype(state, genotype)
     classes = state.get("classifier.weight", state.get("f_classifier.weight"))
     alignment = any(name.startswith("align_module.") for name in state)
-    model = MSINet(genotype, 1 if classes is None else len(classes), channels, alignment)
+    pooling = "gem" if "pool.p" in state else "average"
+    count = 1 if classes is None else len(classes)
+    model = MSINet(genotype, count, channels, alignment, pooling)
     absent = _load(model, state, optional=(*_PART_BRANCH, *_CLASSIFIERS))
     if absent:
         warnings.warn(

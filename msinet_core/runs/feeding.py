@@ -98,13 +98,15 @@ def worker_threads(config: RunConfig, device: torch.device) -> int:
 
 
 def augmentation_of(config: RunConfig) -> Augmentation:
-    chosen = config.chosen_augmentation
-    if chosen == "none":
-        return Augmentation.none()
-    if chosen == "within":
-        return Augmentation(pad=config.pad)
     jittered = Augmentation(pad=config.pad, brightness=0.4, contrast=0.4, saturation=0.3)
-    return jittered if chosen == "both" else replace(jittered, erase=0.0)
+    named = {
+        "none": Augmentation.none(),
+        "within": Augmentation(pad=config.pad),
+        "across": replace(jittered, erase=0.0),
+        "both": jittered,
+    }
+    chosen = named[config.chosen_augmentation]
+    return replace(chosen, cast=config.colour_cast, grey=config.grey)
 
 
 def step_paths(batches: TrainBatches, epoch: int, step: int, accumulate: int) -> list[str]:

@@ -32,6 +32,7 @@ def make_network(
     """The network that a configuration asks for, as training begins: initialised at random, or with
     its library's weights. Without `begin` those are not fetched, as others will take their place.
     """
+    aligned = config.alignment != "none"
     if config.backbone != MSINET:
         trunk, widths = build_backbone(
             config.backbone,
@@ -39,8 +40,9 @@ def make_network(
             pretrained=(config.pretrained or None) if begin else False,
             last_stride=config.last_stride,
         )
-        return ReidNetwork(trunk, widths, num_identities, config.alignment != "none")
-    model = MSINet(genotype, num_identities, config.channels, config.alignment != "none")
+        return ReidNetwork(trunk, widths, num_identities, aligned, config.pooling)
+    options = aligned, config.pooling, config.drop_path
+    model = MSINet(genotype, num_identities, config.channels, *options)
     if config.scaled_attention:
         scale_attention(model)
     return model

@@ -181,11 +181,16 @@ class Worker(ABC):
             "step": self.step,
             "averages": self.averages.state_dict(),
             "random": torch.get_rng_state(),
+            "random_gpu": self._random_gpu(),
             "processes": self.processes.size,
             "threads": torch.get_num_threads(),
             **self.data.state,
         }
         return Checkpoint(self.network.state_dict(), {**place, **self.state()})
+
+    def _random_gpu(self) -> Tensor | None:
+        """The state of a GPU's own random numbers, which `drop_path` draws from."""
+        return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration and data."""
@@ -201,4 +206,6 @@ class Worker(ABC):
         self.load(state)
         self.averages.load_state_dict(state["averages"])
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state.get("random_gpu") is not None:
+            torch.cuda.set_rng_state(state["random_gpu"], self.device)
         self.epoch, self.step = epoch, step

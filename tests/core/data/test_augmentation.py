@@ -19,6 +19,7 @@ from msinet_core.data.augmentation import (
     GREY,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    SATURATION,
     Augmentation,
     _at_once,
     _one_by_one,
@@ -32,6 +33,7 @@ from msinet_core.errors import ReidError
 
 N, H, W = 4000, 64, 32
 WITHIN, ACROSS = Augmentation.within_domain(), Augmentation.across_domains()
+TINTED = replace(WITHIN, cast=0.5, grey=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,7 @@ def naive(images, settings, draws):
         image = F.pad(image, [settings.pad] * 4, fill=0)
         image = F.crop(image, int(draws.top[n]), int(draws.left[n]), *images.shape[2:])
         x = F.to_dtype(image, torch.float32, scale=True)
+        x = (x * draws.cast[n].view(3, 1, 1)).clamp(0, 1)
         for kind in draws.order[n].tolist():
             change = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)[kind]
             x = change(x, float(draws.jitter[n, kind]))
@@ -72,7 +75,10 @@ def naive(images, settings, draws):
 
 @pytest.mark.parametrize(
     "settings",
-    [WITHIN, ACROSS, replace(ACROSS, erase=1.0, pad=3, flip=1.0), replace(WITHIN, pad=40)],
+    [
+        *(WITHIN, ACROSS, TINTED),
+        *(replace(ACROSS, erase=1.0, pad=3, flip=1.0), replace(WITHIN, pad=40)),
+    ],
 )
 def test_equals_torchvision_on_the_same_draws(settings):
     images = pictures()
@@ -84,14 +90,14 @@ def test_equals_torchvision_on_the_same_draws(settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [WITHIN, ACROSS, replace(ACROSS, erase=1.0), replace(WITHIN, pad=40)]
+    "settings", [WITHIN, ACROSS, TINTED, replace(ACROSS, erase=1.0), replace(WITHIN, pad=40)]
 )
 def test_one_by_one_and_at_once_are_the_same(settings):
     """The way of a processor and the way of a GPU."""
     images = pictures()
     draws = draw(len(images), H, W, settings, step_generator(6))
     a, b = _one_by_one(images, settings, draws), _at_once(images, settings, draws)
-    torch.testing.assert_close(a, b, rtol=0, atol=0 if settings.brightness == 0 else 1e-5)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-5 if settings.jitters else 0)
 
 
 def test_grey_weights_are_pils():
@@ -299,3 +305,27 @@ def test_nothing_on_a_gpu_is_mixed_with_the_cpu(settings):
         assert (out.shape, out.dtype) == (images.shape, torch.float32)
         with pytest.raises(RuntimeError, match="device"):
             images + torch.ones(4, 3, H, W)
+
+
+def test_colour_casts_and_grey_versions():
+    tinted = draw(N, H, W, TINTED, step_generator(0))
+    assert 0.5 <= tinted.cast.min() < 0.51
+    assert 1.49 < tinted.cast.max() <= 1.5
+    assert stats.kstest(tinted.cast.flatten(), "uniform", (0.5, 1)).pvalue > 1e-4
+    assert np.abs(np.corrcoef(tinted.cast.T) - np.eye(3)).max() < 0.07
+    assert abs((tinted.jitter[:, SATURATION] == 0).float().mean() - 0.3) < 0.03
+    shown = apply(pictures(), replace(Augmentation.none(), grey=1.0), draw_all_grey())
+    plain = shown * torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    plain += torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+    torch.testing.assert_close(plain[:, 0], plain[:, 1], rtol=0, atol=1e-6)
+
+
+def draw_all_grey():
+    settings = replace(Augmentation.none(), grey=1.0)
+    return draw(len(pictures()), H, W, settings, step_generator(4))
+
+
+def test_further_colours_leave_the_other_draws_as_they_were(many):
+    tinted = draw(N, H, W, replace(WITHIN, cast=0.5), step_generator(0))
+    for name in ("flip", "top", "left", "erase", "jitter", "order"):
+        assert torch.equal(getattr(many, name), getattr(tinted, name)), name

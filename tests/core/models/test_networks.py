@@ -6,11 +6,12 @@ import torch
 import torchvision
 from torch import nn
 
-from msinet_core import ReidError
+from msinet_core import PAPER_GENOTYPE, ReidError
 from msinet_core.config import TrainConfig
+from msinet_core.models import MSINet, reference
 from msinet_core.models.blocks import TrunkMaps
 from msinet_core.models.describe import describe
-from msinet_core.models.networks import ReidNetwork, resnet
+from msinet_core.models.networks import GeneralisedMean, ReidNetwork, resnet
 from msinet_core.retrieval import Embedder
 from msinet_core.training import load_network, train, training_loss
 
@@ -102,3 +103,53 @@ def test_a_trunk_of_your_own_with_alignment():
     np.testing.assert_allclose(
         Embedder(model).embed([images]), model(images).detach(), rtol=1e-4, atol=1e-5
     )
+
+
+# -- what may be switched on -----------------------------------------------------------------------
+
+SMALL = (16, 16, 24, 32)
+
+
+def test_gem_lies_between_the_mean_and_the_maximum():
+    x = torch.rand(2, 5, 4, 3)
+    torch.testing.assert_close(GeneralisedMean(1.0)(x), x.mean((2, 3)))
+    torch.testing.assert_close(GeneralisedMean(3.0)(x), x.pow(3).mean((2, 3)).pow(1 / 3))
+    torch.testing.assert_close(GeneralisedMean(200.0)(x), x.amax((2, 3)), rtol=0.02, atol=0)
+    dead = torch.zeros(1, 2, 4, 3, requires_grad=True)
+    GeneralisedMean()(dead).sum().backward()
+    assert dead.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_network_with_gem_learns_p_and_comes_back_from_its_file(tmp_path, suffix):
+    torch.manual_seed(0)
+    model = MSINet(PAPER_GENOTYPE, 4, SMALL, pooling="gem").train()
+    training_loss(model(torch.randn(8, 3, 32, 32)), torch.arange(8) // 2).total.backward()
+    assert model.pool.p.grad.abs() > 0
+    with torch.no_grad():
+        model.pool.p += 0.5
+    file = reference.save_msinet(model.eval(), tmp_path / f"gem.{suffix}")
+    images = torch.randn(2, 3, 32, 32)
+    found = reference.load_msinet(file, PAPER_GENOTYPE)(images)
+    torch.testing.assert_close(found, model(images), rtol=0, atol=0)
+    half = Embedder(model, precision="bfloat16", after_necks=True).embed([images])
+    assert np.isfinite(half).all()
+
+
+def test_dropped_paths():
+    """Skipped for whole images, more often the deeper, in training only; the mean stays."""
+    model = MSINet(PAPER_GENOTYPE, 4, SMALL, drop_path=0.6)
+    shares = [cell.drop_path.p for cell in model.trunk.cells]
+    np.testing.assert_allclose(shares, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    path, x = model.trunk.cells[3].drop_path.train(), torch.rand(4000, 2, 2, 2)
+    kept = path(x)
+    gone = (kept == 0).flatten(1)
+    assert torch.equal(gone.all(1), gone.any(1))
+    assert abs(gone.all(1).float().mean() - 0.4) < 0.03
+    torch.testing.assert_close(kept[~gone.all(1)], x[~gone.all(1)] / 0.6)
+    plain = MSINet(PAPER_GENOTYPE, 4, SMALL)
+    plain.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model.eval()(images), plain.eval()(images))
+    with pytest.raises(ReidError, match="drop_path skips cells, and resnet18 has none"):
+        TrainConfig(drop_path=0.1, backbone="resnet18")

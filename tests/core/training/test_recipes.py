@@ -111,6 +111,10 @@ ALL = {
     "augmentation": "both",
     "circle_weight": 0.1,
     "centre_weight": 5e-4,
+    "pooling": "gem",
+    "drop_path": 0.3,
+    "colour_cast": 0.3,
+    "grey": 0.2,
     "evaluate_every": 1,
 }
 
