@@ -103,6 +103,35 @@ def study() -> str:
     return markdown(rows.astype({"mAP": float})).strip()
 
 
+def study_plan() -> str:
+    """What the study's deviations ask of one that is to decide."""
+    from msinet_lab.study import pairs_needed, plan
+
+    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False)
+    found = plan(rows.astype({"mAP": float})).to_dict("records")
+    head = [
+        "claim",
+        "pairs there were",
+        "deviation, points",
+        "visible then",
+        "pairs for two points",
+    ]
+    lines = [
+        [
+            f"{line['part']}: {line['claim']}",
+            str(line["pairs"]),
+            f"{100 * line['deviation']:.1f}",
+            f"{100 * line['visible']:.1f}",
+            str(line["needed"]),
+        ]
+        for line in found
+    ]
+    spreads = (1, 1.5, 2, 3, 4, 5)
+    needed = [[f"{spread:g}", str(pairs_needed(spread / 100))] for spread in spreads]
+    other = table([["deviation, points", "pairs for two points"], *needed])
+    return f"{table([head, *lines])}\n\n{other}"
+
+
 def read(name: str) -> pd.DataFrame:
     rows = pd.read_csv(RESULTS / f"{name}.csv", keep_default_na=False)
     return rows.astype({"figure": float})
@@ -124,6 +153,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "study": study,
+    "study-plan": study_plan,
     "step": partial(listed, "step"),
     "ranking": partial(listed, "retrieval", "rank, "),
     "reranking": partial(listed, "retrieval", "rerank, "),
