@@ -84,7 +84,8 @@ SMALL = (
     "--height 32 --width 32 --channels 16 16 16 16 --device cpu --quiet --pad 2 " + BATCH
 ).split()
 CLOCK = {"time", "seconds", "seconds_in_runs", "images_per_second", "date", "created"}
-TIMEOUT = 120.0
+BUSY, IDLE = 60.0, 60.0  # seconds of processor time, and without any: then a command hangs
+HUNG = -99
 
 
 @dataclass(frozen=True)
@@ -290,19 +291,28 @@ def run(
     child = os.fork()
     if child == 0:
         _child(words, place, said, fault, log)
-    end = time.monotonic() + TIMEOUT
+    used, moved = 0.0, time.monotonic()
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
-        if time.monotonic() > end:
+        now = _processor_time(child)
+        if now > used:
+            used, moved = now, time.monotonic()
+        if used > BUSY or time.monotonic() - moved > IDLE:
             os.kill(child, 9)
             os.waitpid(child, 0)
-            return -99, "it hung"
+            return HUNG, "it hung"
         time.sleep(0.005)
     text = said.read_text(errors="replace")
     said.unlink()
     return os.waitstatus_to_exitcode(status), text
+
+
+def _processor_time(process: int) -> float:
+    """Seconds that a process and its ended children were at work, however busy the machine is."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _child(
@@ -434,7 +444,7 @@ class Trial:
         before = {name: files_of(place / name) for name in (*self.command.inputs, "neighbour")}
         problems = []
         status, said = run(self.command.words, place, (when, what, number))
-        if status == -99:
+        if status == HUNG:
             problems.append("hung")
         if "Traceback" in said or status not in (0, 1, 2, 130, -9):
             problems.append(f"status {status}, said {_last(said)!r}")

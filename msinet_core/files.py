@@ -32,8 +32,9 @@ LARGEST_JSON = 1 << 28  # bytes
 LARGEST_FILE = 1 << 40  # bytes of a file that is mapped or streamed
 PATIENCE = 10.0  # seconds that a file is waited for while another process writes it
 
-# By kind of folder: the file that tells one from before there were marks, and all that we put into
-# one. Whatever else lies there is somebody's.
+# By kind of folder: the file that tells one from before there were marks ("": none does), and all
+# that we put into one, by its path inside. Whatever else lies there is somebody's.
+NETWORK = r"(checkpoint\.json|state\.pt|weights\.safetensors)"
 OURS = {
     "store": ("store.json", r"store\.json|table\.jsonl|files\.jsonl|features-\d+\.npy"),
     "result": (
@@ -42,8 +43,20 @@ OURS = {
     ),
     "index": ("index.json", r"index\.json|index\.faiss|labels\.jsonl"),
     "demo's pictures": ("alpha_heatmap.png", r"[a-z_]+\.png"),
-    "diagnosis": ("verdicts.json", r"verdicts\.json|[a-z_]+\.csv|[a-z_]+\.png|trainings"),
+    "diagnosis": ("verdicts.json", r"verdicts\.json|[a-z_]+\.csv|[a-z_]+\.png|trainings/.*"),
+    "comparison": (
+        "",
+        r"comparison\.(csv|png)|cmc\.png|queries-\d+\.png|part-\d+\.(csv|png)",
+    ),
+    "answer": ("", r"answer\.csv|index\.html"),
+    "matrix": ("", r"matrix\.(csv|png)"),
+    "network": ("", NETWORK),
+    "shared run": (
+        "",
+        r"(config|genotype|metrics)\.json|history\.jsonl|README\.md|checkpoints/last/" + NETWORK,
+    ),
 }
+NOTHING = ("", r"(?!)")  # of what is never replaced once it is there
 UNFINISHED = re.compile(r"\..+\.msinet-(writing|old|lock)")
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of the desktops that show a folder
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{p}{n}" for p in ("COM", "LPT") for n in range(10))}
@@ -213,6 +226,21 @@ def open_to_append(path: Path) -> io.FileIO:
     return file
 
 
+def make_folder(path: Path, remedy: str = "make room, or choose another place") -> Path:
+    """The folder at `path`, made with those above it; `ReidError` where it cannot be."""
+    try:
+        with named_errors(path, remedy):
+            path.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        if isinstance(error, ReidError):
+            for place in (path, *path.parents):
+                if os.path.lexists(place) and not place.is_dir():
+                    raise _in_the_way(place) from error
+            raise
+        raise ReidError(f"{str(path)!r} cannot be a path ({error})") from error
+    return path
+
+
 def own_folder(path: Path, kind: str) -> Path:
     """A folder of this `kind`, made and marked where it is absent or empty, whose files may then
     be replaced one by one; `ReidError` where it holds other things. For folders that grow;
@@ -276,23 +304,50 @@ def require_own(path: Path, kind: str) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir():
-        mode = os.stat(path).st_mode if path.exists() else os.lstat(path).st_mode
-        what = "a file" if stat.S_ISREG(mode) else _kind(mode)
-        raise ReidError(f"{str(path)!r} is {what}, where a folder is to be; choose another name")
-    names = set(os.listdir(path)) - LITTER - {MARK}
-    names = {name for name in names if not UNFINISHED.fullmatch(name)}
+        raise _in_the_way(path)
+    names = set(_files_in(path))
     mark = read_json(path / MARK)
     found = mark.get("kind") if isinstance(mark, dict) else None
-    tells, known = OURS.get(kind, ("", ".*"))
+    tells, known = OURS.get(kind, NOTHING)
     others = sorted(name for name in names if not re.fullmatch(known, name))
     ours = found == kind or (mark is None and tells in names) or (mark is None and not names)
     if not ours or others:
-        holds = f"a {found}" if found and found != kind else "other things"
+        holds = _a(found) if found and found != kind else "other things"
         some = ", ".join((others or sorted(names))[:3])
         raise ReidError(
-            f"{str(path)!r} holds {holds} ({some}) and is not replaced by a {kind}; choose another "
-            "folder, or empty this one yourself"
+            f"{str(path)!r} holds {holds} ({some}) and is not replaced by {_a(kind)}; choose "
+            "another folder, or empty this one yourself"
         )
+
+
+def _in_the_way(path: Path) -> ReidError:
+    """That something lies at `path` that is no folder."""
+    mode = os.stat(path).st_mode if path.exists() else os.lstat(path).st_mode
+    what = "a file" if stat.S_ISREG(mode) else _kind(mode)
+    return ReidError(f"{str(path)!r} is {what}, where a folder is to be; choose another name")
+
+
+def _files_in(folder: Path) -> Iterator[str]:
+    """What lies in a folder, as paths below it: files at any depth, and folders without any."""
+    for parent, inside, names in os.walk(folder, onerror=_raise):
+        below = Path(parent).relative_to(folder)
+        kept = {*names} - LITTER
+        if below == Path():
+            kept = {name for name in kept - {MARK} if not UNFINISHED.fullmatch(name)}
+            inside[:] = (name for name in inside if not UNFINISHED.fullmatch(name))
+        links = [name for name in inside if os.path.islink(os.path.join(parent, name))]
+        for name in (*kept, *links):
+            yield (below / name).as_posix()
+        if not names and not inside and below != Path():
+            yield f"{below.as_posix()}/"
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
 
 
 @contextmanager
@@ -340,8 +395,7 @@ def _target(path: Path) -> Path:
         target = Path(os.path.realpath(path))
     except (OSError, ValueError) as error:
         raise ReidError(f"{str(path)!r} cannot be a path ({_reason(error)})") from error
-    with named_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     return target
 
 

@@ -15,7 +15,14 @@ import tyro
 from msinet_core.cli.parsing import Command, Run
 from msinet_core.config import Device
 from msinet_core.errors import ReidError
-from msinet_core.files import named_errors, read_bytes, replace_file, require_own
+from msinet_core.files import (
+    make_folder,
+    named_errors,
+    own_folder,
+    read_bytes,
+    replace_file,
+    require_own,
+)
 
 
 def diagnose(
@@ -159,6 +166,7 @@ def matrix(
     from msinet_lab.figures.matrix import draw_matrix
     from msinet_lab.figures.style import save
 
+    require_own(to, "matrix")  # before hours of work
     place = choose_device(device)
     places = map(named_folder, on)
     datasets = [load_dataset(name, root, **options) for name, root, options in places]
@@ -171,8 +179,7 @@ def matrix(
             for name, model in zip(names, models, strict=True)
         }
     )
-    with named_errors(to, "choose another folder"):
-        to.mkdir(parents=True, exist_ok=True)
+    own_folder(to, "matrix")
     replace_file(to / "matrix.csv", found.table.to_csv(index=False))
     save(draw_matrix(found, metric), to / "matrix.png")
     print(f"{found}\n\ntable and picture: {to}")
@@ -241,8 +248,8 @@ def notebooks(*, to: Path, open: bool = False) -> None:
         open: Then open JupyterLab on them.
     """
     sources = shipped_notebooks()
+    make_folder(to, "choose another folder")
     with named_errors(to, "choose another folder"):
-        to.mkdir(parents=True, exist_ok=True)
         changed = [to / file.name for file in sources if _differs(to / file.name, file)]
         if changed:
             more = f", as do {len(changed) - 1} more" if changed[1:] else ""

@@ -7,9 +7,11 @@ and gives both back in the same shape.
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +133,7 @@ def register_operation(name: str) -> Callable[[Registered], Registered]:
     the number of channels whose `forward` does that. Supernets made afterwards have a column for
     it; runs made with it need it registered when they are read. It must not change its inputs in
     place. What it gives is checked: a `ReidError` names it unless that is two tensors of the
-    branches' shapes.
+    branches' shapes, and says the line where it fails.
 
         @register_operation("average")
         def average(a, b):
@@ -164,8 +166,11 @@ def forget_operation(name: str) -> None:
 def make_interaction(operation: str, channels: int) -> nn.Module:
     """The module of an operation for branches of `channels` channels."""
     name = operation_name(operation)
-    module = _MAKERS[name](channels)
-    if name not in _OWN:
+    if name in _OWN:
+        module = _MAKERS[name](channels)
+    else:
+        module = _called(name, _MAKERS[name], channels)
+        module.forward = partial(_called, name, module.forward)
         module.register_forward_pre_hook(_remember_versions)
         module.register_forward_hook(partial(_check_outputs, name))
     return module
@@ -173,6 +178,22 @@ def make_interaction(operation: str, channels: int) -> nn.Module:
 
 def _as_module(function: Callable[[Tensor, Tensor], Branches], channels: int) -> nn.Module:
     return FunctionInteraction(function)
+
+
+def _called(name: str, work: Callable[..., Any], *inputs: Any) -> Any:
+    """What an operation of a user's gives; `ReidError` with the line where it fails."""
+    try:
+        return work(*inputs)
+    except Exception as error:
+        if isinstance(error, ReidError | MemoryError | torch.OutOfMemoryError):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [frame for frame in frames if "torch" not in Path(frame.filename).parts][-1]
+        reason = (str(error).splitlines() or [""])[0]
+        raise ReidError(
+            f"operation {name!r} fails in line {last.lineno} of {last.filename}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
 
 
 def _remember_versions(module: nn.Module, inputs: Branches) -> None:

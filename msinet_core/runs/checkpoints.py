@@ -94,8 +94,7 @@ def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> 
     fresh, last, previous, leaving = (folder / name for name in (FRESH, LAST, PREVIOUS, LEAVING))
     files = _with_sums(checkpoint, finished)
     folder.mkdir(exist_ok=True)
-    for leftover in (fresh, leaving):  # of a save that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    clear_unfinished(folder)
     fresh.mkdir()
     try:
         for name, content in files.items():
@@ -110,6 +109,12 @@ def replace_checkpoint(folder: Path, checkpoint: Checkpoint, finished: bool) -> 
     fresh.rename(last)
     flush_folder(folder)
     shutil.rmtree(leaving, ignore_errors=True)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Take away what a save left that was killed, or could not delete; its caller alone writes."""
+    for leftover in (folder / FRESH, folder / LEAVING):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

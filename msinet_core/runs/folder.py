@@ -37,6 +37,7 @@ from msinet_core.config import RunConfig, config_from_dict, genotype_of_run
 from msinet_core.errors import ReidError
 from msinet_core.files import (
     MARK,
+    make_folder,
     named_errors,
     open_to_append,
     read_bytes,
@@ -52,20 +53,25 @@ from msinet_core.runs.checkpoints import (
     Checkpoint,
     Damaged,
     checkpoints_in,
+    clear_unfinished,
     keep_checkpoint,
     kept_in,
     read_checkpoint,
     replace_checkpoint,
 )
-from msinet_core.runs.locks import claim, writer_of
+from msinet_core.runs.locks import PID, claim, writer_of
 from msinet_core.space import Genotype
 
 FORMAT = 1  # of the folder; raised when an older one can no longer be read
-WRITTEN = ("config.json", "history.jsonl", "genotype.json", "metrics.json", "checkpoints")
+WRITTEN = (
+    *("config.json", "history.jsonl", "genotype.json", "metrics.json", "checkpoints"),
+    *("log.txt", "failure.json", "tracking"),
+)
 LARGEST_HISTORY = 1 << 28  # bytes
 METRICS = ("mAP", "rank1", "rank5", "rank10", "mINP", "queries", "counted")
 NUMBERS = re.compile(r"epoch|step|time|seconds|images_per_second|temperature|.*loss|.*_gradient")
 STOP, LOOK_EVERY = "stop", 0.2  # seconds between two looks for a request to stop
+DIGITS = b"0123456789"
 FULL_DISK = "What was saved before is whole: make room and continue with --resume"
 
 
@@ -231,10 +237,7 @@ class RunFolder:
         that computes something else, naming the fields. Both refuse a folder in use.
         """
         self._check_claim(config, resume)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ReidError(f"cannot write into {str(self.path)!r}: {error.strerror}") from error
+        make_folder(self.path)
         with ExitStack() as stack:
             with named_errors(self.path):
                 lock = stack.enter_context(claim(self.path))
@@ -260,6 +263,8 @@ class RunFolder:
         unfinished = (*self.path.glob(".*.json.[0-9]*"), *self.path.glob(".*.msinet-*"))
         for path in (*unfinished, self.path / STOP, self.path / "failure.json"):
             path.unlink(missing_ok=True)
+        if checkpoints_in(self.path / "checkpoints"):
+            clear_unfinished(self.path / "checkpoints")
 
     def _check_claim(self, config: RunConfig, resume: bool) -> None:
         if not resume:
@@ -278,6 +283,10 @@ class RunFolder:
     def _check_free(self) -> None:
         if not self.exists:
             foreign = [name for name in (*WRITTEN, MARK) if os.path.lexists(self.path / name)]
+            # One that was killed at its very start leaves its number, and a request to it.
+            foreign += [
+                n for n in (PID, STOP) if (read_bytes(self.path / n, 32) or b"").strip(DIGITS)
+            ]
             if foreign:
                 raise ReidError(
                     f"{str(self.path)!r} holds {', '.join(foreign)} and is no run folder; "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import ReidError, Stopped
-from msinet_core.files import named_errors, open_to_append, require_regular
+from msinet_core.files import make_folder, open_to_append, require_regular
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.stopping import Stop
 
@@ -27,9 +27,7 @@ def start_run(
 
     What it prints goes to `terminal.txt` in the folder. threads: of the processor, for each run.
     """
-    folder = Path(folder)
-    with named_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(Path(folder))
     words = [sys.executable, "-m", "msinet_core.cli", *command]
     words += ["--run", str(folder), *(["--resume"] if resume else [])]
     environment = dict(os.environ)

@@ -20,6 +20,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from msinet_core.errors import ReidError
+from msinet_core.files import make_folder
 from msinet_core.locks import TAKEN, Lock, look
 from msinet_core.runs.folder import STOP, RunFolder
 from msinet_core.runs.many import TERMINAL, start_run, tail
@@ -156,7 +157,7 @@ class RunPanel(Panel):
             raise ReidError(
                 f"{self.run.path} holds a run already; press Resume, or choose another folder"
             )
-        self.run.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.run.path)
         claim = Lock(self.run.path / STARTING)
         if not claim.acquire(0):  # between our look and now
             return "another notebook is just starting it; this panel watches"

@@ -76,7 +76,6 @@ def remember(settings: Settings, home: str | Path = HOME) -> Path:
     _check(settings)
     data, runs = (str(Path(place).resolve()) for place in (settings.data, settings.runs))
     path = Path(home) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, json.dumps(asdict(replace(settings, data=data, runs=runs)), indent=1))
     return path
 

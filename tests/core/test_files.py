@@ -15,6 +15,7 @@ from common import on_posix
 from msinet_core import ReidError
 from msinet_core.files import (
     MARK,
+    OURS,
     clear_leftovers,
     open_to_append,
     own_folder,
@@ -34,9 +35,9 @@ def listing(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def make(folder, text, kind="notes"):
+def make(folder, text, kind="answer"):
     with replacing_folder(folder, kind) as place:
-        (place / "text").write_text(text)
+        (place / "answer.csv").write_text(text)
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside(tmp_path):
@@ -105,19 +106,21 @@ def test_a_folder_is_replaced_whole_and_only_by_its_kind(tmp_path):
     target = tmp_path / "result"
     for text in ("one", "two"):
         make(target, text)
-        assert (target / "text").read_text() == text
-        assert json.loads((target / MARK).read_text()) == {"kind": "notes", "format": 1}
-    with pytest.raises(ReidError, match=r"holds a notes \(text\) and is not replaced by a store"):
+        assert (target / "answer.csv").read_text() == text
+        assert json.loads((target / MARK).read_text()) == {"kind": "answer", "format": 1}
+    with pytest.raises(
+        ReidError, match=r"holds an answer \(answer\.csv\) and is not replaced by a store"
+    ):
         make(target, "three", "store")
 
     def fail():
-        with replacing_folder(target, "notes") as place:
-            (place / "text").write_text("half")
+        with replacing_folder(target, "answer") as place:
+            (place / "answer.csv").write_text("half")
             (tmp_path.parent / "absent").read_text()
 
     with pytest.raises(FileNotFoundError):
         fail()
-    assert (target / "text").read_text() == "two"
+    assert (target / "answer.csv").read_text() == "two"
     assert listing(tmp_path) == ["result"]
 
 
@@ -156,7 +159,7 @@ def test_results_and_stores_without_a_mark_are_known(tmp_path, kind, names):
     with pytest.raises(ReidError, match="is not replaced by a report"):
         make(target, "x", "report")
     make(target, "x", kind)
-    assert listing(target) == [MARK, "text"]
+    assert listing(target) == [MARK, "answer.csv"]
 
 
 def test_what_was_put_beside_our_own_files_is_not_replaced_with_them(tmp_path):
@@ -171,6 +174,29 @@ def test_what_was_put_beside_our_own_files_is_not_replaced_with_them(tmp_path):
         with pytest.raises(ReidError, match="is not replaced"), replacing_folder(target, kind):
             pass
         assert listing(target) == sorted([MARK, name, "notes.txt"])
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(
+    "theirs", ["notes.txt", "mine/notes.txt", "checkpoints/notes.txt", "mine/"]
+)
+def test_at_any_depth_and_in_every_kind_of_folder(tmp_path, kind, theirs):
+    with replacing_folder(tmp_path / "x", kind):
+        pass
+    require_own(tmp_path / "x", kind)
+    put = tmp_path / "x" / theirs
+    (put if theirs.endswith("/") else put.parent).mkdir(parents=True, exist_ok=True)
+    if not theirs.endswith("/"):
+        put.write_text("theirs")
+    with pytest.raises(ReidError, match=r"(notes\.txt|mine/)\) and is not replaced by an? "):
+        require_own(tmp_path / "x", kind)
+
+
+def test_of_a_kind_that_nobody_described_nothing_is_replaced(tmp_path):
+    with replacing_folder(tmp_path / "x", "novelty") as place:
+        (place / "page.txt").write_text("x")
+    with pytest.raises(ReidError, match="is not replaced"):
+        require_own(tmp_path / "x", "novelty")
 
 
 def test_a_folder_that_grows_is_marked_as_ours(tmp_path):
@@ -228,8 +254,8 @@ def killing(self, other):
     if moment == f"after rename {renames[0]}":
         os._exit(9)
 Path.rename = killing
-with replacing_folder(target, "notes") as place:
-    (place / "text").write_text("new")
+with replacing_folder(target, "answer") as place:
+    (place / "answer.csv").write_text("new")
     if moment == "writing":
         os._exit(9)
 """
@@ -244,13 +270,13 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path, moment):
         command = [sys.executable, "-c", KILLED, moment, str(target)]
         assert subprocess.run(command, check=False).returncode == 9
         assert len(listing(tmp_path)) <= 4
-        text = (whole_folder(target) / "text").read_text()
+        text = (whole_folder(target) / "answer.csv").read_text()
         assert text == ("new" if moment == "after rename 2" else "old")
         shutil.rmtree(target / "nothing", ignore_errors=True)
         if moment == "after rename 2":
             break
     make(target, "next")
-    assert (target / "text").read_text() == "next"
+    assert (target / "answer.csv").read_text() == "next"
     assert listing(tmp_path) == ["result"]
 
 
@@ -267,7 +293,7 @@ def test_what_a_kill_left_beside_a_whole_folder_goes(tmp_path):
     lock.release(remove=True)
     clear_leftovers(target)
     assert listing(tmp_path) == ["result"]
-    assert (target / "text").read_text() == "new"
+    assert (target / "answer.csv").read_text() == "new"
     (tmp_path / ".result.msinet-lock").touch()  # of a writer that was killed at its very end
     clear_leftovers(target)
     assert listing(tmp_path) == ["result"]
@@ -289,7 +315,7 @@ def test_a_reader_meets_a_whole_folder_while_it_is_swapped(tmp_path):
     while not ended.is_set():
         # One opened before a swap lies aside for the moment and goes away at its end.
         with suppress(FileNotFoundError):
-            (whole_folder(target) / "text").read_text()
+            (whole_folder(target) / "answer.csv").read_text()
         assert whole_folder(target) == target
         reads += 1
     writer.join()
@@ -309,7 +335,7 @@ def test_two_writers_of_one_file_or_folder(tmp_path):
     assert set((tmp_path / "x").read_text()) in ({"a"}, {"b"})
     assert listing(tmp_path) == ["x"]
     with (
-        replacing_folder(tmp_path / "y", "notes"),
+        replacing_folder(tmp_path / "y", "answer"),
         pytest.raises(ReidError, match="being written by another process"),
     ):
         make(tmp_path / "y", "x")

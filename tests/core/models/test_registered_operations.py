@@ -169,6 +169,30 @@ def test_it_must_leave_its_branches_alone():
         forget_operation("odd")
 
 
+class Unmade(torch.nn.Module):
+    def __init__(self, channels, wish):
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (lambda a, b: (a.requires_grad_().numpy(), b), "RuntimeError: Can't call numpy"),
+        (lambda a, b: (torch.nn.functional.linear(a, b[:, :1]), b), "RuntimeError: "),
+        (lambda a, b: (a.absent, b), "AttributeError: .*absent"),
+        (lambda a: a, "TypeError: .* takes 1 positional argument"),
+        (Unmade, "TypeError: .* missing 1 required positional argument: 'wish'"),
+    ],
+)
+def test_where_it_fails_is_said(operation, said):
+    register_operation("odd")(operation)
+    try:
+        with pytest.raises(ReidError, match=rf"operation 'odd' fails in line \d+ of .*: {said}"):
+            make_interaction("odd", 8)(*torch.randn(2, 2, 8, 4, 4))
+    finally:
+        forget_operation("odd")
+
+
 def test_under_autocast_it_may_give_narrow_numbers():
     register_operation("narrow")(lambda a, b: (a.bfloat16(), b.bfloat16()))
     try:

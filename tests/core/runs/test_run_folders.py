@@ -79,6 +79,17 @@ def test_what_a_killed_process_was_just_writing_is_cleared(run):
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
+def test_what_a_save_could_not_delete_is_cleared_by_the_next_writer(run):
+    with run.writing(CONFIG):
+        save(run, 1)
+    for name in ("writing", "leaving"):
+        (run.path / "checkpoints" / name).mkdir()
+        (run.path / "checkpoints" / name / "state.pt").write_text("half")
+    with run.writing(CONFIG, resume=True):
+        pass
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last"]
+
+
 @on_posix
 def test_of_two_that_start_together_one_writes(run):
     def write():
@@ -205,6 +216,34 @@ def test_a_folder_with_other_things_is_no_place_for_a_run(run):
     with run.writing(CONFIG):
         pass
     assert (run.path / "notes.txt").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("name", ["log.txt", "failure.json", "stop", "pid", "tracking"])
+def test_files_of_others_under_names_of_ours_are_neither_added_to_nor_deleted(run, name):
+    run.path.mkdir()
+    (run.path / name).write_text("theirs")
+    with pytest.raises(ReidError, match=f"holds {name} and is no run folder"):
+        run.writing(CONFIG).__enter__()
+    assert (run.path / name).read_text() == "theirs"
+
+
+def test_a_run_that_was_killed_at_its_very_start_is_begun_again(run):
+    run.path.mkdir()
+    (run.path / "pid").write_text("12345")
+    (run.path / "stop").write_text("")
+    with run.writing(CONFIG):
+        save(run, 1)
+    assert not (run.path / "stop").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "link", "a\0b"])
+def test_a_place_that_cannot_be_a_folder_is_one_sentence(tmp_path, name):
+    (tmp_path / "file").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with pytest.raises(ReidError, match=r"(is a file, where a folder is to be|null)") as error:
+        RunFolder(tmp_path / name).writing(CONFIG).__enter__()
+    assert "room" not in str(error.value)
+    assert (tmp_path / "file").read_text() == "theirs"
 
 
 def test_a_request_to_stop_reaches_who_writes(run, monkeypatch):

@@ -118,3 +118,8 @@ def test_two_by_two_generated_domains(tmp_path, capsys):
         (target,) = RunFolder(tmp_path / f"run {own}").metrics()["targets"].values()
         assert table["mAP"][row] == pytest.approx(target["mAP"], abs=1e-6), other
     assert (place / "matrix.png").read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "matrix.csv").write_text("years of work")
+    assert main([*words, *targets.values(), "--to", str(tmp_path / "mine"), "--device", "cpu"]) == 2
+    assert "is not replaced by a matrix" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "matrix.csv").read_text() == "years of work"
