@@ -446,17 +446,23 @@ def drawn(folder: Path) -> dict[str, Path]:
 # -- what it says --------------------------------------------------------------------------------
 
 
+def scores_of(rows: pd.DataFrame) -> Scores:
+    """mAP of some rows by data set and arm, then by seed, in their order."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for data, arm, seed, score in rows[["data", "arm", "seed", "mAP"]].itertuples(index=False):
+        found.setdefault((data, arm), {})[seed] = score
+    return found
+
+
 def summary(rows: pd.DataFrame, part: str, base: str) -> pd.DataFrame:
     """A row for each data set and arm: seeds, mean mAP, and the paired difference to `base` with
     its 95 % interval.
     """
-    own, found = rows[rows["part"] == part], []
-    groups = own.groupby(["data", "arm"], sort=False)
-    scores = {key: dict(zip(g["seed"], g["mAP"], strict=True)) for key, g in groups}
-    for (data, arm), group in groups:
+    scores, found = scores_of(rows[rows["part"] == part]), []
+    for (data, arm), own in scores.items():
         differences = gains(scores, arm, base, data)
         mean, low, high = mean_interval(differences) if len(differences) else (np.nan,) * 3
-        row = {"data": data, "arm": arm, "seeds": len(group), "mAP": group["mAP"].mean()}
+        row = {"data": data, "arm": arm, "seeds": len(own), "mAP": np.mean(list(own.values()))}
         found.append({**row, "difference": mean, "low": low, "high": high})
     return pd.DataFrame(found)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from working import nothing, work
 
+from benchmarks import _recipe_tables as tables
 from benchmarks import recipe
 from benchmarks._cells import Bench, Cell
 from benchmarks._workers import carry_out
@@ -205,3 +206,54 @@ def test_cells_are_trainings_and_searches(tiny_root, tiny_settings, tmp_path):
     search = {"epochs": 1, "cell_width": "reference"}
     assert bench(Cell("genotypes", "turntable", "x", 0, 1, changes, search))["mAP"] > 0
     assert not [path for path in tmp_path.iterdir() if path.name != "images"]
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def genotypes(rng, between, within):
+    """Rows of 20 random genotypes, five seeds each, and a search that adds two points to each
+    seed's median.
+    """
+    own, rows = rng.normal(0.5, between, 20), []
+    for seed in range(5):
+        scores = own + rng.normal(0, within, 20) + 0.05 * seed
+        rows += [(f"random {n}", seed, score) for n, score in enumerate(scores, 1)]
+        rows.append(("searched", seed, np.median(scores) + (-0.01 if seed == 3 else 0.02)))
+    return pd.DataFrame(rows_of(*rows, part="genotypes"))
+
+
+def test_searches_are_set_against_the_median_of_their_seed():
+    head, *lines = tables.against_random(genotypes(np.random.default_rng(0), 0.02, 0.01))
+    assert head == ["genotype", "turntable: above the median", "turntable: points"]
+    found = {line[0]: line[1:] for line in lines}
+    assert found["searched"][0] == "4 of 5"
+    assert found["searched"][1].startswith("+1.4 (")
+    assert found["paper"] == ["", ""]
+
+
+def test_deviations_between_genotypes_and_between_seeds_are_told_apart():
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, 0.03, (400, 1)) + rng.normal(0, 0.01, (400, 5)) + rng.normal(0, 1, (1, 5))
+    between, within = tables.deviations(table)
+    assert between == pytest.approx(0.03, rel=0.1)
+    assert within == pytest.approx(0.01, rel=0.1)
+    line = tables.spread(genotypes(rng, 0.02, 0.01))[1]
+    assert line[:3] == ["turntable", "20", "5"]
+
+
+def test_claims_are_judged_at_two_points():
+    seeds = range(100, 110)
+    rows = rows_of(
+        *[("alignment none", s, 0.5) for s in seeds],
+        *[("alignment pos", s, 0.53 + 0.001 * (s % 2)) for s in seeds],
+        *[("alignment neg", s, 0.5 + 0.001 * (s % 3 - 1)) for s in seeds],
+        *[("alignment pos_neg", s, 0.51 + 0.1 * (s % 2)) for s in seeds],
+        part="claims",
+        data="people A to B",
+    )
+    verdicts = {line[0]: line[-1] for line in tables.claims(pd.DataFrame(rows))[1:]}
+    assert [verdicts[f"alignment {name} helps across domains"] for name in ("pos", "neg")] == [
+        "reproduced",
+        "not reproduced",
+    ]

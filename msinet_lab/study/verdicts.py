@@ -102,15 +102,15 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
-def verdict(low: float, high: float) -> str:
-    """By the rule of this module.
+def verdict(low: float, high: float, smallest: float = SMALLEST) -> str:
+    """By the rule of this module; `smallest` is the smallest difference worth having.
 
     >>> verdict(0.002, 0.03), verdict(-0.03, 0.004), verdict(-0.03, 0.03)
     ('reproduced', 'not reproduced', 'undecided at this scale')
     """
     if low > 0:
         return VERDICTS[0]
-    return VERDICTS[1] if high < SMALLEST else VERDICTS[2]
+    return VERDICTS[1] if high < smallest else VERDICTS[2]
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

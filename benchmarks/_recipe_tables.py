@@ -1,0 +1,162 @@
+"""Tables of `recipe.csv`: what the recipe's parts bring, search against random, the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.recipe import SEARCHES, gains, scores_of
+from msinet_lab.diagnosis.statistics import mean_interval
+from msinet_lab.study.planning import TWO_POINTS
+from msinet_lab.study.verdicts import verdict
+
+FORMS = {
+    "mAP_flip": "averaged with the mirror image",
+    "mAP_necks": "behind the necks",
+    "mAP_flip_necks": "both",
+}
+CLAIMS = (  # better, than; of part claims
+    ("twins, overlap 0.4", "overlap 1", "twins split beats the usual split"),
+    ("twins, overlap 0.4", "overlap 0", "twins split beats disjoint identities"),
+    ("twins, overlap 0.4", "overlap 0.2", "overlap 0.4 beats 0.2"),
+    ("twins, overlap 0.4", "overlap 0.6", "overlap 0.4 beats 0.6"),
+    ("twins, overlap 0.4", "overlap 0.8", "overlap 0.4 beats 0.8"),
+    (
+        "twins, overlap 0.4",
+        "identity and triplet, overlap 0.4",
+        "twin memories beat identity and triplet losses",
+    ),
+    ("alignment pos", "alignment none", "alignment pos helps across domains"),
+    ("alignment neg", "alignment none", "alignment neg helps across domains"),
+    ("alignment pos_neg", "alignment none", "alignment pos_neg helps across domains"),
+)
+Lines = list[list[str]]
+
+
+def points(values: Iterable[float]) -> str:
+    """Mean and 95 % interval of differences, in points of mAP.
+
+    >>> points([0.01, 0.03])
+    '+2.0 (-10.7 to +14.7)'
+    >>> points([0.01]), points([])
+    ('+1.0', '')
+    """
+    own = 100 * np.array(list(values), dtype=np.float64)
+    if len(own) < 2:
+        return f"{own[0]:+.1f}" if len(own) else ""
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*mean_interval(own))
+
+
+def on_test(rows: pd.DataFrame) -> Lines:
+    """Paper, draft and what was chosen on test images of every data set."""
+    own = rows[rows["part"].isin(("basis", "chosen"))]
+    scores = scores_of(own)
+    lines = [["data", "recipe", "mAP in %", "to the paper's, points (95 %)", "seeds"]]
+    for data in own["data"].unique():
+        for arm in own.loc[own["data"] == data, "arm"].unique():
+            found = list(scores[data, arm].values())
+            change = "" if arm == "paper" else points(gains(scores, arm, "paper", data))
+            lines.append([data, arm, f"{100 * np.mean(found):.1f}", change, str(len(found))])
+    return lines
+
+
+def ablation(rows: pd.DataFrame) -> Lines:
+    """Of the choice, on held-out training identities: each arm's difference to the draft."""
+    held = rows[rows["part"] == "choice"]
+    scores, sets = scores_of(held), list(held["data"].unique())
+    lines = [["recipe", "mAP on the turntable in %", *(f"{d}, points (95 %)" for d in sets)]]
+    for arm in held["arm"].unique():
+        own = scores.get((sets[0], arm), {})
+        cells = ["" if arm == "draft" else points(gains(scores, arm, "draft", d)) for d in sets]
+        lines.append([arm, f"{100 * np.mean(list(own.values())):.1f}" if own else "", *cells])
+    return lines
+
+
+def forms(rows: pd.DataFrame) -> Lines:
+    """What other forms of a network's features bring, on test images, of the draft and after."""
+    own = rows[rows["part"].isin(("basis", "chosen")) & (rows["arm"] != "paper")]
+    sets = list(own["data"].unique())
+    lines = [["features", *(f"{data}, points (95 %)" for data in sets)]]
+    for form, name in FORMS.items():
+        differences = own[form].astype(float) - own["mAP"]
+        lines.append([name, *(points(differences[own["data"] == data]) for data in sets)])
+    return lines
+
+
+def against_random(rows: pd.DataFrame) -> Lines:
+    """Each setting of the search, and the paper's genotype, against the median random genotype of
+    the same seed.
+    """
+    own = rows[rows["part"] == "genotypes"]
+    sets = list(own["data"].unique())
+    lines = [["genotype", *(f"{d}: {w}" for d in sets for w in ("above the median", "points"))]]
+    for arm in (*SEARCHES, "paper"):
+        cells: list[str] = []
+        for data in sets:
+            differences = to_median(own[own["data"] == data], arm)
+            above = f"{(differences > 0).sum()} of {len(differences)}"
+            cells += [above if len(differences) else "", points(differences)]
+        lines.append([arm, *cells])
+    return lines
+
+
+def to_median(rows: pd.DataFrame, arm: str) -> np.ndarray:
+    """mAP of an arm less that of the median random genotype, for each seed with all of them."""
+    drawn = rows[rows["arm"].str.startswith("random ")].pivot(
+        index="seed", columns="arm", values="mAP"
+    )
+    medians = drawn.dropna().median(axis=1)
+    return (rows[rows["arm"] == arm].set_index("seed")["mAP"] - medians).dropna().to_numpy()
+
+
+def spread(rows: pd.DataFrame) -> Lines:
+    """How far random genotypes lie apart, and how far one lies from itself with another seed."""
+    lines = [
+        ["data", "genotypes", "seeds", "between genotypes, points", "between seeds of one, points"]
+    ]
+    own = rows[(rows["part"] == "genotypes") & rows["arm"].str.startswith("random ")]
+    for data, group in own.groupby("data", sort=False):
+        table = group.pivot(index="arm", columns="seed", values="mAP").dropna(axis=1)
+        between, within = (f"{100 * value:.1f}" for value in deviations(table.to_numpy()))
+        lines.append([str(data), *map(str, table.shape), between, within])
+    return lines
+
+
+def deviations(table: np.ndarray) -> tuple[float, float]:
+    """Of genotypes x seeds: standard deviation of the genotypes' own means, with what the seeds
+    add to it taken out, and of what is left once both means are.
+
+    >>> deviations(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    (1.4142135623730951, 0.0)
+    """
+    rows, columns = table.shape
+    if min(rows, columns) < 2:
+        return float("nan"), float("nan")
+    left = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    within = float((left**2).sum() / ((rows - 1) * (columns - 1)))
+    between = float(table.mean(1).var(ddof=1)) - within / columns
+    return max(0.0, between) ** 0.5, within**0.5
+
+
+def claims(rows: pd.DataFrame) -> Lines:
+    """Over all data sets together and for each: difference, pairs, verdict at two points."""
+    own = rows[rows["part"] == "claims"]
+    scores, lines = scores_of(own), [["claim", "data", "points (95 %)", "pairs", "verdict"]]
+    for better, than, text in CLAIMS:
+        found = {d: gains(scores, better, than, d) for d in own["data"].unique()}
+        found = {data: values for data, values in found.items() if len(values)}
+        if len(found) > 1:
+            found = {"all": np.concatenate(list(found.values())), **found}
+        for data, values in found.items():
+            _, low, high = mean_interval(values)
+            said = verdict(low, high, TWO_POINTS)
+            lines.append([text, data, points(values), str(len(values)), said])
+    return lines
+
+
+def about(rows: pd.DataFrame) -> dict[str, Any]:
+    """Where and when the rows were computed."""
+    return {name: " and ".join(rows[name].unique()) for name in ("device", "torch", "date")}
