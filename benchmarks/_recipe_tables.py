@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.recipe import SEARCHES, gains, scores_of
 from msinet_lab.diagnosis.statistics import mean_interval
 from msinet_lab.study.planning import TWO_POINTS
 from msinet_lab.study.verdicts import verdict
@@ -34,6 +33,40 @@ CLAIMS = (  # better, than; of part claims
     ("alignment pos_neg", "alignment none", "alignment pos_neg helps across domains"),
 )
 Lines = list[list[str]]
+Scores = Mapping[tuple[str, str], Mapping[int, float]]  # mAP by data set and arm, then by seed
+
+
+def scores_of(rows: pd.DataFrame) -> Scores:
+    """mAP of some rows by data set and arm, then by seed, in their order."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for data, arm, seed, score in rows[["data", "arm", "seed", "mAP"]].itertuples(index=False):
+        found.setdefault((data, arm), {})[seed] = score
+    return found
+
+
+def gains(scores: Scores, arm: str, base: str, data: str) -> np.ndarray:
+    """Differences of mAP, arm - base, one for each seed that has both."""
+    one, other = (scores.get((data, name), {}) for name in (arm, base))
+    return np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
+
+
+def said(rows: pd.DataFrame) -> str:
+    """Every table that has rows, for a terminal."""
+    parts = {
+        "on test images": (on_test, ("basis", "chosen")),
+        "the choice, on held-out training identities": (ablation, ("choice",)),
+        "forms of the features": (forms, ("basis", "chosen")),
+        "against random genotypes": (against_random, ("genotypes",)),
+        "random genotypes": (spread, ("genotypes",)),
+        "claims": (claims, ("claims",)),
+    }
+    texts = []
+    for title, (make, names) in parts.items():
+        if rows["part"].isin(names).any():
+            head, *lines = make(rows)
+            table = pd.DataFrame(lines, columns=head)
+            texts.append(f"\n{title}\n{table.to_string(index=False)}")
+    return "\n".join(texts)
 
 
 def points(values: Iterable[float]) -> str:
@@ -93,7 +126,7 @@ def against_random(rows: pd.DataFrame) -> Lines:
     own = rows[rows["part"] == "genotypes"]
     sets = list(own["data"].unique())
     lines = [["genotype", *(f"{d}: {w}" for d in sets for w in ("above the median", "points"))]]
-    for arm in (*SEARCHES, "paper"):
+    for arm in [arm for arm in own["arm"].unique() if not arm.startswith("random ")]:
         cells: list[str] = []
         for data in sets:
             differences = to_median(own[own["data"] == data], arm)

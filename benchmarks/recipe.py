@@ -22,7 +22,6 @@ import csv
 import importlib.util
 import io
 import json
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,16 +31,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import _workers
+from benchmarks import _recipe_tables, _workers
+from benchmarks.__main__ import machine
 from benchmarks._cells import GENERATED, SETS, Bench, Cell, one_thread
+from benchmarks._recipe_tables import Scores, gains
 from msinet_core.config import TrainConfig
 from msinet_core.files import replace_file
 from msinet_lab.diagnosis.baselines import random_genotypes
-from msinet_lab.diagnosis.statistics import mean_interval
 from msinet_lab.synthetic import generate
 
 Changes = Mapping[str, Any]
@@ -104,15 +103,6 @@ def arms() -> dict[str, Changes]:
     for name in names:
         found[f"draft - {name}"] = together(DRAFT[other] for other in names if other != name)
     return found | {f"draft + {name}": {**draft, **own} for name, own in CANDIDATES.items()}
-
-
-Scores = Mapping[tuple[str, str], Mapping[int, float]]  # mAP by data set and arm, then by seed
-
-
-def gains(scores: Scores, arm: str, base: str, data: str) -> np.ndarray:
-    """Differences of mAP, arm - base, one for each seed that has both."""
-    one, other = (scores.get((data, name), {}) for name in (arm, base))
-    return np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
 
 
 def helps(scores: Scores, arm: str) -> float | None:
@@ -374,7 +364,7 @@ class Table:
         if file.exists():
             replace_file(file, whole_lines(file))
         self.busy: set[Any] = set()
-        name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "CPU"
+        name = torch.cuda.get_device_name() if device == "cuda" else machine()["machine"]
         date = time.strftime("%Y-%m-%d")
         self.about = {"device": name, "torch": str(torch.__version__), "date": date}
 
@@ -443,30 +433,6 @@ def drawn(folder: Path) -> dict[str, Path]:
     return roots
 
 
-# -- what it says --------------------------------------------------------------------------------
-
-
-def scores_of(rows: pd.DataFrame) -> Scores:
-    """mAP of some rows by data set and arm, then by seed, in their order."""
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for data, arm, seed, score in rows[["data", "arm", "seed", "mAP"]].itertuples(index=False):
-        found.setdefault((data, arm), {})[seed] = score
-    return found
-
-
-def summary(rows: pd.DataFrame, part: str, base: str) -> pd.DataFrame:
-    """A row for each data set and arm: seeds, mean mAP, and the paired difference to `base` with
-    its 95 % interval.
-    """
-    scores, found = scores_of(rows[rows["part"] == part]), []
-    for (data, arm), own in scores.items():
-        differences = gains(scores, arm, base, data)
-        mean, low, high = mean_interval(differences) if len(differences) else (np.nan,) * 3
-        row = {"data": data, "arm": arm, "seeds": len(own), "mAP": np.mean(list(own.values()))}
-        found.append({**row, "difference": mean, "low": low, "high": high})
-    return pd.DataFrame(found)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--turntable", type=Path, help="folder with a manifest.csv")
@@ -499,9 +465,7 @@ def main() -> int:
     with TemporaryDirectory(prefix="recipe-") as scratch:
         bench = Bench(roots, given.device, Path(scratch), own)
         rows = carry_out(bench, plan, given.out, given.jobs, until)
-    for part in PARTS:
-        if part in set(rows["part"]):
-            print(f"\n{part}\n{summary(rows, part, 'draft').round(4).to_string(index=False)}")
+    print(_recipe_tables.said(rows))
     print(f"\n{len(rows)} rows in {given.out}, {time.monotonic() - started:.0f} s")
     return 0
 
