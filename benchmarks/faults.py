@@ -36,7 +36,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -156,7 +156,7 @@ COMMANDS = [
         ("evaluate", "--run", "run", "--device", "cpu", "--save", "out"),
         ("photos", "run"),
         ("out",),
-        before=(("result", "out"),),
+        before=(("old_result", "out"),),
         stays=CHECKED,
     ),
     Command(
@@ -170,7 +170,7 @@ COMMANDS = [
         ("embed", "--model", "run", *DATA, "--to", "out", "--device", "cpu"),
         ("photos", "run"),
         ("out",),
-        before=(("store", "out"),),
+        before=(("old_store", "out"),),
         stays=("check", "out"),
     ),
     Command("export", ("export", "--run", "run", "--to", "out.pth"), ("run",), ("out.pth",)),
@@ -211,6 +211,39 @@ COMMANDS = [
     Command("check", ("check", "run"), ("run",), ()),
     Command("describe", ("describe", "--genotype", "run"), ("run",), ()),
 ]
+
+
+STUDIED = ("study", "--folder", "study", "--parts", "a", *STUDY.split()[3:])
+MADE = {  # the inputs, by the commands that make them
+    "run": ("train", *TINY, "--genotype", "paper", "--epochs", "1", "--run", "run"),
+    "search": ("search", *TINY, "--epochs", "2", "--overlap", "0.4", "--run", "search"),
+    "result": ("evaluate", "--run", "run", "--device", "cpu", "--save", "result"),
+    "old_result": ("evaluate", "--run", "run", "--device", "cpu", "--flip", "--save", "old_result"),
+    "store": ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu"),
+    "old_store": (
+        "embed",
+        "--model",
+        "run",
+        *DATA,
+        "--to",
+        "old_store",
+        "--device",
+        "cpu",
+        "--flip",
+    ),
+    "index": ("index", "store", "index"),
+    "cache": ("train", *TINY, *DISK, "--epochs", "1", "--run", "out"),
+    "study": (*STUDIED, "--train-identities", "20"),
+    "export.pth": ("export", "--run", "run", "--to", "export.pth"),
+    "network.onnx": ("export", "--run", "run", "--to", "network.onnx"),
+}
+
+
+def needs(commands: Iterable[Command]) -> set[str]:
+    """What these commands find in their folders."""
+    names = {name for one in commands for name in one.inputs}
+    names |= {name for one in commands for name, _ in one.before}
+    return names | {"network.onnx" for one in commands if "onnx" in one.name}
 
 
 def preload() -> None:
@@ -530,25 +563,21 @@ def plan(trial: Trial, rng: random.Random, most: int) -> list[tuple[int, str, in
     return chosen
 
 
-def prepare(workshop: Path, export: bool) -> None:
-    """The inputs: photographs, a trained network, a finished search, a neighbour's folder."""
+def prepare(workshop: Path, needed: Collection[str]) -> None:
+    """The inputs that are needed, made once by undisturbed commands, and a neighbour's folder."""
     inputs = workshop / "inputs"
     inputs.mkdir(parents=True)
     photographs(inputs / "photos")
     (inputs / "neighbour").mkdir()
     (inputs / "neighbour" / "thesis.txt").write_text("years of work\n")
-    warm(inputs, export)
-    for words in (
-        ("train", *TINY, "--epochs", "1", "--run", "run"),
-        ("search", *TINY, "--epochs", "2", "--overlap", "0.4", "--run", "search"),
-        ("evaluate", "--run", "run", "--device", "cpu", "--flip", "--save", "result"),
-        ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu", "--flip"),
-    ):
-        status, said = run(words, inputs)
-        if status:
-            raise SystemExit(f"the inputs cannot be made: {said[-2000:]}")
-    halves(inputs)
     (inputs / "old.safetensors").write_bytes(b"years of work")
+    warm(inputs, "network.onnx" in needed)
+    for name, words in MADE.items():
+        if name in {*needed, "run", "store"}:
+            status, said = run(words, inputs)
+            if status:
+                raise SystemExit(f"{' '.join(words)}: the inputs cannot be made: {said[-2000:]}")
+    halves(inputs)
 
 
 def warm(inputs: Path, export: bool) -> None:
@@ -650,12 +679,22 @@ def _After() -> Any:
 def serve(options: argparse.Namespace) -> int:
     """All of it, in the process that has the library preloaded."""
     preload()
-    rng, end = random.Random(options.seed), time.monotonic() + 60 * options.minutes
     chosen = [c for c in COMMANDS if not options.only or c.name in options.only]
     workshop = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
-    prepare(workshop, any("onnx" in command.name for command in chosen))
+    prepare(workshop, needs(chosen))
+    bad = strike(chosen, options.faults, options.seed, workshop, options.minutes)
+    if not bad:
+        shutil.rmtree(workshop)
+    return int(bad > 0)
+
+
+def strike(
+    chosen: Sequence[Command], faults: int, seed: int, workshop: Path, minutes: float = 1e6
+) -> int:
+    """At least so many faults, shared out among commands; how many went wrong."""
+    rng, end = random.Random(seed), time.monotonic() + 60 * minutes
     trials = [Trial(command, workshop) for command in chosen]
-    plans = [plan(trial, rng, max(1, options.faults // len(chosen))) for trial in trials]
+    plans = [plan(trial, rng, -(-faults // len(chosen))) for trial in trials]
     rounds = [pair for row in zip_longest(*plans) for pair in zip(trials, row, strict=True)]
     tried, found = Counter[str](), Counter[str]()
     for trial, fault in rounds:  # one of each command in turn, so that a run may be cut short
@@ -676,10 +715,8 @@ def serve(options: argparse.Namespace) -> int:
     for trial in trials:
         name, operations = trial.command.name, len(trial.operations)
         print(f"{name}: {operations} operations, {tried[name]} faults, {found[name]} violations")
-    print(f"{tried.total()} faults, {found.total()} violations")
-    if not found:
-        shutil.rmtree(workshop)
-    return int(bool(found))
+    print(f"{tried.total()} faults, {found.total()} violations", flush=True)
+    return found.total()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -695,13 +732,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.serve:
         return serve(options)
+    return with_library("benchmarks.faults", argv)
+
+
+def with_library(module: str, argv: Sequence[str] | None) -> int:
+    """A module's `main` again with `--serve`, in a process that has the library preloaded."""
     if sys.platform != "linux" or not shutil.which("gcc"):
         print("faults: needs Linux and gcc; nothing was tried", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "faults.so"
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl"], check=True)
-        words = [sys.executable, "-m", "benchmarks.faults", "--serve", *(argv or sys.argv[1:])]
+        words = [sys.executable, "-m", module, "--serve", *(sys.argv[1:] if argv is None else argv)]
         environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run(words, env=environment).returncode
 

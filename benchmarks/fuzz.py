@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import mutations as make
-from benchmarks.faults import BESIDES, DATA, HUNG, SMALL, halves, photographs, preload, run, warm
+from benchmarks.faults import BESIDES, DATA, HUNG, SMALL, STUDIED, preload, prepare, run
 from benchmarks.mutations import CANARY, Mutation, checkpoint, one_file
 
 TYROS = "Error parsing|Parsing error|Unrecognized|Required|Invalid choice|Missing value"
@@ -60,10 +60,6 @@ RESUME_SEARCH = ("search", "--run", "half_search", "--resume", "--quiet")
 TRAIN = ("train", *DATA, *SMALL, "--epochs", "1", "--run", "out")
 CHECK = ("data", "check", *DATA)
 EMBED = ("embed", "--model", "run", *DATA, "--to", "store", "--device", "cpu")
-STUDY = (
-    *("--seeds", "0", "--kinds", "people", "--search-steps", "1", "--train-epochs", "1"),
-    *("--train-identities", "20"),
-)
 CACHED = (*TRAIN, "--cache", "disk", "--cache-dir", "cache")
 DIAGNOSE = ("diagnose", "--run", "search", "--random", "1", "--max-identities", "4", "--to", "out")
 HALF = ("evaluate", "--run", "half", "--device", "cpu")
@@ -137,7 +133,7 @@ KINDS = [
     Kind(
         "study",
         one_file("study", "study.*"),
-        (("study", "--folder", "study", "--parts", "a", *STUDY),),
+        ((*STUDIED, "--train-identities", "20"),),
         needs=("study",),
     ),
     Kind(
@@ -157,32 +153,9 @@ CORPUS: dict[str, tuple[int, ...]] = {  # seeds of inputs that once failed, by k
     "listing": (1001,),
     "study": (1002,),
     "store": (2006,),
-    "operation": (5043,),
-    "places": (5019,),
+    "operation": (5039, 5043),
+    "places": (5019, 5070),
 }
-
-
-def prepare(workshop: Path, needed: set[str]) -> None:
-    """The inputs that are needed, made once by undisturbed commands."""
-    inputs = workshop / "inputs"
-    inputs.mkdir(parents=True)
-    photographs(inputs / "photos")
-    warm(inputs, "network.onnx" in needed)
-    small = (*DATA, *SMALL, "--epochs", "1")
-    for name, words in {
-        "run": ("train", *small, "--genotype", "paper", "--run", "run"),
-        "search": ("search", *small, "--overlap", "0.4", "--run", "search"),
-        "result": (*EVALUATE, "--save", "result"),
-        "store": EMBED,
-        "index": ("index", "store", "index"),
-        "cache": CACHED,
-        "study": ("study", "--folder", "study", "--parts", "a", *STUDY),
-        "export.pth": ("export", "--run", "run", "--to", "export.pth"),
-        "network.onnx": ("export", "--run", "run", "--to", "network.onnx"),
-    }.items():
-        if name in needed | {"run", "store"}:
-            _do(words, inputs)
-    halves(inputs)
 
 
 def look(words: list[str]) -> int:
@@ -223,12 +196,6 @@ def index(words: list[str]) -> int:
 
 
 BESIDES |= {"look": look, "index": index}
-
-
-def _do(words: Sequence[str], place: Path) -> None:
-    status, said = run(words, place)
-    if status:
-        raise SystemExit(f"the inputs cannot be made: {' '.join(words)}: {said[-2000:]}")
 
 
 def attempt(kind: Kind, seed: int, workshop: Path) -> list[str]:
@@ -338,12 +305,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = [kind for kind in KINDS if not options.only or kind.name in options.only]
     workshop = Path(tempfile.mkdtemp(prefix="fuzz-", dir=options.folder))
     prepare(workshop, {name for kind in chosen for name in kind.needs})
-    each, end = max(1, options.inputs // len(chosen)), time.monotonic() + 60 * options.minutes
+    each = -(-options.inputs // len(chosen))
     seeds = [(kind, options.seed + number) for number in range(each) for kind in chosen]
-    if options.corpus:
-        seeds = [(kind, seed) for kind in chosen for seed in CORPUS.get(kind.name, ())] + seeds
+    bad = throw((corpus(chosen) if options.corpus else []) + seeds, workshop, options.minutes)
+    if not bad:
+        shutil.rmtree(workshop)
+    return int(bad > 0)
+
+
+def corpus(chosen: Sequence[Kind]) -> list[tuple[Kind, int]]:
+    """The inputs that once failed."""
+    return [(kind, seed) for kind in chosen for seed in CORPUS.get(kind.name, ())]
+
+
+def throw(inputs: Sequence[tuple[Kind, int]], workshop: Path, minutes: float = 1e6) -> int:
+    """Try the inputs, each a kind and a seed; how many violations there were."""
+    end = time.monotonic() + 60 * minutes
     tried, found = Counter[str](), Counter[str]()
-    for kind, seed in seeds:  # round by round, so that a run that is cut short met every kind
+    for kind, seed in inputs:  # round by round, so that a run that is cut short met every kind
         if time.monotonic() > end:
             break
         tried[kind.name] += 1
@@ -355,11 +334,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if peak > MEMORY:
         print(f"  memory: a child took {peak / 1e6:.1f} GB")
-    bad = sum(found.values()) + (peak > MEMORY)
-    print(f"{tried.total()} inputs, {bad} violations, at most {peak / 1e6:.2f} GB")
-    if not bad:
-        shutil.rmtree(workshop)
-    return int(bad > 0)
+    bad = found.total() + (peak > MEMORY)
+    print(f"{tried.total()} inputs, {bad} violations, at most {peak / 1e6:.2f} GB", flush=True)
+    return bad
 
 
 if __name__ == "__main__":

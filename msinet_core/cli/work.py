@@ -5,6 +5,7 @@
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[..., None]:
-    """The command that carries out runs of one kind with the function of that name in `room`."""
+    """The command that carries out runs of one kind with the function of that name in `room`; where
+    the words name another, no more of it than its name in a list: its flags take long to make.
+    """
+    if words[:1] != [kind.KIND]:
+        return _listed(kind)
     stored = _starting_point(kind, words)
     sections: Any = _sections(stored)
     defaults, recipes = sections(), _recipes(kind)
@@ -66,6 +71,14 @@ def working(kind: type[RunConfig], room: str, words: list[str]) -> Callable[...,
         seeds: One run for each of these seeds, in folders `seed-0`, ... below --run.
         jobs: How many of them at once, each a process of its own.
     """
+    return command
+
+
+def _listed(kind: type[RunConfig]) -> Callable[..., None]:
+    def command() -> None:
+        pass
+
+    command.__doc__ = kind.__doc__
     return command
 
 
@@ -119,11 +132,7 @@ def _sections(config: RunConfig) -> type:
 
 def _section(config: RunConfig, section: type) -> type:
     # tyro would read the texts by itself, but keeps the line breaks of the source within them.
-    hints = get_type_hints(section)
-    texts = {
-        text.arg_name: " ".join((text.description or "").split())
-        for text in docstring_parser.parse_from_object(section).params
-    }
+    hints, texts = get_type_hints(section), _texts(section)
     return make_dataclass(
         section.__name__,
         [
@@ -138,6 +147,15 @@ def _section(config: RunConfig, section: type) -> type:
         frozen=True,
         namespace={"__doc__": section.__doc__},
     )
+
+
+@cache
+def _texts(section: type) -> dict[str, str]:
+    """The text below each field; read from the source, which takes long."""
+    return {
+        text.arg_name: " ".join((text.description or "").split())
+        for text in docstring_parser.parse_from_object(section).params
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
