@@ -154,7 +154,7 @@ CORPUS: dict[str, tuple[int, ...]] = {  # seeds of inputs that once failed, by k
     "study": (1002,),
     "store": (2006,),
     "operation": (5039, 5043),
-    "places": (5019, 5070),
+    "places": (5019, 5070, 5082),
 }
 
 

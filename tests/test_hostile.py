@@ -19,4 +19,4 @@ def test_faults_and_bad_inputs_lose_nothing_and_end_in_a_sentence(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "18 faults, 0 violations" in done.stdout
-    assert "33 inputs, 0 violations" in done.stdout
+    assert "34 inputs, 0 violations" in done.stdout

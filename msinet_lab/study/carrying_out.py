@@ -288,6 +288,8 @@ def seconds_of(run: RunFolder) -> float:
 
 def _require_own(table: Path) -> None:
     """`ReidError` where files that a study writes beside its table are there and are no study's."""
+    if not table.name or table.is_dir():
+        raise ReidError(f"the table is a file, and {str(table)!r} a folder; name one with --to")
     about = read_json(table.with_suffix(".json"))
     if isinstance(about, dict) and {"parts", "size"} <= about.keys():
         return

@@ -363,6 +363,14 @@ def test_files_of_the_users_beside_its_table_stay(tmp_path, name, capsys):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_a_folder_is_no_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--to", ""], ["--to", "."], ["--to", ".."], ["--to", str(tmp_path)]):
+        assert main(["study", "--folder", "study", *words]) == 2
+        assert "the table is a file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "old, new", [("mAP", "nAP"), (",0.", ",7."), (",0.", ",x"), ("none-", "some-")]
 )
