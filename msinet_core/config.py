@@ -135,9 +135,9 @@ class OptimizerFields:
 class SystemFields:
     """How it is carried out."""
 
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """Arithmetic of the networks: tf32 lets a GPU round the factors of float32 products, bf16 needs
-    a processor or GPU that has it.
+    a processor or GPU that has it. Auto is bf16 on a CUDA GPU that has it, else fp32.
     """
     seed: int = 0
     """Seed of everything random."""
@@ -145,10 +145,16 @@ class SystemFields:
     """Where to compute; auto takes a GPU if there is one: NVIDIA's or AMD's (cuda), Apple's (mps),
     Intel's (xpu).
     """
-    compile: bool = False
-    """Compile the network with torch.compile and, on a GPU, replay each pass as one CUDA graph;
-    falls back with a warning where that cannot work.
+    speed: Literal["auto", "eager"] = "auto"
+    """Auto replays each step as CUDA graphs where those exist; eager starts kernel by kernel and
+    reads every loss at once.
     """
+    compile: bool = False
+    """Compile the network's cells with torch.compile on top; falls back with a warning where that
+    cannot work.
+    """
+    deterministic: bool = False
+    """Only algorithms that give the same bits each time on the same device (slower on a GPU)."""
     workers: int | None = None
     """Threads that prepare batches ahead (they never change what a batch holds); default: 4 with a
     GPU, else 0.
@@ -370,7 +376,7 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
     OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
         {
             *("root", "target", "device", "workers", "cache", "cache_dir", "save_every"),
-            *("compile", "imports", "keep", "track"),
+            *("speed", "compile", "deterministic", "imports", "keep", "track"),
         }
     )
     KIND: ClassVar[str] = ""
@@ -588,6 +594,7 @@ class SearchConfig(RunConfig, TwinsFields, SupernetFields, AlphaFields):
         "system": SystemFields,
     }
     AUTHORS: ClassVar[dict[str, Any]] = {
+        "precision": "fp32",
         "different_cameras": False,
         "cell_width": "reference",
         "leak_validation_gradient": True,
@@ -633,7 +640,11 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields, EvaluationFields):
         "evaluation": EvaluationFields,
         "system": SystemFields,
     }
-    AUTHORS: ClassVar[dict[str, Any]] = {"different_cameras": False, "max_gradient_norm": None}
+    AUTHORS: ClassVar[dict[str, Any]] = {
+        "precision": "fp32",
+        "different_cameras": False,
+        "max_gradient_norm": None,
+    }
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "strong": {

@@ -1,14 +1,15 @@
 """Speed, from outside of the models: where and how a network computes, and nothing of what.
 
 The models are plain PyTorch and know nothing of this file. `accelerate` makes a network ready for
-training on a device; `autocast`, `tf32`, `make_optimizer` and `Replayed` are what a run does beside
-it; `fold_for_inference` is a network's form for evaluation.
+training on a device; `autocast`, `tf32`, `deterministic`, `make_optimizer` and what `replay.py` has
+are what a run does beside it; `fold_for_inference` is a network's form for evaluation.
 """
 
 from __future__ import annotations
 
 import copy
 import ctypes
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,10 +25,12 @@ from msinet_core.errors import ReidError
 from msinet_core.models.blocks import Cell, ConvNorm, Light3x3
 from msinet_core.models.interactions import Branches, CrossAttention
 from msinet_core.models.networks import Neck, ReidNetwork
+from msinet_core.replay import WARM, Replayed
+
+__all__ = ["WARM", "Replayed"]  # beside what is here
 
 Network = TypeVar("Network", bound=nn.Module)
 
-WARM = 3  # calls before a graph is recorded, in which libraries choose and load their kernels
 CACHED_PIXELS = 16 * 128 * 64  # per part of a batch; on a CPU larger ones cost memory traffic
 
 
@@ -81,13 +84,75 @@ def channels_last(model: Network) -> Network:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def replays(config: RunConfig, device: torch.device) -> bool:
+    """Whether steps are recorded and replayed: where CUDA graphs exist, unless `speed` is eager."""
+    return config.speed == "auto" and device.type == "cuda"
+
+
+def precision_of(config: RunConfig, device: torch.device) -> str:
+    """What `precision` auto comes to: bf16 on a CUDA GPU that computes in it (Ampere and newer),
+    else float32.
+    """
+    if config.precision != "auto":
+        return config.precision
+    fast = replays(config, device) and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if fast else "fp32"
+
+
+def in_words(config: RunConfig, device: torch.device) -> str:
+    """Where and how a run computes, in a line for its log and whoever watches."""
+    if device.type == "cpu":
+        count = torch.get_num_threads()
+        place = f"cpu with {count} thread{'s' * (count > 1)}"
+    else:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        place = f"{device} ({name})" if name else str(device)
+    said = [place, precision_of(config, device)]
+    if config.compile:
+        said.append("compiled")
+    if replays(config, device):
+        said.append("steps replayed as CUDA graphs (--speed eager turns that and auto bf16 off)")
+    if config.deterministic:
+        said.append("deterministic")
+    return ", ".join(said)
+
+
 @contextmanager
 def autocast(config: RunConfig, device: torch.device) -> Iterator[None]:
     """bf16 arithmetic where the configuration asks for it."""
     # A recorded pass must round the weights itself, as they will have moved when it is replayed.
     cached = device.type != "cuda"
-    with torch.autocast(device.type, torch.bfloat16, config.precision == "bf16", cached):
+    wanted = precision_of(config, device) == "bf16"
+    with torch.autocast(device.type, torch.bfloat16, wanted, cached):
         yield
+
+
+@contextmanager
+def arithmetic(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """`tf32` and `deterministic` as a run's configuration asks for them."""
+    with tf32(config, device), deterministic(config.deterministic):
+        yield
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """For as long as it lasts torch takes algorithms that give the same bits each time; of what has
+    none, torch warns.
+    """
+    if not wanted:
+        yield
+        return
+    # cuBLAS reads it when it is first used; without it some products are refused
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=warned)
+        torch.backends.cudnn.deterministic = before[1]
 
 
 @contextmanager
@@ -125,7 +190,7 @@ def make_sgd(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainCon
         config.learning_rate,
         config.momentum,
         weight_decay=config.weight_decay,
-        fused=_fusible(moved),
+        fused=fusible(moved),
     )
 
 
@@ -137,11 +202,13 @@ def make_adamw(parameters: Iterable[nn.Parameter], config: SearchConfig | TrainC
         config.learning_rate,
         (config.momentum, 0.999),
         weight_decay=config.weight_decay,
-        fused=_fusible(moved),
+        fused=fusible(moved),
+        capturable=all(parameter.is_cuda for parameter in moved),
     )
 
 
-def _fusible(parameters: list[nn.Parameter]) -> bool:
+def fusible(parameters: list[nn.Parameter]) -> bool:
+    """Whether torch can move all of them in one go, which is also what can be replayed."""
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
@@ -150,10 +217,15 @@ def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor")
 
     One pass forward and backward is tried at once; it leaves no trace in the running statistics,
     and a failure leaves the model eager. Gives whether it worked; where it did not, one warning
-    says why. Shapes are taken as fixed, which saves compiling for sizes that never come.
+    says why. Shapes are taken as fixed, which saves compiling for sizes that never come. Of our own
+    networks the cells are compiled, one by one: nearly all of the work is there, and starting takes
+    a fraction of what one program of the whole network takes.
     """
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    model.compile(dynamic=False, backend=backend)
+    cells: list[nn.Module] = [module for module in model.modules() if isinstance(module, Cell)]
+    regions = cells or [model]
+    for region in regions:
+        region.compile(dynamic=False, backend=backend)
     try:
         _anything(model(images)).backward()
     except Exception as error:  # whatever a compiler throws: training goes on without it
@@ -163,7 +235,8 @@ def compile_network(model: nn.Module, images: Tensor, backend: str = "inductor")
             stacklevel=2,
         )
         torch.compiler.reset()
-        model._compiled_call_impl = None  # what torch itself does to a module that it copies
+        for region in regions:
+            region._compiled_call_impl = None  # what torch itself does to a module that it copies
         return False
     finally:
         model.zero_grad()
@@ -197,85 +270,6 @@ def keep_freed_memory() -> bool:
     nothing_to_gather = (1, 0)
     options = one_arena, no_mapping, no_trimming, nothing_to_gather
     return all(set_option(*option) == 1 for option in options)
-
-
-class Replayed:
-    """`function` of tensors as one CUDA graph, recorded at its fourth call and replayed from then
-    on: a GPU otherwise waits for its thousands of kernels to be started.
-
-    What it gives then lies in the same memory each time, and so do gradients that it leaves: they
-    last until the next call. It must take its gradients away itself, ask the GPU for nothing, and
-    depend on nothing but its tensors, the weights in place and `constants()`, a change of which
-    records anew. Calls of other shapes, those on a CPU, and all after a recording failed (one
-    warning) just call `function`.
-
-    pool: from `torch.cuda.graph_pool_handle()`, for functions that are called one after the other.
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        constants: Callable[[], object] = lambda: None,
-        pool: Any = None,
-    ) -> None:
-        self.function, self.constants, self.pool = function, constants, pool
-        self.works, self.calls = True, 0
-        self.known: object = None
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.stream: torch.cuda.Stream | None = None
-        self.inputs: list[Tensor] = []
-        self.outputs: Any = None
-
-    def __call__(self, *inputs: Tensor) -> Any:
-        if not self.works or not all(x.is_cuda for x in inputs):
-            return self.function(*inputs)
-        if self.calls < WARM:
-            return self._warm(*inputs)
-        if (self.graph is None or self.known != self.constants()) and not self._record(*inputs):
-            return self.function(*inputs)
-        assert self.graph is not None
-        if any(
-            mine.shape != x.shape or mine.dtype != x.dtype
-            for mine, x in zip(self.inputs, inputs, strict=True)
-        ):
-            # recorded anew next time, as this call leaves gradients elsewhere
-            self.known = object()
-            return self.function(*inputs)
-        for mine, x in zip(self.inputs, inputs, strict=True):
-            mine.copy_(x, non_blocking=True)
-        self.graph.replay()
-        return self.outputs
-
-    def _warm(self, *inputs: Tensor) -> Any:
-        """A real call, on the stream that will be recorded."""
-        self.calls += 1
-        self.stream = self.stream or torch.cuda.Stream()
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            result = self.function(*inputs)
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return result
-
-    def _record(self, *inputs: Tensor) -> bool:
-        """Record the function, which computes nothing yet; gives whether that worked."""
-        self.outputs, self.known = None, self.constants()
-        self.inputs = [x.clone() for x in inputs]
-        graph = torch.cuda.CUDAGraph()
-        try:
-            # Other threads make batches meanwhile, and may ask for memory.
-            with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
-                self.outputs = self.function(*self.inputs)
-        except Exception as error:  # whatever it does that cannot be recorded
-            self.works, self.inputs, self.outputs = False, [], None
-            # ending a recording that broke fails again
-            reason = str(error.__context__ or error).strip().splitlines()[0]
-            warnings.warn(
-                f"the step cannot be replayed as a CUDA graph and runs kernel by kernel: {reason}",
-                stacklevel=3,
-            )
-            return False
-        self.graph = graph  # the graph before goes only now, as it keeps the pool
-        return True
 
 
 # -- evaluation ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from msinet_core.data.augmentation import Augmentation, augment, normalise, step_generator
 from msinet_core.data.images import ImageReader
 from msinet_core.data.sampler import IdentitySampler
-from msinet_core.data.threads import ahead
+from msinet_core.data.threads import SideStream, ahead
 from msinet_core.errors import ReidError
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -58,14 +59,26 @@ class TrainBatches:
         Yields images (float32, N x 3 x H x W, normalised), labels (int64, N) on the device, and
         rows of `reader.table` (int64, N, on the CPU).
         """
-        chosen = self.sampler.epoch(epoch)
-        return ahead(
-            lambda step: self._make(epoch, step, chosen[step]),
-            range(start, len(chosen)),
-            self.workers,
-        )
+        return self.epochs(epoch, start, epoch + 1)
 
-    def _make(self, epoch: int, step: int, rows: np.ndarray) -> Batch:
+    def epochs(
+        self, epoch: int, start: int = 0, end: int | None = None, length: int | None = None
+    ) -> Iterator[Batch]:
+        """The same on through later epochs, up to `end` or for ever; `length` batches of each.
+
+        In one go, so that the next epoch's first batches are made while this one's last are used.
+        """
+        length, side = len(self) if length is None else length, SideStream(self.device)
+        epochs = itertools.count(epoch) if end is None else range(epoch, end)
+        places = ((e, n) for e in epochs for n in range(start if e == epoch else 0, length))
+        for batch, ready in ahead(
+            lambda place: side.make(lambda: self._make(*place)), places, self.workers
+        ):
+            images, labels, rows = side.take(batch, ready)
+            yield images, labels, rows
+
+    def _make(self, epoch: int, step: int) -> Batch:
+        rows = self.sampler.batch(epoch, step)
         generator = step_generator(self.seed, epoch, step, self.sampler.rank)
         pixels = to_device(self.reader.read(rows), self.device)
         indices = torch.from_numpy(rows)

@@ -5,6 +5,7 @@ The authors' epoch ends with the first identity that runs out; here nearly every
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ class IdentitySampler:
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self._images = _by_value(self._identity)
         self._cameras = None if cameras is None else _codes(cameras)
-        self._planned: tuple[int, list[np.ndarray]] | None = None
+        self._planned: dict[int, list[np.ndarray]] = {}  # of the last two epochs asked for
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Batches in an epoch, for each process."""
@@ -72,9 +74,12 @@ class IdentitySampler:
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """This process's batches: index arrays of P * K, the K of an identity side by side."""
-        if self._planned is None or self._planned[0] != epoch:
-            self._planned = (epoch, self._plan(epoch)[self.rank :: self.world_size])
-        return list(self._planned[1])
+        with self._lock:  # threads that make batches ahead share it
+            if epoch not in self._planned:
+                before = dict(list(self._planned.items())[-1:])
+                mine = self._plan(epoch)[self.rank :: self.world_size]
+                self._planned = before | {epoch: mine}
+            return list(self._planned[epoch])
 
     def batch(self, epoch: int, step: int) -> np.ndarray:
         """Batch `step` (from 0) of `epoch`."""

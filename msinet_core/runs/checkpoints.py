@@ -31,6 +31,8 @@ from msinet_core.tensors import UNREADABLE, load_pickle, load_safetensors
 WEIGHTS, STATE, ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
 LAST, PREVIOUS, FRESH, LEAVING = "last", "previous", "writing", "leaving"
 LARGEST = 1 << 33  # bytes of a file
+# An optimiser's settings that say how it computes, not what.
+CARRIED_OUT = {"fused", "foreach", "capturable", "differentiable"}
 
 
 class Damaged(ReidError):
@@ -177,8 +179,12 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
             "the optimiser's state in the checkpoint is of other weights than the network's; "
             "restore the folder from a copy, or start the run anew"
         )
-    # Settings that a newer torch has and the one that saved had not stay as they are.
-    groups = [{**own, **group} for own, group in zip(mine, saved, strict=True)]
+    # Settings that a newer torch has and the one that saved had not stay as they are, and so does
+    # how this device carries them out.
+    groups = [
+        {**own, **group, **{name: own[name] for name in CARRIED_OUT & own.keys()}}
+        for own, group in zip(mine, saved, strict=True)
+    ]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
 
@@ -200,7 +206,7 @@ def _same_settings(mine: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
     return mine["params"] == saved["params"] and all(
         sort(saved.get(name, value)) == sort(value)
         for name, value in mine.items()
-        if isinstance(value, int | float | tuple)
+        if isinstance(value, int | float | tuple) and name not in CARRIED_OUT
     )
 
 

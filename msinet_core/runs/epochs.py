@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from msinet_core import speed
 from msinet_core.errors import Stopped
+from msinet_core.replay import NotFinite, Reports
 from msinet_core.runs import guards
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import join
@@ -15,6 +19,7 @@ from msinet_core.runs.tracking import require_tracker, tracked
 from msinet_core.runs.worker import Job, Worker
 
 STEP_LINES_PER_EPOCH = 20
+MOST_UNDER_WAY = 8  # steps whose losses may still be on their way from a GPU
 
 
 class Progress:
@@ -62,7 +67,11 @@ def carry_out(kind: type[Worker], job: Job, resume: bool, stop: Stop | None) -> 
     with claimed(job, resume, processes) as mine, stop.listening():
         worker = kind(mine)
         begin(worker, resume)
-        with speed.tf32(job.config, worker.device), tracked(worker):
+        if worker.progress:
+            print(
+                f"{job.config.KIND}: {speed.in_words(job.config, worker.device)}", file=sys.stderr
+            )
+        with speed.arithmetic(job.config, worker.device), tracked(worker):
             run_epochs(worker, stop)
         mine.run.log(worker.result())
     return job.run
@@ -82,35 +91,47 @@ def run_epochs(worker: Worker, stop: Stop) -> None:
         worker.progress,
         config.KIND,
     )
+    batches = worker.batches()
     try:
         while worker.epoch < config.epochs:
-            _run_epoch(worker, stop, bar)
+            worker.begin_epoch()
+            _run_epoch(worker, batches, stop, bar)
             worker.finish_epoch(bar.restart_clock())
             last = worker.epoch == config.epochs
             if last or worker.epoch % config.save_every == 0:
                 save(worker, finished=last)
-    except guards.NotFinite as error:
+    except NotFinite as error:
         raise guards.break_down(worker, worker.run, error) from error
     finally:
         bar.close()
 
 
-def _run_epoch(worker: Worker, stop: Stop, bar: Progress) -> None:
+def _run_epoch(worker: Worker, batches: Iterator[Any], stop: Stop, bar: Progress) -> None:
     """The steps that are left of the current epoch."""
-    every = max(1, worker.steps // STEP_LINES_PER_EPOCH)
-    batches = worker.batches()
+    reports = Reports(MOST_UNDER_WAY if worker.replays else 0)
     while worker.step < worker.steps:
         values = worker.run_step(batches)
-        bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
-        if worker.step % every == 0:
-            worker.run.append("step", epoch=worker.epoch + 1, step=worker.step, **values)
+        for number, found in reports.add(worker.step, values):
+            _note(worker, bar, number, found)
         if requested := worker.run.stop_asked():
             stop.stop()
         asked = worker.processes.any(requested or bool(stop))
         if asked and not (worker.epoch + 1 == worker.config.epochs and worker.step == worker.steps):
+            for number, found in reports.rest():
+                _note(worker, bar, number, found)
             save(worker)
             reason = stop.reason or "another process was asked to"
             worker.run.log(
                 f"stopped ({reason}) in epoch {worker.epoch + 1} after step {worker.step}"
             )
             raise Stopped(reason)
+    for number, found in reports.rest():
+        _note(worker, bar, number, found)
+
+
+def _note(worker: Worker, bar: Progress, number: int, values: dict[str, float]) -> None:
+    """Take in what the epoch's step of that number (from 1) said."""
+    worker.averages.add(**values)
+    bar.step(worker.epoch + 1, **{k: v for k, v in values.items() if k.endswith("loss")})
+    if number % max(1, worker.steps // STEP_LINES_PER_EPOCH) == 0:
+        worker.run.append("step", epoch=worker.epoch + 1, step=number, **values)

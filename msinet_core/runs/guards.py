@@ -15,44 +15,33 @@ from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import nothing_counts
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Elsewhere, ReidError
+from msinet_core.replay import NotFinite, require_finite
 from msinet_core.runs.checkpoints import Checkpoint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import Processes
 
+__all__ = ["NotFinite", "require_finite"]  # beside what is here
+
 LARGEST = 10  # norms that a report lists
-
-
-class NotFinite(Exception):
-    """A loss or norm that is no number any more, raised before the step that it would spoil."""
-
-    def __init__(self, values: Mapping[str, float]) -> None:
-        super().__init__(", ".join(f"{name} {value:.3g}" for name, value in values.items()))
-        self.values = dict(values)
-
-
-def require_finite(values: Mapping[str, float]) -> None:
-    """Raise `NotFinite` with all values if any is infinite or not a number."""
-    if not all(map(math.isfinite, values.values())):
-        raise NotFinite(values)
 
 
 def require_finite_weights(weights: Mapping[str, Tensor]) -> None:
     """The same for what is to be saved, since a loss tells of spoilt weights one step late."""
-    spoilt = {
-        name: float(value.float().sum())
-        for name, value in weights.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    }
+    floats = {name: value for name, value in weights.items() if value.is_floating_point()}
+    sound = torch.stack([torch.isfinite(value).all() for value in floats.values()]).tolist()
+    spoilt = [name for name, good in zip(floats, sound, strict=True) if not good]
     if spoilt:
-        raise NotFinite(spoilt)
+        raise NotFinite({name: float(floats[name].float().sum()) for name in spoilt})
 
 
 def break_down(worker: Any, run: RunFolder, error: NotFinite) -> ReidError:
     """Write the report `failure.json` and give the error to raise; the checkpoints stay as they
     are.
 
-    The worker has `epoch`, `step`, `model`, `processes`, `rates()` and `batch_paths()`.
+    The worker has `epoch`, `step`, `model`, `processes`, `rates()` and `batch_paths()`. Of a step
+    that others have followed (without effect) the gradients are gone.
     """
+    worker.step -= error.counted
     place = f"epoch {worker.epoch + 1} after step {worker.step}"
     model: nn.Module = worker.model
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -65,7 +54,7 @@ def break_down(worker: Any, run: RunFolder, error: NotFinite) -> ReidError:
             "learning_rates": worker.rates(),
             "batch": worker.batch_paths(),
             "weight_norms": _norms(model.named_parameters()),
-            "gradient_norms": _norms(gradients.items()),
+            "gradient_norms": None if error.counted > 1 else _norms(gradients.items()),
         },
     )
     run.log(f"not finite in {place}: {error}")

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+from msinet_core import speed
 from msinet_core.errors import ReidError
 from msinet_core.runs import guards
 from msinet_core.runs.checkpoints import STATE, WEIGHTS, Checkpoint, fitting
@@ -50,7 +51,7 @@ def begin(worker: Worker, resume: bool) -> None:
         )
     with fitting(run):
         guards.check_same_processes(checkpoint, worker.processes, run)
-        _warn_of_threads(checkpoint, worker)
+        _warn_of_others(checkpoint, worker)
         worker.data.check(checkpoint.state, run.path)
         length = operator.index(checkpoint.state["history_bytes"])
         worker.restore(checkpoint)
@@ -64,10 +65,8 @@ def begin(worker: Worker, resume: bool) -> None:
 
 
 def circumstances(worker: Worker) -> str:
-    """What decides bits besides the configuration and the data: device, threads, torch."""
-    count = torch.get_num_threads()
-    threads = f" with {count} thread{'s' * (count > 1)}" if worker.device.type == "cpu" else ""
-    return f"{worker.device}{threads}, torch {torch.__version__}"
+    """What decides bits beside configuration and data: device, precision, threads, torch."""
+    return f"{speed.in_words(worker.config, worker.device)}, torch {torch.__version__}"
 
 
 def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None:
@@ -89,14 +88,23 @@ def shared_checkpoint(run: RunFolder, processes: Processes) -> Checkpoint | None
     )
 
 
-def _warn_of_threads(checkpoint: Checkpoint, worker: Worker) -> None:
-    """On a CPU sums are split among threads, and their order decides the last bit."""
+def _warn_of_others(checkpoint: Checkpoint, worker: Worker) -> None:
+    """Where a run goes on with other threads than it was begun with (on a CPU sums are split among
+    them, and their order decides the last bit), or in another precision.
+    """
     before, now = checkpoint.state.get("threads"), torch.get_num_threads()
     if worker.device.type == "cpu" and isinstance(before, int) and before != now:
         warnings.warn(
             f"the run was begun with {before} thread{'s' * (before > 1)} and goes on with {now}: "
             f"its last bits will differ from an undisturbed run's (OMP_NUM_THREADS={before} keeps "
             "them)",
+            stacklevel=3,
+        )
+    was, used = checkpoint.state.get("precision"), speed.precision_of(worker.config, worker.device)
+    if isinstance(was, str) and was != used:
+        warnings.warn(
+            f"the run was begun in {was} and goes on in {used}, as --precision auto has it on this "
+            f"device; --precision {was} in a new run keeps one throughout",
             stacklevel=3,
         )
 

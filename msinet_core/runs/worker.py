@@ -21,6 +21,7 @@ from msinet_core.data.batches import TrainBatches
 from msinet_core.data.images import ImageReader, open_images
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
+from msinet_core.replay import Replayed, Values
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import Checkpoint
 from msinet_core.runs.feeding import training_batches, worker_threads
@@ -51,7 +52,7 @@ class Worker(ABC):
     data. `data` tells that apart from other data; `model` is the network that is trained.
 
     How fast it computes is this class's to know (`accelerate`, `autocast`, `make_optimizer`,
-    `replayed`), not that of a search or a training.
+    `replays`, `replayed`), not that of a search or a training.
     """
 
     model: nn.Module
@@ -100,6 +101,11 @@ class Worker(ABC):
         reader = self.open_images(table)
         return training_batches(reader, config or self.config, self.device, seed, self.processes)
 
+    @property
+    def replays(self) -> bool:
+        """Whether steps are recorded and replayed, and their values read some steps later."""
+        return speed.replays(self.config, self.device)
+
     def accelerate(self, model: Network) -> Network:
         """The model on this run's device, as fast there as the configuration allows."""
         return speed.accelerate(model, self.device, self.config)
@@ -124,26 +130,31 @@ class Worker(ABC):
 
     def replayed(
         self, function: Callable[..., Any], constants: Callable[[], object] = lambda: None
-    ) -> Callable[..., Any]:
-        """`function` of tensors as one CUDA graph where that was asked for (`speed.Replayed`)."""
-        if not self.config.compile:
-            return function
-        if self._graphs is None and torch.cuda.is_available():
+    ) -> Replayed:
+        """`function` of tensors as one CUDA graph where steps are replayed."""
+        if self._graphs is None and self.replays:
             self._graphs = torch.cuda.graph_pool_handle()  # for all, as they take turns
-        return speed.Replayed(function, constants, self._graphs)
+        return Replayed(function, constants, self._graphs, self.replays)
 
     def last_place(self, state: Mapping[str, Any]) -> float:
         """Where the last step before a checkpoint lies, in epochs from the start."""
         epoch, step = divmod(max(0, state["epoch"] * self.steps + state["step"] - 1), self.steps)
         return epoch + step / self.steps
 
-    @abstractmethod
-    def batches(self) -> Iterator[Any]:
-        """What `run_step` draws from for each step left of the current epoch."""
+    def begin_epoch(self) -> None:  # noqa: B027, as a search has nothing to do
+        """What there is to do before an epoch's first step, or that in which a run goes on."""
 
     @abstractmethod
-    def run_step(self, batches: Iterator[Any]) -> dict[str, float]:
-        """The next step; its losses and norms, averaged over the processes."""
+    def batches(self) -> Iterator[Any]:
+        """What `run_step` draws from for each step left of the run."""
+
+    @abstractmethod
+    def run_step(self, batches: Iterator[Any]) -> Values:
+        """The next step; its losses and norms, averaged over the processes.
+
+        `NotFinite` before it moves anything where one is not finite; a step that is replayed moves
+        nothing then, and whoever reads its values finds out.
+        """
 
     @abstractmethod
     def finish_epoch(self, seconds: float) -> None:
@@ -183,6 +194,7 @@ class Worker(ABC):
             "random": torch.get_rng_state(),
             "random_gpu": self._random_gpu(),
             "processes": self.processes.size,
+            "precision": speed.precision_of(self.config, self.device),
             "threads": torch.get_num_threads(),
             **self.data.state,
         }

@@ -37,19 +37,26 @@ class ContrastiveMemory:
         return functional.cross_entropy(similarity / self.temperature, y)
 
     @torch.no_grad()
-    def update(self, x: Tensor, y: Tensor) -> None:
+    def update(self, x: Tensor, y: Tensor, most: int | None = None) -> None:
         """Move the rows of `y` (N) towards `x` (N x D), exactly as one after the other would.
 
         Images of different identities do not touch each other's rows, so all first images of
-        their identity move at once, then all second ones, and so on.
+        their identity move at once, then all second ones, and so on. most: images of one identity
+        that there can be, where the batch itself is not to be asked.
         """
         x = functional.normalize(x.detach().to(self.rows), dim=1)
         y = y.to(self.rows.device)
         place = order_within(y)
-        for turn in range(int(place.max()) + 1 if len(y) else 0):
-            chosen = place == turn
-            rows = self.momentum * self.rows[y[chosen]] + (1 - self.momentum) * x[chosen]
-            self.rows[y[chosen]] = functional.normalize(rows, dim=1)
+        if most is None:
+            most = int(place.max()) + 1 if len(y) else 0
+        for turn in range(most):
+            moved = self.momentum * self.rows[y] + (1 - self.momentum) * x  # N x D
+            moved = functional.normalize(moved, dim=1)
+            # of each identity the image whose turn it is, or none: identities x images
+            chosen = (torch.arange(len(self.rows), device=y.device)[:, None] == y) & (place == turn)
+            self.rows.copy_(
+                torch.where(chosen.any(1)[:, None], moved[chosen.int().argmax(1)], self.rows)
+            )
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"rows": self.rows}

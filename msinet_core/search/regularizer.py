@@ -62,9 +62,7 @@ class Steadying:
     @torch.no_grad()
     def _keep_dropped(self, *_: Any) -> None:
         alphas = self.supernet.alphas
-        dropped = alphas < DROPPED / 2
-        if dropped.any():
-            alphas[dropped] = DROPPED
+        alphas.masked_fill_(alphas < DROPPED / 2, DROPPED)
 
 
 def prepare(supernet: Supernet, config: SearchConfig) -> Supernet:

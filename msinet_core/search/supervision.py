@@ -38,7 +38,7 @@ class IdentityClassifier(ContrastiveMemory):
         return functional.cross_entropy(logits, y) + batch_hard_triplet(x, y)
 
     @torch.no_grad()
-    def update(self, x: Tensor, y: Tensor) -> None:
+    def update(self, x: Tensor, y: Tensor, most: int | None = None) -> None:
         """One step of the classifier on x (N x D) and y (N)."""
         x, y = x.detach().to(self.rows), y.to(self.rows.device)
         excess = (x @ self.rows.T).softmax(dim=1)

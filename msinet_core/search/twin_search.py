@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from msinet_core.data.joining import split_each
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit
 from msinet_core.models.supernet import Supernet
+from msinet_core.replay import Stepper, Values
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.epochs import carry_out
@@ -30,7 +30,7 @@ from msinet_core.runs.worker import Job, Worker
 from msinet_core.search.memory import ContrastiveMemory
 from msinet_core.search.regularizer import Steadying, prepare
 from msinet_core.search.scoring import held_out_images, score_supernet
-from msinet_core.search.step import Batch, Passed, bilevel_step, one_pass
+from msinet_core.search.step import Batch, BilevelStep
 from msinet_core.search.supervision import IdentityClassifier
 
 
@@ -63,7 +63,17 @@ class TwinSearch(Worker):
         self.schedules = self._schedules()
         self.steadying = Steadying(config, self.supernet, alpha_optimizer)
         self.held_out = held_out_images(self, split) if config.evaluate_every else None
-        self.passes: dict[int, Callable[..., Passed]] = {}  # by memory, where they are replayed
+        weights = Stepper(self.optimizers[0], self.replays)
+        self.bilevel_step = BilevelStep(
+            self.supernet,
+            (weights, Stepper(alpha_optimizer, self.replays, weights.spoilt)),
+            self.memories,
+            leak=config.leak_validation_gradient,
+            processes=self.processes,
+            most=config.images_per_identity * self.processes.size if self.replays else None,
+            replay=self.replayed,
+            constants=lambda: (supernet.temperature, self.steadying.penalty),
+        )
 
     def _schedules(self) -> list[RateOverTime]:
         """Of the weights and of alpha, from the start."""
@@ -80,70 +90,33 @@ class TwinSearch(Worker):
         return ContrastiveMemory(*size, config.memory_momentum, config.temperature, device)
 
     def batches(self) -> Iterator[tuple[list[Batch], list[Batch] | None]]:
-        """For each step left of the current epoch: train batches and, but for the first, validation
-        batches.
-        """
-        count = self.config.accumulate
-        validation = self._validation_from(self._validation_steps(self.step) * count)
-        train = self.train_batches.epoch(self.epoch, self.step * count)
-        for step in range(self.step, self.steps):
+        """For each step left: train batches and, but for an epoch's first, validation batches."""
+        count, steps = self.config.accumulate, self.steps
+        train = self.train_batches.epochs(
+            self.epoch, self.step * count, self.config.epochs, steps * count
+        )
+        seen = self._validation_steps(self.step) * count
+        validation = self.validation_batches.epochs(*divmod(seen, len(self.validation_batches)))
+        for place in range(self.epoch * steps + self.step, self.config.epochs * steps):
             own = [(images, labels) for images, labels, _ in islice(train, count)]
-            yield own, None if step == 0 else list(islice(validation, count))
+            is_first = place % steps == 0
+            others = () if is_first else islice(validation, count)
+            yield own, None if is_first else [(images, labels) for images, labels, _ in others]
 
     def _validation_steps(self, step: int) -> int:
         """Steps with a validation half before step `step` of the current epoch, of all epochs."""
         return self.epoch * (self.steps - 1) + max(0, step - 1)
 
-    def _validation_from(self, count: int) -> Iterator[Batch]:
-        """Validation batches in endless epochs, entered after `count` of them."""
-        epoch, start = divmod(count, len(self.validation_batches))
-        while True:
-            for images, labels, _ in self.validation_batches.epoch(epoch, start):
-                yield images, labels
-            epoch, start = epoch + 1, 0
-
-    def run_step(
-        self, batches: Iterator[tuple[list[Batch], list[Batch] | None]]
-    ) -> dict[str, float]:
+    def run_step(self, batches: Iterator[tuple[list[Batch], list[Batch] | None]]) -> Values:
         train, validation = next(batches)
         if not self.steadying.begin_step(self.epoch, self.step):
             validation = None
         for schedule in self.schedules:
             schedule.move_to(self.epoch + self.step / self.steps)
         with self.autocast():
-            report = bilevel_step(
-                self.supernet,
-                *self.optimizers,
-                self.memories[0],
-                self.memories[1],
-                train,
-                validation,
-                leak_validation_gradient=self.config.leak_validation_gradient,
-                processes=self.processes,
-                one_pass=self._one_pass,
-            )
+            values = self.bilevel_step(train, validation)
         self.step += 1
-        values = report.values()
-        self.averages.add(**values)
         return values
-
-    def _one_pass(
-        self,
-        supernet: Supernet,
-        memory: ContrastiveMemory,
-        wanted: Sequence[Tensor],
-        images: Tensor,
-        labels: Tensor,
-    ) -> Passed:
-        """`one_pass`, of each memory in its own graph where that was asked for. What it gives then
-        lasts until that memory's next pass, so several batches a step cannot be replayed.
-        """
-        if self.config.accumulate > 1:
-            return one_pass(supernet, memory, wanted, images, labels)
-        if id(memory) not in self.passes:
-            function = partial(one_pass, supernet, memory, wanted)
-            self.passes[id(memory)] = self.replayed(function, lambda: supernet.temperature)
-        return self.passes[id(memory)](images, labels)
 
     def rates(self) -> list[float]:
         return [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
@@ -216,12 +189,15 @@ def split_for(config: SearchConfig, dataset: ReidDataset) -> TwinSplit:
 
 
 def make_adam(supernet: Supernet, config: SearchConfig) -> Adam:
-    """The optimiser of alpha."""
+    """The optimiser of alpha; on a GPU in the form that can be replayed."""
+    on_gpu = supernet.alphas.is_cuda
     return Adam(
         [supernet.alphas],
         config.alpha_learning_rate,
         betas=(0.5, 0.999),
         weight_decay=config.alpha_weight_decay,
+        fused=on_gpu or None,
+        capturable=on_gpu,
     )
 
 

@@ -65,7 +65,7 @@ class Pretraining(Training):
         )
 
     def add_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Add this batch's share to the step's gradient; gives its `VALUES`, none of pairs."""
+        """Add this batch's share to the step's gradient; gives its `LOSSES`, none of pairs."""
         with self.autocast():
             output = self.model(images)
             whole, part = (

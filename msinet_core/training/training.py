@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from msinet_core.config import TrainConfig
 from msinet_core.data.held_out import hold_out
 from msinet_core.data.table import ReidDataset
 from msinet_core.models.networks import ReidNetwork
+from msinet_core.replay import Stepper, Values
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
@@ -32,7 +34,7 @@ from msinet_core.training.loaded import Loaded
 from msinet_core.training.losses import LossParts, training_loss
 from msinet_core.training.scoring import Scoring
 
-VALUES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
+LOSSES = ["loss", *(field.name for field in fields(LossParts) if field.name != "total"), "accuracy"]
 
 
 class Training(Worker):
@@ -61,13 +63,12 @@ class Training(Worker):
         self.average = MovingAverage(self.model, config.ema) if config.ema else None
         further = FurtherLosses(config, num_identities, self.model.feature_length)
         self.further = further.to(self.device)
-        # what a replayed pass leaves lasts until the next, so it must be the step's only one
-        alone = config.accumulate == 1
-        replayed = self.replayed(self.fresh_gradient, lambda: self.loaded.frozen)
-        self.gradient = replayed if alone else self.fresh_gradient
+        self.gradient = self.replayed(self._gradient, lambda: self.loaded.frozen)
+        self.update = self.replayed(self._update, lambda: (self.loaded.frozen, self.gradient.place))
         self.optimizer = self.make_optimizer(self.model.parameters())
         if config.freeze_epochs or config.loaded_rate != 1:
             self.loaded.separate(self.optimizer, config.loaded_rate)
+        self.stepper = Stepper(self.optimizer, self.replays)
         self.schedule = self.weight_schedule(self.optimizer)
         self.steps = len(self.train_batches) // config.accumulate
         self.run.write_genotype(self.genotype)
@@ -76,34 +77,46 @@ class Training(Worker):
     def network(self) -> ReidNetwork:
         return self.model if self.average is None else self.average.network
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def begin_epoch(self) -> None:
         self.loaded.freeze(self.epoch < self.config.freeze_epochs)
-        return self.train_batches.epoch(self.epoch, self.step * self.config.accumulate)
 
-    def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
-        """One step over `accumulate` batches of every process; its mean losses, checked before
-        anything moves.
-        """
+    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         count = self.config.accumulate
+        return self.train_batches.epochs(
+            self.epoch, self.step * count, self.config.epochs, self.steps * count
+        )
+
+    def run_step(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> Values:
+        """One step over `accumulate` batches of every process; its mean losses."""
         self.schedule.move_to(self.epoch + self.step / self.steps)
-        means = Averages()
-        for number in range(count):
-            images, labels, _ = next(batches)
-            losses = (self.add_gradient if number else self.gradient)(images, labels)
-            means.add(**dict(zip(VALUES, losses.tolist(), strict=True)))
-        learnt = (*self.model.parameters(), *self.further.parameters())
-        gradients = [p.grad for p in learnt if p.grad is not None]
-        self.processes.average([*gradients, *float_buffers(self.model)])
-        values = self.processes.mean(means.means()) | {
-            "gradient_norm": float(self._shorten_gradient())
-        }
-        guards.require_finite(values)
-        self.optimizer.step()
+        self.stepper.write_rates()
+        chosen = islice(batches, self.config.accumulate)
+        losses = self.gradient(*(x for images, labels, _ in chosen for x in (images, labels)))
+        self._average_over_processes(losses)
+        values = Values([*LOSSES, "gradient_norm"], self.update(losses))
+        self.step += 1
+        return values
+
+    def _gradient(self, *batches: Tensor) -> Tensor:
+        """The gradient of some batches, images and labels in turn; gives their mean `LOSSES`."""
+        self.model.zero_grad()
+        self.further.zero_grad()
+        pairs = zip(batches[::2], batches[1::2], strict=True)
+        return torch.stack([self.add_gradient(*pair) for pair in pairs]).mean(0)
+
+    def _average_over_processes(self, losses: Tensor) -> None:
+        if self.processes.size > 1:
+            learnt = (*self.model.parameters(), *self.further.parameters())
+            gradients = [p.grad for p in learnt if p.grad is not None]
+            self.processes.average([losses, *gradients, *float_buffers(self.model)])
+
+    def _update(self, losses: Tensor) -> Tensor:
+        """Move everything that is learnt; gives the losses and the gradient's norm."""
+        values = torch.cat((losses, self._shorten_gradient()[None]))
+        self.stepper.step(Values([*LOSSES, "gradient_norm"], values))
         self.further.step()
         if self.average is not None:
             self.average.update()
-        self.step += 1
-        self.averages.add(**values)
         return values
 
     def _shorten_gradient(self) -> Tensor:
@@ -118,14 +131,8 @@ class Training(Worker):
             self.model.parameters(), math.inf if largest is None else largest
         )
 
-    def fresh_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        """`add_gradient` of the first batch of a step."""
-        self.model.zero_grad()
-        self.further.zero_grad()
-        return self.add_gradient(images, labels)
-
     def add_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Add this batch's share to the step's gradient; gives its `VALUES`."""
+        """Add this batch's share to the step's gradient; gives its `LOSSES`."""
         config = self.config
         with self.autocast():
             output = self.model(images)

@@ -59,9 +59,9 @@ def steps(kind, root, folder, rank, **changes):
     config = make(**SETTINGS, root=str(root), **own, **changes)
     worker = work(Job(config, dataset, Onlooker(folder / "none"), processes=processes))
     batches = worker.batches()
-    values = [worker.run_step(batches)]
+    values = [worker.run_step(batches).read()]
     after_one = {name: value.clone() for name, value in worker.model.state_dict().items()}
-    values += [worker.run_step(batches) for _ in range(min(STEPS[kind], worker.steps) - 1)]
+    values += [worker.run_step(batches).read() for _ in range(min(STEPS[kind], worker.steps) - 1)]
     checkpoint = worker.checkpoint()
     return {
         "after_one": after_one,
