@@ -41,9 +41,9 @@ class Size:
     search_identities: int = 160
     search_epochs: int = 30
     seeds: tuple[int, ...] = (0, 1, 2)
-    train_identities: int = 751
-    test_identities: int = 100
-    train_epochs: int = 12
+    train_identities: int = 400
+    test_identities: int = 50
+    train_epochs: int = 8
     precision: Literal["fp32", "bf16"] = "bf16"
 
 
@@ -68,20 +68,25 @@ def search_config(root: Path, size: Size, seed: int, device: Device) -> SearchCo
 
 
 def train_config(root: Path, size: Size, device: Device) -> TrainConfig:
-    """The paper's genotype at half its width and its recipe at 128 x 64, in a few epochs."""
+    """The paper's genotype at three eighths of its width, in so few epochs that the rate has to fall
+    evenly and the weights to be averaged.
+    """
     return TrainConfig(
         data="market1501",
         root=str(root),
         height=128,
         width=64,
-        channels=(32, 128, 192, 256),
+        channels=(24, 96, 144, 192),
+        identities_per_batch=8,
         genotype=str(PAPER_GENOTYPE),
         epochs=size.train_epochs,
+        schedule="cosine",
         warmup_epochs=1,
+        ema=0.99,
         pad=5,
         augmentation="none",
         precision=size.precision,
-        evaluate_every=4,
+        evaluate_every=2,
         device=device,
     )
 
