@@ -137,7 +137,8 @@ class SystemFields:
 
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """Arithmetic of the networks: tf32 lets a GPU round the factors of float32 products, bf16 needs
-    a processor or GPU that has it. Auto is bf16 on a CUDA GPU that has it, else fp32.
+    a processor or GPU that has it. Auto is bf16 on a CUDA GPU that has it, else fp32 (which is the
+    authors' everywhere).
     """
     seed: int = 0
     """Seed of everything random."""
