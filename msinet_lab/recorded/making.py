@@ -68,8 +68,8 @@ def search_config(root: Path, size: Size, seed: int, device: Device) -> SearchCo
 
 
 def train_config(root: Path, size: Size, device: Device) -> TrainConfig:
-    """The paper's genotype at three eighths of its width, in so few epochs that the rate has to fall
-    evenly and the weights to be averaged.
+    """The paper's genotype at three eighths of its width; in so few epochs the rate has to fall
+    evenly, and the weights to be averaged.
     """
     return TrainConfig(
         data="market1501",
