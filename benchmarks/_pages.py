@@ -51,12 +51,17 @@ def shown(figure: float) -> str:
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
 
 
-def listed(name: str, prefix: str = "") -> str:
-    """The rows of `results/NAME.csv` whose name begins with `prefix`, as they are."""
+def listed(name: str, prefix: str | tuple[str, ...] = "") -> str:
+    """The rows of `results/NAME.csv` whose name begins with `prefix` (any of several), as they
+    are.
+    """
     rows = read(name)
     rows = rows[rows["name"].str.startswith(prefix)]
+    if rows.empty:
+        return "*Not measured yet.*"
+    common = prefix if isinstance(prefix, str) else ""
     lines = [
-        [row["name"].removeprefix(prefix), f"{shown(row['figure'])} {row['unit']}".strip(), kept]
+        [row["name"].removeprefix(common), f"{shown(row['figure'])} {row['unit']}".strip(), kept]
         for row, kept in zip(rows.to_dict("records"), limits(rows), strict=True)
     ]
     return f"{table([['what', 'figure', 'limit'], *lines])}\n\n{circumstances(rows)}"
@@ -82,12 +87,12 @@ def throughput() -> str:
 def gpu_training() -> str:
     """A line for each form of the network, and four columns for each size of batch."""
     rows = read("gpu")
-    columns = {"images/s": "images/s", "peak memory": "GB", "bytes moved / bandwidth": "bandwidth"}
+    columns = {None: "images/s", "peak memory": "GB", "bytes moved / bandwidth": "bandwidth"}
     cells: dict[str, dict[tuple[str, str], str]] = {}
     for name, figure in zip(rows["name"], rows["figure"], strict=True):
         if found := GPU_ROW.match(name):
             batch, form, what, other = found.groups()
-            column = f"/ {other}" if other else columns[what or "images/s"]
+            column = f"/ {other}" if other else columns.get(what, what)
             cells.setdefault(form, {})[batch, column] = shown(figure)
     heads = list(dict.fromkeys(key for line in cells.values() for key in line))
     heads.sort(key=lambda key: int(key[0]))  # stable: columns keep their order
@@ -163,6 +168,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "throughput": throughput,
     "gpu-training": gpu_training,
     "gpu-search": partial(listed, "gpu", "search, "),
+    "gpu-retrieval": partial(listed, "gpu", ("embed, ", "rank, ", "rerank, ")),
 }
 
 

@@ -94,7 +94,7 @@ def worker_threads(config: RunConfig, device: torch.device) -> int:
     """On a CPU a thread that prepares batches only takes the network's time."""
     if config.workers is not None:
         return config.workers
-    return 4 if device.type == "cuda" else 0
+    return 0 if device.type == "cpu" else 4
 
 
 def augmentation_of(config: RunConfig) -> Augmentation:

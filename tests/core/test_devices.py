@@ -9,6 +9,7 @@ import torch
 from msinet_core.config import TrainConfig
 from msinet_core.data.batches import to_device
 from msinet_core.errors import ReidError
+from msinet_core.runs.feeding import worker_threads
 from msinet_core.runs.processes import join
 from msinet_core.speed import autocast, choose_device, device_name, make_sgd, tf32
 
@@ -108,6 +109,12 @@ def test_what_is_cudas_alone_is_left_out_elsewhere(kind, monkeypatch):
     assert not make_sgd([weight], TrainConfig()).defaults["fused"]
     with autocast(TrainConfig(precision="fp32"), device):
         pass
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("cpu", 0), *((kind, 4) for kind in GPUS)])
+def test_batches_are_prepared_beside_any_gpu(kind, workers):
+    assert worker_threads(TrainConfig(), torch.device(kind)) == workers
+    assert worker_threads(TrainConfig(workers=1), torch.device(kind)) == 1
 
 
 def test_names_of_devices(monkeypatch):
