@@ -46,7 +46,7 @@ SETS: dict[str, dict[str, Any]] = {
     "vehicles": {"data": "veri776", "height": 64, "width": 64},
 }
 GENERATED = ("people", "vehicles")
-BATCH = {"identities_per_batch": 8, "images_per_identity": 4, "pad": 5}
+BATCH = {"identities_per_batch": 8, "images_per_identity": 4}
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,27 @@ def study_plan() -> str:
     return f"{table([head, *lines])}\n\n{other}"
 
 
+def recipe(make: Callable[[pd.DataFrame], list[list[str]]]) -> str:
+    """A table of `recipe.csv`, and where its rows were computed."""
+    from benchmarks._recipe_tables import about
+
+    rows = pd.read_csv(RESULTS / "recipe.csv", keep_default_na=False).astype({"mAP": float})
+    where = about(rows)
+    return f"{table(make(rows))}\n\n*{where['device']}; torch {where['torch']}; {where['date']}*"
+
+
+def on_test(rows: pd.DataFrame) -> list[list[str]]:
+    from benchmarks._recipe_tables import on_test
+
+    return on_test(rows)
+
+
+def forms(rows: pd.DataFrame) -> list[list[str]]:
+    from benchmarks._recipe_tables import forms
+
+    return forms(rows)
+
+
 def read(name: str) -> pd.DataFrame:
     rows = pd.read_csv(RESULTS / f"{name}.csv", keep_default_na=False)
     return rows.astype({"figure": float})

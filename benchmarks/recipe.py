@@ -61,6 +61,7 @@ DRAFT: dict[str, Changes] = {  # of `strong`, part by part
     "jitter": {"augmentation": "both"},
 }
 CANDIDATES: dict[str, Changes] = {
+    "padding in proportion": {"pad": None},
     "GeM": {"pooling": "gem"},
     "colour cast": {"colour_cast": 0.3},
     "grey": {"grey": 0.1},

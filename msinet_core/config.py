@@ -33,6 +33,7 @@ PAPER_EPOCHS = 350
 PAPER_MILESTONES = (150, 225, 300)
 PAPER_ALPHA_MILESTONES = (150, 225, 350)
 PAPER_WARMUP = 10
+PAPER_PAD, PAPER_WIDTH = 10, 128  # pixels
 
 
 # -- what search and training have in common -----------------------------------------------------
@@ -82,8 +83,10 @@ class BatchFields:
     """Flip, crop and erasing (within a domain); flip, crop and colour jitter (across domains); both
     erasing and jitter; or none. auto is across where --target names other data sets, else within.
     """
-    pad: int = 10
-    """Pixels of padding before the random crop."""
+    pad: int | None = 10
+    """Pixels of padding before the random crop; none for the paper's 10, and for the same share of
+    the shorter side where that is below the paper's 128: 5 at 64 x 64.
+    """
     colour_cast: float = 0.0
     """Scale each colour channel of an image by a factor uniform in 1 - this to 1 + this, such as
     0.3, as cameras of different white balance do.
@@ -517,6 +520,13 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
     def batch_size(self) -> int:
         """Images that a process passes through the network at once."""
         return self.identities_per_batch * self.images_per_identity
+
+    @property
+    def scaled_pad(self) -> int:
+        """Pixels of padding: the given ones, or the paper's, less in proportion for small images."""
+        if self.pad is not None:
+            return self.pad
+        return round(PAPER_PAD * min(self.height, self.width, PAPER_WIDTH) / PAPER_WIDTH)
 
     @property
     def scaled_warmup(self) -> float:

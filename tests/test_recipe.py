@@ -74,6 +74,11 @@ def test_without_any_help_the_draft_stays():
     assert best(held_out(held), {}) == ("draft", together(DRAFT.values()))
 
 
+def test_the_draft_is_the_recipe_that_is_shipped():
+    """So that what the pages say of the draft is said of `--recipe strong`."""
+    assert together(DRAFT.values()) == TrainConfig.RECIPES["strong"]
+
+
 def test_arms_are_configurations():
     for changes in (*recipe.arms().values(), *CANDIDATES.values()):
         TrainConfig(**changes)

@@ -98,10 +98,11 @@ def worker_threads(config: RunConfig, device: torch.device) -> int:
 
 
 def augmentation_of(config: RunConfig) -> Augmentation:
-    jittered = Augmentation(pad=config.pad, brightness=0.4, contrast=0.4, saturation=0.3)
+    pad = config.scaled_pad
+    jittered = Augmentation(pad=pad, brightness=0.4, contrast=0.4, saturation=0.3)
     named = {
         "none": Augmentation.none(),
-        "within": Augmentation(pad=config.pad),
+        "within": Augmentation(pad=pad),
         "across": replace(jittered, erase=0.0),
         "both": jittered,
     }

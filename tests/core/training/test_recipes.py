@@ -15,6 +15,7 @@ from msinet_core.cli import main
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.errors import Stopped
 from msinet_core.models.networks import ReidOutput
+from msinet_core.runs.feeding import augmentation_of
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.schedule import Cosine
 from msinet_core.training.ema import MovingAverage
@@ -84,6 +85,16 @@ def test_help_names_the_recipes_and_shows_their_values(capsys):
         said = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert "strong: --schedule cosine --learning-rate 0.13 --ema 0.99" in said
         assert expected in said.split("--ema FLOAT")[1][:300]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "pixels"), [(256, 128, 10), (64, 64, 5), (256, 256, 10), (64, 32, 2)]
+)
+def test_padding_in_proportion(height, width, pixels):
+    size = {"height": height, "width": width}
+    assert augmentation_of(TrainConfig(pad=None, **size)).pad == pixels
+    assert augmentation_of(TrainConfig(**size)).pad == 10
+    assert augmentation_of(TrainConfig(pad=0, augmentation="none", **size)).pad == 0
 
 
 def test_cosine_rises_and_falls():
