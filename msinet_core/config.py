@@ -523,7 +523,7 @@ class RunConfig(DataFields, BatchFields, NetworkFields, OptimizerFields, SystemF
 
     @property
     def scaled_pad(self) -> int:
-        """Pixels of padding: the given ones, or the paper's, less in proportion for small images."""
+        """Pixels of padding: the given ones, or the paper's, fewer for small images."""
         if self.pad is not None:
             return self.pad
         return round(PAPER_PAD * min(self.height, self.width, PAPER_WIDTH) / PAPER_WIDTH)
