@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from common import on_posix
 
 import msinet_core
 from msinet_core.cli.main import EXTRAS
@@ -226,3 +227,36 @@ def test_no_hard_gpu_calls_and_no_machine_paths():
 
 def test_data_folder_holds_only_its_readme():
     assert [p.name for p in tracked() if p.parent == ROOT / "data"] == ["README.md"]
+
+
+STUB = """#!/bin/sh
+case "$*" in
+  "-m venv "*) mkdir -p $3/bin; cp stub $3/bin/python; cp stub $3/bin/pip-audit ;;
+  *"pip install"*) exit $INSTALL ;;
+  *"pip list"*) printf 'one==1\\ntwo==2\\n' ;;
+  *"--path"*) for name in $UNKNOWN; do echo "$name could not be audited"; done; exit $FOUND ;;
+esac
+"""
+
+
+@on_posix
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize(
+    "install, unknown, found, passes",
+    [(0, "one", 0, True), (1, "", 0, False), (0, "one two", 0, False), (0, "", 1, False)],
+)
+def test_supply_fails_where_nothing_could_be_looked_up(tmp_path, install, unknown, found, passes):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "stub").write_text(STUB)
+    (tmp_path / "stub").chmod(0o755)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(tmp_path / "stub", tmp_path / ".venv" / "bin" / "python")
+    (tmp_path / ".venv" / ".installed").touch()
+    said = {"INSTALL": str(install), "UNKNOWN": unknown, "FOUND": str(found)}
+    words = ["make", "supply", "PYTHON=./stub", "VENV=.venv"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env={**os.environ, **said}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode == 0) == passes, done.stdout + done.stderr
+    assert ("looked up" in done.stdout) == (not passes and not found), done.stdout

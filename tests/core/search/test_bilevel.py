@@ -117,9 +117,15 @@ def test_history_and_checkpoint_hold_alpha_and_genotype(tiny_settings, tmp_path)
     assert run.finished
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_settings, tmp_path_factory):
+    return run_search(tiny_settings, tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.mark.parametrize("looks", [1, 3, 6])
-def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tiny_settings, tmp_path, looks):
-    whole = run_search(tiny_settings, tmp_path / "whole")
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    whole, tiny_settings, tmp_path, looks
+):
     with pytest.raises(Stopped):
         run_search(tiny_settings, tmp_path / "parts", stop=StopAfter(looks))
     assert not RunFolder(tmp_path / "parts").finished

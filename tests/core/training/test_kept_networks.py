@@ -82,9 +82,14 @@ def test_without_being_asked_only_the_last_is_kept(tiny_settings, tmp_path):
     assert kept == {"last", "previous"}
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_settings, tmp_path_factory):
+    place = tmp_path_factory.mktemp("whole") / "run"
+    return small_training(tiny_settings, place, keep="best", **JUDGED)
+
+
 @pytest.mark.parametrize("looks", [3, 8])
-def test_a_judged_run_is_resumed_to_the_same_best(tiny_settings, tmp_path, looks):
-    whole = small_training(tiny_settings, tmp_path / "whole", keep="best", **JUDGED)
+def test_a_judged_run_is_resumed_to_the_same_best(whole, tiny_settings, tmp_path, looks):
     with pytest.raises(Stopped):
         small_training(tiny_settings, tmp_path / "parts", StopAfter(looks), keep="best", **JUDGED)
     parts = small_training(tiny_settings, tmp_path / "parts", keep="best", **JUDGED)

@@ -130,10 +130,15 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize("looks", [1, 6, 8])  # 8: after the last step of an epoch
-def test_all_of_it_is_resumed_bit_for_bit(tiny_settings, tmp_path, looks):
+@pytest.fixture(scope="module")
+def whole(tiny_settings, tmp_path_factory):
+    """Uninterrupted, with all of it."""
     pytest.importorskip("pytorch_metric_learning")
-    whole = small_training(tiny_settings, tmp_path / "whole", **ALL)
+    return small_training(tiny_settings, tmp_path_factory.mktemp("whole") / "run", **ALL)
+
+
+@pytest.mark.parametrize("looks", [1, 6, 8])  # 8: after the last step of an epoch
+def test_all_of_it_is_resumed_bit_for_bit(whole, tiny_settings, tmp_path, looks):
     with pytest.raises(Stopped):
         small_training(tiny_settings, tmp_path / "parts", StopAfter(looks), **ALL)
     parts = small_training(tiny_settings, tmp_path / "parts", **ALL)
@@ -145,17 +150,21 @@ def test_all_of_it_is_resumed_bit_for_bit(tiny_settings, tmp_path, looks):
     assert lines_without_clock(whole) == lines_without_clock(parts)
 
 
+AN_EPOCH = {"learning_rate": 1e-3, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_settings, tmp_path_factory):
+    return small_training(tiny_settings, tmp_path_factory.mktemp("plain") / "run", **AN_EPOCH)
+
+
 @pytest.mark.parametrize("name", sorted({*ALL} - {"evaluate_every", "learning_rate"}))
-def test_each_of_them_changes_what_is_learnt(tiny_settings, tmp_path, name):
+def test_each_of_them_changes_what_is_learnt(plain, tiny_settings, tmp_path, name):
     """So that the test above cannot pass by ignoring one."""
     if name == "circle_weight":
         pytest.importorskip("pytorch_metric_learning")
-    rate = {"learning_rate": 1e-3, "epochs": 1}
-    runs = [
-        small_training(tiny_settings, tmp_path / str(place), **rate, **change)
-        for place, change in enumerate(({}, {name: ALL[name]}))
-    ]
-    assert not same_weights(*runs)
+    changed = small_training(tiny_settings, tmp_path / "run", **AN_EPOCH, **{name: ALL[name]})
+    assert not same_weights(plain, changed)
 
 
 def test_what_is_scored_is_what_is_saved(tiny_settings, tmp_path):

@@ -33,9 +33,15 @@ def test_from_photographs_to_metrics(tiny_settings, tmp_path):
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, model.feature_length)
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_settings, tmp_path_factory):
+    return run_training(tiny_settings, tmp_path_factory.mktemp("whole") / "run", alignment="pos")
+
+
 @pytest.mark.parametrize("looks", [2, 17])
-def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tiny_settings, tmp_path, looks):
-    whole = run_training(tiny_settings, tmp_path / "whole", alignment="pos")
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    whole, tiny_settings, tmp_path, looks
+):
     with pytest.raises(Stopped):
         run_training(tiny_settings, tmp_path / "parts", alignment="pos", stop=StopAfter(looks))
     parts = run_training(tiny_settings, tmp_path / "parts", alignment="pos")
