@@ -792,7 +792,7 @@ def read_genotype(source: str | Path) -> Genotype:
                 f"run folder {path!r} has no genotype yet; let its search finish an epoch"
             )
         return found
-    if os.path.isfile(path):
+    if os.path.exists(path):
         return _genotype_in(Path(path))
     if path.endswith(".json"):
         raise ReidError(f"no genotype file at {path!r}")

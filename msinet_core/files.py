@@ -105,6 +105,16 @@ def require_regular(path: Path, limit: int = LARGEST_FILE) -> None:
         raise ReidError(f"cannot read {str(path)!r} ({_reason(error)})") from error
 
 
+def there_is(path: Path) -> bool:
+    """Whether there is a file; `ReidError` that says what it is where that is none, since "there
+    is no such file" would be no true word of a pipe or a device.
+    """
+    if path.exists():
+        require_regular(path)
+        return True
+    return False
+
+
 def hash_file(path: Path) -> str | None:
     """32 hexadecimal digits of a regular file's bytes, None where it cannot be read."""
     try:

@@ -12,6 +12,7 @@ from msinet_core.data.roots import Root, find_root, listing, shown
 from msinet_core.data.table import SPLITS, ReidDataset
 from msinet_core.data.text_files import read_list
 from msinet_core.errors import ReidError
+from msinet_core.files import there_is
 
 MSMT17_FOLDERS = {"V1": ("train", "test"), "V2": ("mask_train_v2", "mask_test_v2")}
 MSMT17_LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
@@ -112,7 +113,7 @@ def vehicleid(root: Root, *, test_size: int = 800, draw_seed: int = 0) -> ReidDa
     found = find_root(root, ("VehicleID", "VehicleID_V1.0"), ("image", "train_test_split"), layout)
     lists = found / "train_test_split"
     for file in (lists / "train_list.txt", lists / f"test_list_{test_size}.txt"):
-        if not file.is_file():
+        if not there_is(file):
             raise ReidError(
                 f"there is no {file.name} in {lists}; it holds {listing(lists)}. {layout}"
             )

@@ -20,6 +20,7 @@ from msinet_core.data.roots import Root, counted, listing, no_folder, shown, spe
 from msinet_core.data.table import COLUMNS, SPLITS, ReidDataset
 from msinet_core.data.text_files import read_csv
 from msinet_core.errors import ReidError
+from msinet_core.files import there_is
 
 LAYOUT = (
     "A manifest is a CSV with the columns path, identity, split (train, query or gallery) "
@@ -192,7 +193,7 @@ def _find(root: Root, file: str, remedy: str) -> Path:
     if not path.exists() and not path.suffix:
         raise ReidError(f"{no_folder(path)}. {remedy}")
     path = path / file if path.is_dir() else path
-    if not path.is_file():
+    if not there_is(path):
         where = Path(os.path.abspath(path.parent))
         held = f"it holds {listing(where)}" if where.is_dir() else no_folder(path.parent)
         raise ReidError(f"there is no {path.name} in {where}; {held}. {remedy}")

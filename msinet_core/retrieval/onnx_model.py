@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from msinet_core.errors import ReidError
+from msinet_core.files import there_is
 
 METADATA = "msinet"
 SIZE, COLOURS = ("height", "width"), ("mean", "std")
@@ -51,7 +52,7 @@ class OnnxModel:
         except ImportError as error:
             raise ReidError(f"running an exported network needs onnxruntime: {EXTRA}") from error
         self.path = Path(path)
-        if not self.path.is_file():
+        if not there_is(self.path):
             raise ReidError(f"there is no file {str(path)!r}; write one with `msinet export`")
         self.content_hash = _hash(self.path)
         options = onnxruntime.SessionOptions()

@@ -23,7 +23,7 @@ from msinet_core.data.roots import image_files, require_unicode
 from msinet_core.data.table import ReidDataset
 from msinet_core.data.text_files import read_csv
 from msinet_core.errors import ReidError
-from msinet_core.files import whole_folder
+from msinet_core.files import there_is, whole_folder
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.retrieval.features import (
     feature_array,
@@ -98,7 +98,7 @@ def open_gallery(
                 "with their paths"
             )
         return Gallery(index.labels, Path(root or index.root), index.search)
-    if place.suffix == ".csv" and place.is_file():
+    if place.suffix == ".csv" and not place.is_dir() and there_is(place):
         table, base = read_csv(place, ("path",), []), Path(root or place.parent)
     elif folder.is_dir():
         files = image_files(folder, folder)

@@ -102,6 +102,24 @@ def test_reading_is_bounded_and_says_what_is_wrong(tmp_path):
         read_bytes(tmp_path / "a\0b", 10)
 
 
+@on_posix
+def test_a_pipe_is_never_said_to_be_absent(tmp_path):
+    from msinet_core.config import read_genotype
+    from msinet_core.data import load_dataset
+    from msinet_core.retrieval.onnx_model import OnnxModel
+
+    for name in ("manifest.csv", "genotype.json", "network.onnx"):
+        os.mkfifo(tmp_path / name)
+    for read in (
+        lambda: load_dataset("manifest", tmp_path),
+        lambda: load_dataset("manifest", tmp_path / "manifest.csv"),
+        lambda: read_genotype(tmp_path / "genotype.json"),
+        lambda: OnnxModel(tmp_path / "network.onnx"),
+    ):
+        with pytest.raises(ReidError, match="is a named pipe; a regular file is needed here"):
+            read()
+
+
 def test_a_folder_is_replaced_whole_and_only_by_its_kind(tmp_path):
     target = tmp_path / "result"
     for text in ("one", "two"):
