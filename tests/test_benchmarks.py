@@ -116,11 +116,14 @@ def test_rows_are_told_and_written_as_they_are_found(tmp_path, monkeypatch, caps
     assert "two: 3 s  <= 2 MISSED" in said
 
 
-def test_without_a_gpu_the_benchmark_says_so(monkeypatch):
+def test_without_a_gpu_the_benchmark_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     table = gpu.run()
     assert list(table["name"]) == ["no GPU here: nothing measured"]
     assert table["ok"].isna().all()
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", "train", "--minutes", "4"])
+    assert gpu.main() == 0
+    assert capsys.readouterr().out == "no GPU here: nothing measured\n"
 
 
 @pytest.mark.parametrize(
