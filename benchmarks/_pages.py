@@ -20,6 +20,8 @@ BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LINES = re.compile(r"^\| `([\w/]+\.py)` \| \d+ \|", re.MULTILINE)
 GPU_ROW = re.compile(r"train, .+?, batch (\d+), ([^:/]+?)(?:: (.+)| / (.+))?$")
 
+OF_A_LOOP = re.compile(r": (loop|step|loop / step|seconds to .+)$|no flags|--speed|--compile")
+
 
 def filled(text: str) -> str:
     """The page with every table as the CSVs have it now."""
@@ -57,9 +59,13 @@ def listed(name: str, prefix: str | tuple[str, ...] = "") -> str:
     """
     rows = read(name)
     rows = rows[rows["name"].str.startswith(prefix)]
+    return lines_of(rows, prefix if isinstance(prefix, str) else "")
+
+
+def lines_of(rows: pd.DataFrame, common: str = "") -> str:
+    """Some rows as they are, without what all of their names begin with."""
     if rows.empty:
         return "*Not measured yet.*"
-    common = prefix if isinstance(prefix, str) else ""
     lines = [
         [row["name"].removeprefix(common), f"{shown(row['figure'])} {row['unit']}".strip(), kept]
         for row, kept in zip(rows.to_dict("records"), limits(rows), strict=True)
@@ -90,7 +96,7 @@ def gpu_training() -> str:
     columns = {None: "images/s", "peak memory": "GB", "bytes moved / bandwidth": "bandwidth"}
     cells: dict[str, dict[tuple[str, str], str]] = {}
     for name, figure in zip(rows["name"], rows["figure"], strict=True):
-        if found := GPU_ROW.match(name):
+        if (found := GPU_ROW.match(name)) and not OF_A_LOOP.search(name):
             batch, form, what, other = found.groups()
             column = f"/ {other}" if other else columns.get(what, what)
             cells.setdefault(form, {})[batch, column] = shown(figure)
@@ -99,6 +105,13 @@ def gpu_training() -> str:
     lines = [[form, *(line.get(key, "") for key in heads)] for form, line in cells.items()]
     titles = [f"{column}, batch {batch}" for batch, column in heads]
     return f"{table([['form', *titles], *lines])}\n\n{circumstances(rows)}"
+
+
+def gpu_loops() -> str:
+    """What a run's own loop makes of its step."""
+    rows = read("gpu")
+    loops = [bool(OF_A_LOOP.search(name)) for name in rows["name"]]
+    return lines_of(rows[loops & rows["name"].str.startswith("train, ")], "train, ")
 
 
 def study() -> str:
@@ -188,6 +201,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cache": partial(listed, "data", "cache of 12,936 images: "),
     "throughput": throughput,
     "gpu-training": gpu_training,
+    "gpu-loops": gpu_loops,
     "gpu-search": partial(listed, "gpu", "search, "),
     "gpu-retrieval": partial(listed, "gpu", ("embed, ", "rank, ", "rerank, ")),
 }
