@@ -110,7 +110,7 @@ def gpu_training() -> str:
 def gpu_loops() -> str:
     """What a run's own loop makes of its step."""
     rows = read("gpu")
-    loops = [bool(OF_A_LOOP.search(name)) for name in rows["name"]]
+    loops = rows["name"].map(lambda name: bool(OF_A_LOOP.search(name)))
     return lines_of(rows[loops & rows["name"].str.startswith("train, ")], "train, ")
 
 
