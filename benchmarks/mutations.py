@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import DATA, SMALL
+from benchmarks.faults import DATA, SMALL, STUDIED
 
 CANARY = "executed"
 Mutation = Callable[[Path, random.Random], str]
@@ -698,7 +698,7 @@ def ways(place: Path, rng: random.Random) -> str:
         ["search", *DATA, *SMALL, "--epochs", "1", "--overlap", "1", "--run", target],
         ["data", "generate", "people", "--root", target, "--train-identities", "2"],
         ["notebooks", "--to", target],
-        ["study", "--to", target + rng.choice(["", ".csv"]), "--folder", target],
+        ["study", "--to", target + rng.choice(["", ".csv"]), "--folder", target, *STUDIED[3:]],
         ["demo", "--run", target],
         ["diagnose", "--run", "search", "--to", target, "--random", "1", "--max-identities", "4"],
     ]
