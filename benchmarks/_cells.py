@@ -1,14 +1,14 @@
 """One cell of a table: a training, or a search and the training of what it found, scored.
 
-Everything goes through `msinet_core`'s Python functions. On a GPU each pass is replayed as one CUDA
-graph, uncompiled: compiling would take longer than these trainings.
+Everything goes through `msinet_core`'s Python functions, uncompiled: compiling would take longer
+than these trainings.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,19 +17,15 @@ from typing import Any
 
 import torch
 
-from msinet_core import speed
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset, open_images, protocol_for
 from msinet_core.data.held_out import as_test, hold_out
 from msinet_core.retrieval import Embedder
 from msinet_core.retrieval.evaluation import ScoredImages
-from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import usable_identities
 from msinet_core.runs.folder import RunFolder
-from msinet_core.runs.worker import Job, Worker
-from msinet_core.search.twin_search import TwinSearch
-from msinet_core.training import load_network
-from msinet_core.training.training import Training
+from msinet_core.search import search
+from msinet_core.training import load_network, train
 from msinet_lab.study import other_test
 
 HELD_OUT = 1 / 3  # of the training identities, where settings are chosen
@@ -86,14 +82,14 @@ class Bench:
         with TemporaryDirectory(dir=self.scratch) as folder:
             if cell.searched is not None:
                 config = self.config(SearchConfig, about, cell.seed, cell.searched)
-                run = _carried_out(ReplayedSearch, config, dataset, Path(folder, "search"))
+                run = search(config, Path(folder, "search"), dataset=dataset, progress=False)
                 genotype = {"genotype": str(run.genotype())}
             changes = {"epochs": cell.epochs, "evaluate_every": 0, **cell.changes, **genotype}
             if cell.held_out:
                 changes["validation_share"] = HELD_OUT
                 dataset = dataset.with_table(dataset.train)
             config = self.config(TrainConfig, about, cell.seed, changes)
-            run = _carried_out(ReplayedTraining, config, dataset, Path(folder, "train"))
+            run = train(config, Path(folder, "train"), dataset=dataset, progress=False)
             scores = self.scores(run, config, dataset)
         gc.collect()  # what was replayed holds its memory
         torch.cuda.empty_cache()
@@ -119,7 +115,7 @@ class Bench:
             **self.own,
         }
         if self.device == "cuda":
-            fields |= {"compile": True, "workers": 1}  # replayed, see below
+            fields["workers"] = 1  # a thread that makes batches ahead
         return kind(**{**fields, **changes})
 
     def scores(self, run: RunFolder, config: TrainConfig, dataset: ReidDataset) -> dict[str, float]:
@@ -142,28 +138,6 @@ class Bench:
             if not name:
                 found |= {key: round(float(metrics[key]), 5) for key in ("rank1", "mINP")}
         return found
-
-
-class Replays(Worker):
-    """Replays what it computes on a GPU without compiling it before."""
-
-    def accelerate(self, model: Any) -> Any:
-        return speed.accelerate(model, self.device, replace(self.config, compile=False))
-
-
-class ReplayedTraining(Replays, Training):
-    pass
-
-
-class ReplayedSearch(Replays, TwinSearch):
-    pass
-
-
-def _carried_out(
-    kind: Callable[..., Worker], config: RunConfig, dataset: ReidDataset, folder: Path
-) -> RunFolder:
-    run = RunFolder.at(folder)
-    return carry_out(kind, Job(config, dataset, run), False, None)  # type: ignore[arg-type]
 
 
 @lru_cache
