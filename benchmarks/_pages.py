@@ -150,25 +150,14 @@ def study_plan() -> str:
     return f"{table([head, *lines])}\n\n{other}"
 
 
-def recipe(make: Callable[[pd.DataFrame], list[list[str]]]) -> str:
-    """A table of `recipe.csv`, and where its rows were computed."""
-    from benchmarks._recipe_tables import about
+def recipe(name: str) -> str:
+    """A table of `recipe.csv` by its function's name, and where its rows were computed."""
+    from benchmarks import _recipe_tables
 
     rows = pd.read_csv(RESULTS / "recipe.csv", keep_default_na=False).astype({"mAP": float})
-    where = about(rows)
-    return f"{table(make(rows))}\n\n*{where['device']}; torch {where['torch']}; {where['date']}*"
-
-
-def on_test(rows: pd.DataFrame) -> list[list[str]]:
-    from benchmarks._recipe_tables import on_test
-
-    return on_test(rows)
-
-
-def forms(rows: pd.DataFrame) -> list[list[str]]:
-    from benchmarks._recipe_tables import forms
-
-    return forms(rows)
+    where = _recipe_tables.about(rows)
+    lines = getattr(_recipe_tables, name)(rows)
+    return f"{table(lines)}\n\n*{where['device']}; torch {where['torch']}; {where['date']}*"
 
 
 def read(name: str) -> pd.DataFrame:
@@ -193,6 +182,8 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "study": study,
     "study-plan": study_plan,
+    "recipe": partial(recipe, "on_test"),
+    "recipe-forms": partial(recipe, "forms"),
     "step": partial(listed, "step"),
     "ranking": partial(listed, "retrieval", "rank, "),
     "reranking": partial(listed, "retrieval", "rerank, "),

@@ -109,8 +109,8 @@ def ablation(rows: pd.DataFrame) -> Lines:
 
 
 def forms(rows: pd.DataFrame) -> Lines:
-    """What other forms of a network's features bring, on test images, of the draft and after."""
-    own = rows[rows["part"].isin(("basis", "chosen")) & (rows["arm"] != "paper")]
+    """What other forms of a network's features bring, on test images, over all networks."""
+    own = rows[rows["part"].isin(("basis", "chosen"))]
     sets = list(own["data"].unique())
     lines = [["features", *(f"{data}, points (95 %)" for data in sets)]]
     for form, name in FORMS.items():

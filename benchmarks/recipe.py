@@ -55,13 +55,13 @@ COLUMNS = [
 # -- arms of the recipe --------------------------------------------------------------------------
 
 DRAFT: dict[str, Changes] = {  # of `strong`, part by part
+    "padding": {"pad": None},  # in proportion
     "cosine": {"schedule": "cosine"},
     "twice the rate": {"learning_rate": 0.13},
     "average": {"ema": 0.99},
     "jitter": {"augmentation": "both"},
 }
 CANDIDATES: dict[str, Changes] = {
-    "padding in proportion": {"pad": None},
     "GeM": {"pooling": "gem"},
     "colour cast": {"colour_cast": 0.3},
     "grey": {"grey": 0.1},
@@ -93,17 +93,18 @@ def together(parts: Iterable[Changes]) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def arms() -> dict[str, Changes]:
+def arms(candidates: int = len(CANDIDATES)) -> dict[str, Changes]:
     """Of the choice, by name: the paper's recipe, the draft, and both changed part by part."""
     names, draft = list(DRAFT), together(DRAFT.values())
     found: dict[str, Changes] = {"paper": {}, "draft": draft}
-    for count in (1, 2):
+    for count in range(1, len(names) - 1):
         found[f"paper + {' + '.join(names[:count])}"] = together(
             DRAFT[name] for name in names[:count]
         )
     for name in names:
         found[f"draft - {name}"] = together(DRAFT[other] for other in names if other != name)
-    return found | {f"draft + {name}": {**draft, **own} for name, own in CANDIDATES.items()}
+    further = list(CANDIDATES.items())[:candidates]
+    return found | {f"draft + {name}": {**draft, **own} for name, own in further}
 
 
 def helps(scores: Scores, arm: str) -> float | None:
@@ -247,7 +248,7 @@ class Plan:
         """On the turntable: every arm with three seeds; more for parts, and for what may help."""
         if "turntable" not in self.sets:
             return
-        every = dict(list(arms().items())[: self.candidates + 4 + len(DRAFT)])
+        every = arms(self.candidates)
         for seed in self.seeds[:3]:
             for arm, changes in every.items():
                 yield self._held_out("turntable", arm, seed, changes)

@@ -663,6 +663,7 @@ class TrainConfig(RunConfig, ArchitectureFields, LossFields, EvaluationFields):
             "learning_rate": 0.13,
             "ema": 0.99,
             "augmentation": "both",
+            "pad": None,
         },
     }
     _POSITIVE: ClassVar[tuple[str, ...]] = (

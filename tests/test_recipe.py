@@ -48,7 +48,7 @@ def test_what_helps_is_taken_and_what_hurts_goes():
         *arm_of("draft + alignment", 0.001),  # not worth having
     )
     found = combinations(held_out(held))
-    start = "cosine + twice the rate + average"
+    start = "padding + cosine + twice the rate + average"
     assert list(found) == [
         f"combined: {start}",
         f"combined: {start} + rate 0.2",
@@ -82,7 +82,7 @@ def test_the_draft_is_the_recipe_that_is_shipped():
 def test_arms_are_configurations():
     for changes in (*recipe.arms().values(), *CANDIDATES.values()):
         TrainConfig(**changes)
-    assert recipe.arms()["draft - jitter"].keys() == {"schedule", "learning_rate", "ema"}
+    assert recipe.arms()["draft - jitter"].keys() == {"pad", "schedule", "learning_rate", "ema"}
 
 
 # -- the plan ------------------------------------------------------------------------------------
