@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,19 @@ from msinet_core.space import (
     NUM_SLOTS,
     NUM_STAGES,
     OPERATIONS,
-    SLOTS_PER_CELL,
-    Genotype,
     slot_label,
 )
 from msinet_lab.figures.heatmaps import WEIGHTS_MAP, bar, heat, over_epochs
 from msinet_lab.figures.style import (
-    FAINT,
     INK,
     SLOTS_PER_STAGE,
     Look,
-    bare,
     dress,
     empty_figure,
-    figure_array,
-    ink_on,
     new_figure,
     operation_colour,
     operation_label,
     operation_legend,
-    rgb,
     slot_in_stage,
     whole_numbers,
 )
@@ -184,25 +177,6 @@ def _range(values: pd.Series) -> tuple[float, float]:
     return values.min(), values.max()
 
 
-class TrajectoryPicture:
-    """The trajectories drawn once; `at(epoch)` gives the picture with a line at that epoch."""
-
-    def __init__(self, source: Any, stage: int | None = None) -> None:
-        figure = alpha_trajectories(source, stage)
-        self.page = figure_array(figure)
-        self.height = len(self.page)
-        self.axes = [axes for axes in figure.axes if axes.lines]
-
-    def at(self, epoch: float) -> np.ndarray:
-        """H x W x 3 uint8."""
-        page = self.page.copy()
-        for axes in self.axes:
-            x = int(axes.transData.transform((epoch, 0))[0])
-            low, high = (round(self.height - y) for y in (axes.bbox.y1, axes.bbox.y0))
-            page[low:high, max(0, x) : x + 2] = rgb(INK)
-        return page
-
-
 def entropy_heatmap(source: Any) -> Figure:
     """Entropy of every slot's weights over epochs: light undecided (1), dark decided (0)."""
     history = as_history(source)
@@ -218,32 +192,3 @@ def entropy_heatmap(source: Any) -> Figure:
     dress(axes, "Entropy of each slot's weights (1 = undecided)", "epoch", grid="")
     bar(axes)
     return figure
-
-
-def genotype_strips(genotypes: Mapping[str, Genotype], title: str = "") -> Figure:
-    """One row of twelve coloured slots a genotype, to compare runs, seeds and epochs."""
-    if not genotypes:
-        return empty_figure("No genotype to show yet.")
-    figure = new_figure(11, 0.46 * len(genotypes) + 1.35, title)
-    axes = bare(figure.add_subplot())
-    for row, genotype in enumerate(genotypes.values()):
-        _strip(axes, row, genotype.slots)
-    centred: Look = {"ha": "center", "va": "bottom", "fontsize": 9, "color": FAINT}
-    for stage in range(NUM_STAGES):
-        middle = SLOTS_PER_STAGE * (stage + 0.5) + 0.35 * stage + 0.12 * (2 * stage + 0.5)
-        axes.text(middle, -0.62, f"stage {stage + 1}", **centred)
-    axes.set_yticks(range(len(genotypes)), list(genotypes))
-    axes.tick_params(length=0, labelsize=9, colors=INK)
-    axes.set_xlim(-0.1, 13.4)
-    axes.set_ylim(len(genotypes) - 0.45, -1.0)
-    return figure
-
-
-def _strip(axes: Axes, row: int, slots: Iterable[str]) -> None:
-    """A gap between cells, and a larger one between stages."""
-    for slot, name in enumerate(slots):
-        left = slot + 0.35 * (slot // SLOTS_PER_STAGE) + 0.12 * (slot // SLOTS_PER_CELL)
-        colour, words = operation_colour(name), operation_label(name, "\n")
-        axes.add_patch(Rectangle((left, row - 0.4), 0.96, 0.8, facecolor=colour, edgecolor="none"))
-        look: Look = {"fontsize": 7, "color": ink_on(colour), "linespacing": 0.95}
-        axes.text(left + 0.48, row, words, ha="center", va="center", **look)

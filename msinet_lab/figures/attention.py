@@ -5,7 +5,7 @@ Pictures that stand side by side share one scale, which a colour bar tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,23 +14,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from msinet_lab.figures.style import FAINT, INK, bare, empty_figure, new_figure, rgb
+from msinet_lab.figures.style import bare, empty_figure, new_figure
 from msinet_lab.figures.tiles import (
-    BORDER,
-    LINE,
     Part,
     Tile,
     as_photo,
-    caption,
-    font,
-    placeholder,
-    sheet,
 )
 
 COLOURMAP = "magma"  # even in brightness, so it survives colour blindness and grey printing
 LARGE_CELL = 9  # pixels of a map's cell from which on cells are drawn as such
 GRID_LINE = 0.22  # how white the lines between cells are
-BAR = 9  # height of a colour bar, pixels
 Limits = tuple[float, float]
 
 
@@ -95,21 +88,10 @@ def overlay(
     return page
 
 
-def colour_bar(limits: Limits, width: int) -> np.ndarray:
-    """The scale of maps as a strip, its two ends written below; BAR + LINE high, `width` wide."""
-    page = np.full((BAR + LINE, width, 3), 255, np.uint8)
-    page[:BAR] = in_colours(np.linspace(0, 1, width))[None].round()
-    if limits[1] - limits[0] < 1e-12:
-        page[:BAR] = in_colours(np.zeros(1)).round()
-    image = Image.fromarray(page)
-    draw, letters = ImageDraw.Draw(image), font(10)
-    for at, anchor, value in ((0, "la", limits[0]), (width, "ra", limits[1])):
-        draw.text((at, BAR + 2), number(value), fill=rgb(FAINT), font=letters, anchor=anchor)
-    return np.asarray(image)
-
-
 def number(value: float) -> str:
-    """As short as it tells the ends of a scale apart: 0.73, 12, 0.0312."""
+    """As short as it tells the ends of a scale apart: 0.73, 12, 0.0312, 1712."""
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
     return f"{value:.2f}" if 0.1 <= abs(value) < 10 or not value else f"{value:.3g}"
 
 
@@ -132,9 +114,6 @@ def cell_of(row: float, column: float, height: int, width: int) -> int:
     return y * width + x
 
 
-# -- photographs and their maps as a table -------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Looked:
     """One photograph, how it counts, and maps over it by name. `part`: its own of the tile."""
@@ -142,59 +121,6 @@ class Looked:
     tile: Tile
     part: Part | None
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-def map_table(
-    rows: Sequence[Looked], opacity: float = 0.6, columns: Sequence[str] = ()
-) -> np.ndarray:
-    """A row a photograph, a column a kind of map, each column on one scale that the colour bar
-    below it tells; uint8 H x W x 3. columns: which come first, as far as there are such.
-    """
-    if not rows:
-        return placeholder(120, 360, "nothing to show")
-    width = rows[0].tile.image.shape[1]
-    there = dict.fromkeys(name for row in rows for name in row.maps)
-    names = [*(name for name in columns if name in there), *(n for n in there if n not in columns)]
-    limits = {
-        name: limits_of([row.maps[name] for row in rows if name in row.maps]) for name in names
-    }
-    lines = max(len(row.tile.caption) for row in rows)
-    table = [_line_of_tiles(row, limits, opacity, lines) for row in rows]
-    box_w, gap = width + 2 * BORDER, 6
-    wide = table[0].shape[1]
-    heads, bars = (np.full((high, wide, 3), 255, np.uint8) for high in (2 * LINE, BAR + LINE))
-    for place, name in enumerate(names, 1):
-        left = gap + place * (box_w + gap)
-        for line, text in enumerate(_two_lines(name)):
-            head = caption(text, box_w, INK)
-            heads[line * LINE : (line + 1) * LINE, left : left + box_w] = head
-        bars[:, left + BORDER : left + BORDER + width] = colour_bar(limits[name], width)
-    return np.concatenate([heads, *table, bars])
-
-
-def _line_of_tiles(
-    row: Looked, limits: Mapping[str, Limits], opacity: float, lines: int
-) -> np.ndarray:
-    """The photograph, then its maps or gaps, captions below the photograph alone."""
-    photo = as_photo(row.tile.image)
-    blank = Tile(np.full_like(photo, 255))
-    over = [
-        Tile(overlay(photo, row.maps[name], opacity, limits[name], row.part))
-        if name in row.maps
-        else blank
-        for name in limits
-    ]
-    first = Tile(photo, row.tile.kind, (*row.tile.caption, *[""] * lines)[:lines])
-    return sheet([first, *over], len(over) + 1)
-
-
-def _two_lines(words: str) -> tuple[str, str]:
-    """A name cut at the space next to its middle; the second line alone where it is one word."""
-    spaces = [place for place, letter in enumerate(words) if letter == " "]
-    if len(words) < 12 or not spaces:
-        return "", words
-    at = min(spaces, key=lambda place: abs(place - len(words) / 2))
-    return words[:at], words[at + 1 :]
 
 
 # -- figures -------------------------------------------------------------------------------------
@@ -227,26 +153,3 @@ def alignment_figure(
     pictures = {"query and point": with_point(query, *point), "partner": as_photo(partner)}
     over = {name: overlay(partner, values, 0.6) for name, values in maps.items()}
     return map_row(pictures | over, title)
-
-
-def feature_sheet(
-    maps: Any,
-    columns: int = 8,
-    labels: Sequence[str] = (),
-    height: int = 96,
-    limits: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """Channels of a feature map (C x h x w) as small pictures in rows.
-
-    All are on one scale: that of `limits`, by default the smallest and the largest value.
-    """
-    array = np.asarray(maps.detach().cpu() if hasattr(maps, "detach") else maps, dtype=np.float64)
-    if array.ndim != 3 or not len(array):
-        return sheet([], columns)
-    times = max(1, round(height / array.shape[1]))
-    colours = in_colours(scaled(array, limits)).astype(np.uint8)
-    tiles = []
-    for place, values in enumerate(colours):
-        large = values.repeat(times, 0).repeat(times, 1)
-        tiles.append(Tile(large, "plain", tuple(labels[place : place + 1])))
-    return sheet(tiles, columns, gap=2)

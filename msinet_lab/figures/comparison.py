@@ -14,6 +14,7 @@ from msinet_core.retrieval import OpenSet, Pairs, RetrievalResult, Roc, require_
 from msinet_lab.figures.heatmaps import heat
 from msinet_lab.figures.retrieval import unit
 from msinet_lab.figures.style import (
+    CARD,
     FAINT,
     INK,
     MATCH_COLOURS,
@@ -43,18 +44,18 @@ def metrics_table(results: Mapping[str, RetrievalResult]) -> pd.DataFrame:
 
 
 def cmc_curves(rankings: Mapping[str, Any], ranks: int = 20) -> Figure:
-    """Share of queries with a match among the first k, a line a result; its mAP in the legend."""
+    """Queries (%) with a match among the first k, a line a result; its mAP in the legend."""
     title = "Cumulative matching characteristic"
-    figure, axes = new_axes(6.4, 3.8, title, "rank k", "share of queries", "both")
+    figure, axes = new_axes(6.4, 3.8, title, "rank k", "queries, %", "both")
     for (name, ranking), colour in zip(rankings.items(), series(len(rankings)), strict=True):
-        curve = np.asarray(ranking.cmc)[:ranks]
+        curve = 100 * np.asarray(ranking.cmc)[:ranks]
         if np.isfinite(curve).any():
             words = f"{name} (mAP {100 * ranking.mean_average_precision:.1f} %)"
             look: Look = {"linewidth": 2, "marker": "o", "markersize": 3.5}
             axes.plot(np.arange(1, len(curve) + 1), curve, color=colour, label=words, **look)
     if not axes.lines:
         return empty_figure("No query counts under this protocol, so there is no curve.")
-    axes.set_ylim(min(0.98, axes.get_ylim()[0]), 1.005)
+    axes.set_ylim(min(98, axes.get_ylim()[0]), 100.5)
     axes.set_xticks([1, *range(5, ranks + 1, 5)])
     legend(axes, "lower right")
     return figure
@@ -151,7 +152,7 @@ def camera_matrix(table: pd.DataFrame) -> Figure:
     for row, column in np.argwhere(~np.isfinite(values)):
         axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=FAINT)
     dress(axes, "mAP in %", "gallery camera", "query camera", grid="")
-    axes.set_facecolor("#F2F3F5")
+    axes.set_facecolor(CARD)
     return figure
 
 
@@ -203,13 +204,15 @@ def embedding_figure(points: Any, identities: Any, cameras: Any = None, title: s
 
 
 def query_scatter(results: Mapping[str, RetrievalResult]) -> Figure:
-    """Average precision of every query under two results: above the diagonal the second wins.
+    """Average precision (%) of every query under two results: above the diagonal the second wins.
 
     `ReidError` unless both are over the same queries.
     """
     require_same_queries(*results.values())
     names = list(results)
-    one, two = (np.asarray(r.ranking.average_precision, dtype=float) for r in results.values())
+    one, two = (
+        100 * np.asarray(r.ranking.average_precision, dtype=float) for r in results.values()
+    )
     table = pd.DataFrame({"one": one, "two": two}).dropna()
     if table.empty:
         return empty_figure("No query counts in both results.")
@@ -223,9 +226,9 @@ def query_scatter(results: Mapping[str, RetrievalResult]) -> Figure:
     seaborn.scatterplot(table, x="one", y="two", s=26, alpha=0.65, linewidth=0, ax=axes, **look)
     mean: Look = {"marker": "P", "markersize": 11, "color": INK, "linestyle": "none"}
     axes.plot(table["one"].mean(), table["two"].mean(), label="mean (mAP)", **mean)
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-    dress(axes, "Average precision of each query", names[0], names[1], grid="both")
-    axes.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.plot([0, 100], [0, 100], color=FAINT, linewidth=1)
+    dress(axes, "Average precision of each query, %", names[0], names[1], grid="both")
+    axes.set(aspect="equal", xlim=(-2, 102), ylim=(-2, 102))
     legend(axes, "lower right")
     return figure
 

@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 
@@ -23,7 +23,9 @@ from msinet_lab.diagnosis import findings as say
 from msinet_lab.diagnosis.effects import NEAR_NO_OP
 from msinet_lab.figures.heatmaps import WEIGHTS_MAP, bar, between_stages, heat, over_epochs
 from msinet_lab.figures.style import (
+    ALARM,
     FAINT,
+    GOOD,
     INK,
     PAGE,
     SERIES,
@@ -38,9 +40,9 @@ from msinet_lab.figures.style import (
     outer_legend,
 )
 
-GOOD, ALARM = "#00664B", "#B3261E"
+LOSS, GAIN = to_rgb("#C2570C"), to_rgb("#00795A")
 LOSS_MAP = LinearSegmentedColormap.from_list(
-    "loss", ["#C2570C", "#F6D9C4", "#F7F9FB", "#C9E3D8", "#00795A"]
+    "loss", [(*LOSS, 1.0), (*LOSS, 0.02), (*GAIN, 0.02), (*GAIN, 1.0)]
 )
 
 

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
 from msinet_core.space import NUM_SLOTS
-from msinet_lab.figures.style import DRAWING, FAINT, PAGE, SLOTS_PER_STAGE, ink_on
+from msinet_lab.figures.style import (
+    COVERED,
+    DRAWING,
+    FAINT,
+    INK,
+    PAGE,
+    SHADE,
+    SLOTS_PER_STAGE,
+    WHITE,
+)
 
+# One blue that covers more and more of the page, which may be light or dark.
 WEIGHTS_MAP = LinearSegmentedColormap.from_list(
-    "weights", ["#F7F9FB", "#9CC6E3", "#2B7BB9", "#08306B"]
+    "weights", [(*to_rgb(SHADE), 0.02), (*to_rgb(SHADE), 1.0)]
 )
 
 
@@ -50,7 +60,8 @@ def heat(
     for text in axes.texts:
         x, y = text.get_position()
         value = values[int(y), int(x)]
-        text.set_color(ink_on(to_hex(mesh.cmap(mesh.norm(value)))))
+        covered = mesh.cmap(mesh.norm(value))[3]
+        text.set_color(WHITE if covered > COVERED else INK)
         text.set_fontweight("bold" if value == np.nanmax(values[int(y)]) else "normal")
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)

@@ -16,23 +16,27 @@ from matplotlib.path import Path as Curve
 
 from msinet_core.space import CELLS_PER_STAGE, NUM_STAGES, SLOTS_PER_CELL, Genotype
 from msinet_lab.figures.style import (
+    CARD,
+    EDGE,
     FAINT,
     GRID,
     INK,
     PAGE,
+    PLACE,
+    WIRE,
     Look,
     bare,
     ink_on,
     new_figure,
     operation_colour,
     operation_label,
-    operation_legend,
 )
 
-BLOCK, FEATURE = "#EEF1F4", "#E7F1F8"
 LANE_A, LANE_B = 0.42, -0.42  # heights of branches a and b in a row
-CELL_WIDTH, CELL_GAP, ROW = 8.9, 0.6, 2.9
+CELL_WIDTH, CELL_GAP, ROW, HIGH = 8.5, 0.4, 3.55, 2.44  # HIGH: of a cell
 SPAN = CELLS_PER_STAGE * CELL_WIDTH + CELL_GAP  # of a row of cells
+UNIT = 0.47  # inches
+LEFT, RIGHT = -0.55, SPAN + 2.35
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,25 @@ class Pen:
         self, x: float, y: float, size: tuple[float, float], text: str = "", **look: Any
     ) -> None:
         """A rounded box of width and height `size`, centred at (x, y)."""
-        fill, layer = look.get("fill", BLOCK), look.get("layer", 3)
+        fill, layer = look.get("fill", CARD), look.get("layer", 3)
         corner, (width, height) = (x - size[0] / 2, y - size[1] / 2), size
-        self.axes.add_patch(
-            FancyBboxPatch(
-                corner,
-                width,
-                height,
-                boxstyle="round,pad=0,rounding_size=0.09",
-                facecolor=fill,
-                edgecolor=look.get("edge", "#C9CFD6"),
-                linewidth=look.get("weight", 0.8),
-                zorder=layer,
-            )
+        patch = FancyBboxPatch(
+            corner,
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.09",
+            facecolor=fill,
+            edgecolor=look.get("edge", EDGE),
+            linewidth=look.get("weight", 0.8),
+            zorder=layer,
         )
-        self.text(x, y, text, look.get("font", 7.5), ink_on(fill), zorder=layer + 1)
+        patch.set_gid(look.get("gid"))
+        self.axes.add_patch(patch)
+        self.text(x, y, text, look.get("font", 8), INK, zorder=layer + 1)
 
     def line(self, *points: tuple[float, float]) -> None:
         xs, ys = zip(*points, strict=True)
-        look: Look = {"color": "#9AA3AD", "linewidth": 1.2, "solid_capstyle": "round"}
+        look: Look = {"color": WIRE, "linewidth": 1.2, "solid_capstyle": "round"}
         self.axes.plot(xs, ys, zorder=1, **look)
 
     def text(
@@ -77,6 +81,7 @@ class Pen:
 class Slot:
     """What is drawn in a slot: its operation, how strongly it won, whether it is framed."""
 
+    number: int  # 0..11
     name: str
     weight: float | None = None
     chosen: bool = False
@@ -84,38 +89,40 @@ class Slot:
     def draw(self, pen: Pen, x: float, y: float) -> None:
         colour = operation_colour(self.name)
         look: Look = {"edge": INK, "weight": 2.4} if self.chosen else {"edge": colour}
-        pen.box(x, y, (1.36, 1.62), fill=colour, **look)
+        at = f"{PLACE}slot-{self.number + 1}"
+        pen.box(x, y, (1.5, 1.62), fill=colour, gid=at, **look)
         share = "" if self.weight is None else f"\n{self.weight:.0%}"
         words: Look = {"fontweight": "bold", "zorder": 5, "linespacing": 1.25}
-        pen.text(x, y, operation_label(self.name, "\n") + share, 8, ink_on(colour), **words)
+        # A click on the word means the slot as well; its own gid would be a second such place.
+        pen.text(x, y, operation_label(self.name, "\n") + share, 8.5, ink_on(colour), **words)
 
 
 def _branches(pen: Pen, x: float, y: float) -> None:
     """The two branches between slots: one light 3x3 above, three below."""
-    pen.box(x, y + LANE_A, (1.15, 0.46), "3×3")
-    for step in (-0.46, 0.0, 0.46):
+    pen.box(x, y + LANE_A, (1.24, 0.46), "3×3")
+    for step in (-0.42, 0.0, 0.42):
         pen.box(x + step, y + LANE_B, (0.4, 0.46), "3×3", font=5.8)
 
 
 def _cell(pen: Pen, left: float, y: float, title: str, slots: list[Slot]) -> None:
     """A multi-scale interaction cell: its two lanes run from `left` to `left + CELL_WIDTH`."""
     right = left + CELL_WIDTH
-    frame: Look = {"fill": "#FAFBFC", "edge": GRID, "layer": 0.5}
-    pen.box((left + right) / 2, y + 0.02, (CELL_WIDTH, 2.44), **frame)
-    pen.text(left + 0.15, y + 1.06, title, 8.2, ha="left", zorder=5)
-    start, end = left + 0.28, right - 0.42
+    frame: Look = {"fill": "none", "edge": GRID, "layer": 0.5}
+    pen.box((left + right) / 2, y + 0.02, (CELL_WIDTH, HIGH), **frame)
+    pen.text(left + 0.12, y + 1.02, title, 8.5, ha="left", zorder=5)
+    start, end = left + 0.18, right - 0.34
     for lane in (LANE_A, LANE_B):
-        inside = (start + 0.18, y + lane), (end - 0.42, y + lane)
+        inside = (start + 0.18, y + lane), (end - 0.36, y + lane)
         pen.line((left, y), (start, y), *inside, (end, y), (right, y))
-        pen.box(left + 0.82, y + lane, (0.56, 0.46), "1×1", font=6.8)
-        pen.box(right - 1.2, y + lane, (0.56, 0.46), "1×1", font=6.8)
+        pen.box(left + 0.72, y + lane, (0.6, 0.46), "1×1")
+        pen.box(right - 1.04, y + lane, (0.6, 0.46), "1×1")
     arc = [(start, y), (start, y - 1.45), (end, y - 1.45), (end, y)]
     curve = Curve(arc, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
-    look: Look = {"fill": False, "edgecolor": "#B4BBC3", "linewidth": 1.1, "linestyle": ":"}
+    look: Look = {"fill": False, "edgecolor": WIRE, "linewidth": 1.1, "linestyle": ":"}
     pen.axes.add_patch(PathPatch(curve, zorder=2, **look))
     for place, slot in enumerate(slots):
-        _branches(pen, left + 1.86 + 2.92 * place, y)
-        slot.draw(pen, left + 3.32 + 2.92 * place, y)
+        _branches(pen, left + 1.76 + 2.98 * place, y)
+        slot.draw(pen, left + 3.24 + 2.98 * place, y)
     pen.box(end, y, (0.36, 0.5), "+", fill=PAGE, font=9)
 
 
@@ -135,21 +142,23 @@ def draw_network(
     (0..11) frames one slot. `channels`, `height` and `width` (pixels of the input) only label the
     stages.
     """
-    figure = new_figure(13, 6.6, title, layout=None)
-    axes = bare(figure.add_axes((0.005, 0.06, 0.99, 0.88 if title else 0.94)))
+    top, bottom = 1.95 + 0.7 * bool(title), -ROW * (NUM_STAGES - 1) - 1.3
+    size = UNIT * (RIGHT - LEFT), UNIT * (top - bottom)
+    figure = new_figure(*size, title, layout=None)
+    axes = bare(figure.add_axes((0, 0, 1, 1)))
     pen = Pen(axes)
     shares = [None] * len(genotype.slots) if weights is None else np.max(weights, axis=1).tolist()
     slots = [
-        Slot(name, share, place == chosen)
+        Slot(place, name, share, place == chosen)
         for place, (name, share) in enumerate(zip(genotype.slots, shares, strict=True))
     ]
     for stage in range(NUM_STAGES):
         y, scale = -ROW * stage, 4 * 2**stage
         words = (
-            f"stage {stage + 1}\n{channels[stage]} → {channels[stage + 1]}\n"
+            f"stage {stage + 1}:  {channels[stage]} → {channels[stage + 1]} channels of "
             f"{height // scale} × {width // scale}"
         )
-        pen.text(-2.45, y, words, 9.5, INK, ha="left", linespacing=1.5)
+        pen.text(0.05 if stage else 6.7, y + 1.48, words, 9, INK, ha="left", zorder=6)
         pen.line((-0.35, y), (0, y))
         pen.line((CELL_WIDTH, y), (CELL_WIDTH + CELL_GAP, y))
         for cell in range(CELLS_PER_STAGE):
@@ -157,26 +166,23 @@ def draw_network(
             left = cell * (CELL_WIDTH + CELL_GAP)
             _cell(pen, left, y, f"cell {cell + 1}", slots[first : first + SLOTS_PER_CELL])
         _after_stage(pen, stage, y, channels[NUM_STAGES])
-    axes.set_xlim(-2.6, SPAN + 4.3)
-    axes.set_ylim(-ROW * (NUM_STAGES - 1) - 1.25, 2.1)
-    operation_legend(figure)
+    axes.set_xlim(LEFT, RIGHT)
+    axes.set_ylim(bottom, top)
     return figure
 
 
 def _after_stage(pen: Pen, stage: int, y: float, length: int) -> None:
     """Stem above the first row, down-samplers between rows, heads at the right."""
     if stage == 0:
-        pen.line((-0.35, y + 1.72), (-0.35, y))
-        words = "stem: 7×7 convolution, 3×3 max-pool, stride 2 each"
-        pen.box(2.2, y + 1.72, (6.2, 0.56), words)
+        pen.line((-0.35, y + 1.55), (-0.35, y))
+        pen.box(2.9, y + 1.55, (6.9, 0.56), "stem: 7×7 convolution, 3×3 max-pool, stride 2 each")
     if stage < NUM_STAGES - 1:
-        x, turn = SPAN + 1.2, y - ROW / 2 + 0.02
+        x, turn = SPAN + 0.35, y - 1.62
         pen.line((SPAN, y), (x, y), (x, turn), (-0.35, turn), (-0.35, y - ROW))
-        pen.box(x, y, (1.6, 0.9), "down-sample\n1×1, pool 2×2", font=7)
+        pen.box(SPAN - 3.4, turn, (5.6, 0.5), "down-sample: 1×1 convolution, 2×2 pool")
     if stage == 1:
-        pen.line((SPAN + 1.2, y), (SPAN + 3.3, y))
-        words = "part feature\n256: upper,\nlower half"
-        pen.box(SPAN + 3.3, y, (1.7, 1.3), words, fill=FEATURE)
+        pen.line((SPAN, y), (SPAN + 0.6, y))
+        pen.box(SPAN + 1.45, y, (1.7, 1.3), "part\nfeature\n256: upper,\nlower half")
     if stage == NUM_STAGES - 1:
-        pen.line((SPAN, y), (SPAN + 3.3, y))
-        pen.box(SPAN + 3.3, y, (1.7, 1.3), f"global\nfeature\n{length}", fill=FEATURE)
+        pen.line((SPAN, y), (SPAN + 0.6, y))
+        pen.box(SPAN + 1.45, y, (1.7, 1.3), f"global\nfeature\n{length}")

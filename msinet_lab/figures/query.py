@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from msinet_core.data import boxes_of
 from msinet_core.retrieval import Answer
-from msinet_lab.figures.style import image_bytes
-from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, tile_shape
+from msinet_lab.figures.elements import Html, page_of, tag
+from msinet_lab.figures.sheets import tile
+from msinet_lab.figures.tiles import PhotoShelf, Tile, tile_shape
 
 THREADS = 2
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; max-width: 75rem }}
-img {{ max-width: 100%; background: #fff; border-radius: 4px }}
-table {{ border-collapse: collapse; margin: 0.5rem 0 2rem }}
-td, th {{ padding: 0.15rem 0.7rem; text-align: left; border-bottom: 1px solid #8884 }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
 
-
-def answer_images(answer: Answer, columns: int = 10) -> list[Any]:
-    """A picture for each query (uint8 H x W x 3): its photographs, then what was found, with rank
-    and distance, in tiles of the shape that most of these have.
+def answer_sheets(answer: Answer) -> list[Html]:
+    """A rank list for each query: its photographs, then what was found, with rank and distance, in
+    tiles of the shape that most of these have.
     """
     table, rows = answer.table, answer.found.gallery_index
     wanted = np.unique(rows[rows >= 0])  # of a gallery that may have very many
@@ -48,13 +32,12 @@ def answer_images(answer: Answer, columns: int = 10) -> list[Any]:
     made = []
     for number, photographs in enumerate(own):
         tiles = [Tile(queries[n], "query", ("looked for",)) for n in photographs]
-        lead = len(tiles) == 1
         found = rows[number][rows[number] >= 0]
         lines = table[table["query"] == number].iterrows()
         for row, (_, line) in zip(found, lines, strict=True):
             words = f"{line['rank']} · {line['distance']:.3f}", words_of(line)
             tiles.append(Tile(tiles_of[row], "plain", words))
-        made.append(sheet(tiles, columns, lead=lead))
+        made.append(tag("div", [tile(one) for one in tiles], class_="list"))
     return made
 
 
@@ -70,17 +53,14 @@ def words_of(line: pd.Series) -> str:
 
 def answer_page(answer: Answer) -> str:
     """One HTML file with pictures and tables; foreign text is escaped."""
-    table, parts = answer.table, []
-    images = answer_images(answer)
-    for number, image in enumerate(images):
+    found, parts = answer.table, []
+    for number, sheet in enumerate(answer_sheets(answer)):
         names = answer.pictures["path"] if answer.together else [answer.pictures["path"][number]]
-        data = base64.b64encode(image_bytes(image, "jpeg", 88)).decode()
-        rows = table[table["query"] == number].drop(columns="query")
-        parts.append(
-            f"<h2>{html.escape(', '.join(map(str, names)))}</h2>"
-            f'<img alt="what was found" src="data:image/jpeg;base64,{data}">'
-            + rows.to_html(index=False, border=0, float_format="{:.4f}".format)
-        )
-    count = len(answer.gallery)
-    title = f"Nearest of {count:,} pictures"
-    return PAGE.format(title=title, body="\n".join(parts))
+        rows = found[found["query"] == number].drop(columns="query")
+        parts += [
+            tag("h2", ", ".join(map(str, names))),
+            sheet,
+            Html(rows.to_html(index=False, border=0, float_format="{:.4f}".format)),
+        ]
+    title = f"Nearest of {len(answer.gallery):,} pictures"
+    return page_of(title, tag("h1", title), *parts)

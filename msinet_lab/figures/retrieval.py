@@ -141,7 +141,7 @@ def gallery_image(
     `query_photos[i]` and `gallery_photos[i]` give row i's photograph, H x W x 3 uint8 (a
     `PhotoShelf`). columns: by default as many as a page takes, 10 at most.
     """
-    words = f"query {listing.query}", *words_of(result.query_table, listing.query)
+    words = f"query {listing.query + 1}", *words_of(result.query_table, listing.query)
     tiles = [Tile(query_photos[listing.query], "query", words)]
     for entry in listing.entries:
         first = f"{'junk' if entry.rank is None else entry.rank} · {entry.distance:.3f}"
@@ -171,17 +171,20 @@ def rank_list_figure(
     gallery_photos: Any,
     queries: Sequence[int] | None = None,
     k: int = 10,
+    listings: Sequence[Listing] = (),
 ) -> Figure:
-    """Rank lists below each other, by default of the five queries of highest and of lowest AP."""
+    """Rank lists below each other, by default of the five queries of highest and of lowest AP;
+    listings: those that have been made already.
+    """
     precision, first = result.ranking.average_precision, result.ranking.first_match_rank
-    chosen = best_and_worst(precision) if queries is None else list(queries)
-    if not chosen:
+    if not listings:
+        chosen = best_and_worst(precision) if queries is None else list(queries)
+        listings = [list_gallery(result, query, k) for query in chosen]
+    if not listings:
         return empty_figure("No query has a match in the gallery: there is no rank list to show.")
+    columns = min(10, max(1, *(len(listing.entries) for listing in listings), 1))
     photos = query_photos, gallery_photos
-    rows = [
-        gallery_image(result, list_gallery(result, query, k), *photos, columns=k)
-        for query in chosen
-    ]
+    rows = [gallery_image(result, listing, *photos, columns=columns) for listing in listings]
     picture = stack(rows)
     width, height = picture.shape[1] + 150, picture.shape[0] + 44
     figure = new_figure(width / 100, height / 100, layout=None)
@@ -189,12 +192,14 @@ def rank_list_figure(
     axes = bare(figure.add_axes(part))
     axes.imshow(picture, interpolation="none")
     top = 0
-    for query, image in zip(chosen, rows, strict=True):
+    for listing, image in zip(listings, rows, strict=True):
+        query = listing.query
         text = f"AP {100 * precision[query]:.1f} %\nfirst match {first[query]}"
         look: Look = {"ha": "right", "va": "center", "fontsize": 9, "color": INK, "clip_on": False}
         axes.text(-12, top + image.shape[0] / 2, text, **look)
         top += image.shape[0] + 4
     best = "Queries of highest and lowest average precision"
-    title, look = best if queries is None else "Rank lists", {"fontsize": 12, "color": INK}
+    title = best if queries is None and len(listings) > 1 else "Rank lists"
+    look = {"fontsize": 12, "color": INK}
     figure.text(0.01, 1 - 14 / height, title, va="top", fontweight="bold", **look)
     return figure

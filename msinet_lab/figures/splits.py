@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from msinet_core.data import boxes_of
+from msinet_lab.figures.elements import Html, tag, together
+from msinet_lab.figures.sheets import tile
 from msinet_lab.figures.style import (
     PAGE,
     SERIES,
     Look,
-    bare,
     dress,
     empty_figure,
     ink_on,
@@ -30,7 +31,7 @@ from msinet_lab.figures.style import (
     outer_legend,
     whole_numbers,
 )
-from msinet_lab.figures.tiles import PhotoShelf, Tile, sheet, stack
+from msinet_lab.figures.tiles import PhotoShelf, Tile
 
 SIDES = ("search train", "search validation")
 SIDE_COLOURS = (SERIES[0], SERIES[1])
@@ -55,10 +56,11 @@ def twin_matrix(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
         return empty_figure("The split has no identities.")
     seen = (counts.to_numpy() > 0).T  # 2 x identities
     figure, axes = new_axes(
-        11, 1.9, "Which identities each twin sees", "identity, in order", "", ""
+        8.6, 1.9, "Which identities each twin sees", "identity, in order", "", ""
     )
     smooth: Any = "nearest" if len(counts) <= 1200 else "antialiased"
-    colours = ListedColormap(["#EFF1F4", *SIDE_COLOURS])
+    unseen: Any = (0.5, 0.55, 0.6, 0.14)
+    colours = ListedColormap([unseen, *SIDE_COLOURS])
     look: Look = {"cmap": colours, "vmin": 0, "vmax": 2, "aspect": "auto"}
     look["extent"] = 0.5, len(counts) + 0.5, 1.5, -0.5  # identities count from 1
     axes.imshow(np.where(seen, [[1], [2]], 0), interpolation=smooth, **look)
@@ -121,7 +123,7 @@ def images_per_identity(train: pd.DataFrame, validation: pd.DataFrame) -> Figure
     return figure
 
 
-def overlap_diagram(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
+def overlap_bar(train: pd.DataFrame, validation: pd.DataFrame) -> Html:
     """Identities seen by train only, by both, and by validation only, as one bar."""
     mine, theirs = set(train["identity"]), set(validation["identity"])
     parts = [
@@ -129,17 +131,17 @@ def overlap_diagram(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
         (len(mine & theirs), "both", SERIES[2]),
         (len(theirs - mine), "validation only", SIDE_COLOURS[1]),
     ]
-    figure = new_figure(11, 1.15)
-    axes, left = bare(figure.add_subplot()), 0
-    for count, _, colour in parts:
-        axes.barh([0], [count], left=left, color=colour, height=0.8)
-        if count:
-            look: Look = {"ha": "center", "va": "center", "fontweight": "bold"}
-            axes.text(left + count / 2, 0, str(count), color=ink_on(colour), **look)
-        left += count
-    axes.set_xlim(0, max(left, 1))
-    outer_legend(figure, [Patch(color=c, label=f"{name}: {n}") for n, name, c in parts], below=True)
-    return figure
+    spans = [
+        tag(
+            "span",
+            f"{name}: {count}",
+            style=f"flex:{count} 1 0;background:{colour};color:{ink_on(colour)}",
+            title=f"identities seen by {name}: {count}",
+        )
+        for count, name, colour in parts
+        if count
+    ]
+    return tag("div", spans, class_="share")
 
 
 def identity_sheet(
@@ -150,8 +152,8 @@ def identity_sheet(
     cameras: Sequence[Any] = (),
     images: int = 8,
     size: tuple[int, int] = (128, 64),
-) -> np.ndarray:
-    """Photographs of some identities, a row each, at most `images` a row; uint8.
+) -> Html:
+    """Photographs of some identities, a row each, at most `images` a row.
 
     `cameras` keeps only these. A column `side`, if there is one, goes into the captions. `size` is
     height and width of a tile, pixels.
@@ -162,12 +164,11 @@ def identity_sheet(
         chosen = part[part["identity"] == identity].head(images)
         photos = PhotoShelf(root, list(chosen["path"]), *size, boxes=boxes_of(chosen))
         tiles = [
-            Tile(photos[place], "plain", (f"id {identity}", _caption(line)))
+            tile(Tile(photos[place], "plain", (f"id {identity}", _caption(line))))
             for place, line in enumerate(chosen.to_dict("records"))
         ]
-        if tiles:
-            rows.append(sheet(tiles, images, gap=2))
-    return stack(rows) if rows else sheet([], 1)
+        rows.append(tag("div", tiles, class_="list"))
+    return together(*rows)
 
 
 def _caption(line: dict[Any, Any]) -> str:

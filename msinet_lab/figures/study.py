@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 
 from msinet_lab.figures.diagnosis import judged
 from msinet_lab.figures.style import (
+    ALARM,
+    CARD,
     FAINT,
     INK,
     SERIES,
@@ -35,7 +37,7 @@ CRITERIA = {
     "c": f"the alignment losses lie right of none, {RIGHT_OF}",
     "d": "MSINet lies level with networks of ten times its size, or to the right",
 }
-COLOURS = dict(zip(VERDICTS, ("#00795A", "#B3261E", "#8A9099"), strict=True))
+COLOURS = dict(zip(VERDICTS, (SERIES[2], ALARM, "#8A9099"), strict=True))
 FARTHEST = 40.0  # mAP points; what lies beyond is drawn at the edge
 
 
@@ -85,7 +87,7 @@ def verdict_figure(rows: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     points = 100 * table[["difference", "low", "high"]].replace([np.inf, -np.inf], np.nan)
     reach = float(np.clip(np.nanmax(points.abs().to_numpy(float)), 2.0, FARTHEST))
-    axes.axvspan(0, 100 * SMALLEST, color="#EEF1F4", zorder=0)
+    axes.axvspan(0, 100 * SMALLEST, color=CARD, zorder=0)
     axes.axvline(0, color=INK, linewidth=1)
     for place, line in enumerate(table.to_dict("records")):
         colour = COLOURS[line["verdict"]]

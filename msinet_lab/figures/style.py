@@ -2,8 +2,8 @@
 
 Figures are `matplotlib.figure.Figure` objects made without pyplot, so that nothing is left open
 and panels may draw from threads; seaborn is only called with an `ax`, and its themes are left
-alone. Each has a solid white page on purpose: the same picture is readable in JupyterLab's light
-and dark theme, on paper, and in the README.
+alone. As PNG they have a solid white page, for paper and the README; as SVG (`elements.svg`) the
+colours of page, ink and lines follow the theme.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -42,7 +43,12 @@ MATCH_COLOURS: dict[str, str] = {
     "junk": "#8A9099",
 }
 PAGE, INK, FAINT, GRID = "#FFFFFF", "#22262B", "#6B737D", "#E3E6EA"
+CARD, EDGE, WIRE = "#F1F3F6", "#C9CFD6", "#9AA3AD"  # of boxes and what joins them
+BLACK, WHITE = "#1B1F23", "#FEFEFE"  # words on a colour that is the same in every theme
 Look = dict[str, Any]  # how something is drawn, as keywords of matplotlib or seaborn
+GOOD, ALARM = "#00664B", "#B3261E"
+SHADE, COVERED = "#0B5A9E", 0.6  # of tables of numbers; the share from which words on it are white
+PLACE = "at-"  # what the gid of a part begins with that can be clicked in a panel
 SLOTS_PER_STAGE = CELLS_PER_STAGE * SLOTS_PER_CELL
 
 # FreeType's glyph cache is shared by all figures; two threads must not draw at once.
@@ -82,7 +88,7 @@ def ink_on(colour: str) -> str:
         (c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in rgb(colour)
     ]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if luminance > 0.24 else PAGE
+    return BLACK if luminance > 0.24 else WHITE
 
 
 def new_figure(
@@ -175,9 +181,21 @@ def empty_figure(message: str, width: float = 7, height: float = 2.4) -> Figure:
     return figure
 
 
+def without_formulas(figure: Figure) -> None:
+    """Let a `$` in a name be a dollar; only powers at a logarithmic axis are formulas."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                    tick.label1.set_parse_math(True)
+
+
 def figure_array(figure: Figure, dpi: int = 100) -> np.ndarray:
     """The figure's pixels, H x W x 3 uint8."""
     with DRAWING:
+        without_formulas(figure)
         before = figure.dpi
         figure.dpi = dpi
         canvas = FigureCanvasAgg(figure)
@@ -211,6 +229,31 @@ def encode(picture: Figure | np.ndarray, dpi: int = 100) -> bytes:
     return image_bytes(as_array(picture, dpi))
 
 
+def resized(figure: Figure, width: float) -> Figure:
+    """The figure `width` inches wide, its proportions kept.
+
+    One that lays itself out keeps the size of its words; in one that is placed by hand they, and
+    its lines, grow and shrink with it.
+    """
+    by = width / figure.get_figwidth()
+    figure.set_size_inches(width, by * figure.get_figheight())
+    if figure.get_layout_engine() is None:
+        for text in figure.findobj(Text):
+            text.set_fontsize(by * float(text.get_fontsize()))  # type: ignore[attr-defined]
+        for line in figure.findobj(lambda one: hasattr(one, "set_linewidth")):
+            line.set_linewidth(by * np.asarray(line.get_linewidth()))  # type: ignore[attr-defined]
+    return figure
+
+
+def file_bytes(figure: Figure, ending: str, dpi: int = 200) -> bytes:
+    """A figure as a file of a kind that matplotlib knows: `svg`, `pdf`, `png`."""
+    buffer = io.BytesIO()
+    with DRAWING:
+        without_formulas(figure)
+        figure.savefig(buffer, dpi=dpi, facecolor=figure.get_facecolor(), format=ending)
+    return buffer.getvalue()
+
+
 def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path:
     """Write a figure or image to `path` (PNG, or what matplotlib knows by its ending), whole or
     not at all.
@@ -219,11 +262,7 @@ def save(picture: Figure | np.ndarray, path: str | Path, dpi: int = 130) -> Path
     """
     path = Path(path)
     if isinstance(picture, Figure):
-        buffer = io.BytesIO()
-        with DRAWING:
-            face, ending = picture.get_facecolor(), path.suffix.lstrip(".") or "png"
-            picture.savefig(buffer, dpi=dpi, facecolor=face, format=ending)
-        replace_file(path, buffer.getvalue())
+        replace_file(path, file_bytes(picture, path.suffix.lstrip(".") or "png", dpi))
     else:
         kind = "jpeg" if path.suffix in (".jpg", ".jpeg") else "png"
         replace_file(path, image_bytes(picture, kind))

@@ -31,12 +31,12 @@ Part = tuple[int, int, int, int]  # top, left, height, width
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: H x W x 3 uint8, how it counts, and lines of caption.
+    """One picture of a sheet: H x W x 3 uint8 (None: none), how it counts, and lines of caption.
 
     `kind` is `query`, `match`, `non-match`, `junk` or `plain` (no border, no mark).
     """
 
-    image: np.ndarray
+    image: Any
     kind: str = "plain"
     caption: tuple[str, ...] = ()
 
@@ -193,6 +193,19 @@ class PhotoShelf:
             while len(self._tiles) > self.keep:
                 self._tiles.popitem(last=False)
         return tile
+
+
+class Chosen:
+    """Some rows of a shelf, counted anew."""
+
+    def __init__(self, shelf: Any, rows: Any) -> None:
+        self.shelf, self.rows = shelf, rows
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.shelf[int(self.rows[row])]
+
+    def part(self, row: int) -> Part | None:
+        return self.shelf.part(int(self.rows[row]))
 
 
 STROKES: dict[str, list[list[tuple[float, float]]]] = {  # of the marks, on a disc 18 wide

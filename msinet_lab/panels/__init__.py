@@ -7,6 +7,7 @@ from msinet_lab.panels.compare import ComparePanel
 from msinet_lab.panels.gallery import GalleryPanel
 from msinet_lab.panels.query import QueryPanel
 from msinet_lab.panels.run import RunPanel
+from msinet_lab.panels.runs import RunsPanel
 from msinet_lab.panels.settings import Settings, open_data, read_settings
 from msinet_lab.panels.space import SearchSpacePanel
 from msinet_lab.panels.splits import TwinSplitPanel
@@ -23,6 +24,7 @@ __all__ = [
     "Panel",
     "QueryPanel",
     "RunPanel",
+    "RunsPanel",
     "SearchSpacePanel",
     "Settings",
     "StartPanel",

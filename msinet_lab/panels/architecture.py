@@ -8,24 +8,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from matplotlib.figure import Figure
 
 from msinet_core.errors import ReidError
 from msinet_core.runs.folder import RunFolder
-from msinet_core.space import NUM_STAGES, Genotype
+from msinet_core.search.history import SearchHistory
+from msinet_core.space import NUM_SLOTS, NUM_STAGES, OPERATIONS, Genotype, slot_label
 from msinet_lab.figures.architecture import (
     NOTHING_YET,
-    TrajectoryPicture,
     alpha_heatmap,
     alpha_trajectories,
     as_history,
-    genotype_strips,
     row_of_epoch,
     undecided,
 )
+from msinet_lab.figures.elements import chosen, drawing
 from msinet_lab.figures.network import draw_network
-from msinet_lab.figures.style import empty_figure, figure_array
-from msinet_lab.panels.base import Panel, checkbox, dropdown, row, several, slider
+from msinet_lab.figures.sheets import slopes, strips, weights_sheet
+from msinet_lab.figures.style import empty_figure, operation_label
+from msinet_lab.panels.base import Panel, checkbox, dropdown, played, row, several, slider
 
 
 class ArchitecturePanel(Panel):
@@ -43,17 +44,22 @@ class ArchitecturePanel(Panel):
         self.looks = {str(name): look_of(source) for name, source in histories.items()}
         names = list(self.histories)
         self.run = self.tag(dropdown("run", names, width="420px"), "run")
-        self.epoch = self.tag(slider("epoch", 1, 1, 1), "epoch")
+        self.epoch = self.tag(slider("epoch", 1, 1, 1, live=True), "epoch")
         stages = [("all stages", 0), *((f"stage {n}", n) for n in range(1, NUM_STAGES + 1))]
-        self.stage = self.tag(dropdown("stage", stages), "stage")
+        self.stage = self.tag(dropdown("stage", stages, width="180px"), "stage")
+        slots = [("none", None), *((slot_label(slot), slot) for slot in range(NUM_SLOTS))]
+        self.slot = self.tag(dropdown("slot", slots, width="240px"), "slot")
         self.compare = self.tag(several("compare", names, rows=4, width="420px"), "compare")
         self.band = self.tag(checkbox("mean and range of these runs over the epochs"), "band")
         self.words = self.text("words")
-        self._keep_pictures()
-        for part in ("heatmap", "trajectories", "network", "strips", "bands"):
+        self._network = lru_cache(64)(lambda genotype, run: drawing(self._drawn(genotype, run)))
+        self._bands = lru_cache(8)(self._draw_bands)
+        for part in ("heatmap", "network", "trajectories"):
+            self.picture(part, self.pick_slot)
+        for part in ("strips", "bands"):
             self.picture(part)
         self.children = (
-            row(self.run, self.epoch, self.stage, self.save_button()),
+            row(self.run, played(self.epoch), self.stage, self.slot, self.save_button()),
             self.pictures["heatmap"],
             self.words,
             self.pictures["network"],
@@ -64,28 +70,23 @@ class ArchitecturePanel(Panel):
             self.status,
         )
         self.react([self.run], self.pick_run)
-        self.react([self.epoch, self.stage])
+        self.react([self.epoch, self.stage, self.slot])
         self.react([self.compare, self.band], self.draw_comparison)
         self.attempt(self.pick_run)
 
-    def _keep_pictures(self) -> None:
-        """Drawing these takes longer than a slider may wait."""
-        self._network = lru_cache(64)(
-            lambda genotype, run: figure_array(draw_network(genotype, **self.looks[run]))
-        )
-        title = "Runs compared: the one above at its epoch, the others at their last"
-        self._strips = lru_cache(64)(
-            lambda chosen: figure_array(genotype_strips(dict(chosen), title))
-        )
-        self._trajectories = lru_cache(16)(
-            lambda run, stage: TrajectoryPicture(self.histories[run], stage)
-        )
-        self._bands = lru_cache(8)(self._draw_bands)
+    def _drawn(self, genotype: Genotype, run: str) -> Figure:
+        return draw_network(genotype, **self.looks[run])
 
-    def _draw_bands(self, names: tuple[str, ...], stage: int | None) -> np.ndarray:
-        chosen = {name: self.histories[name] for name in names}
-        title = f"Mean and range of {len(names)} searches"
-        return figure_array(alpha_trajectories(chosen, stage, title=title))
+    def _draw_bands(self, names: tuple[str, ...], stage: int | None) -> list[Figure]:
+        histories = {name: self.histories[name] for name in names}
+        stages = range(1, NUM_STAGES + 1) if stage is None else [stage]
+        return [alpha_trajectories(histories, number) for number in stages]
+
+    def pick_slot(self, at: str, _: Any) -> str | None:
+        """A click on a slot, wherever it is drawn: choose it, or no longer."""
+        slot = int(at.removeprefix("slot-")) - 1
+        self.slot.value = None if self.slot.value == slot else slot
+        return self.draw()
 
     def pick_run(self) -> str | None:
         """Set the epoch slider to the run's length and show its last epoch."""
@@ -97,28 +98,50 @@ class ArchitecturePanel(Panel):
         return self.draw()
 
     def draw(self) -> str | None:
-        history, name, epoch = self.histories[self.run.value], self.run.value, self.epoch.value
-        stage = self.stage.value or None
+        name, epoch, slot = self.run.value, self.epoch.value, self.slot.value
+        history, stage = self.histories[name], self.stage.value or None
         if not len(history):
             for part in ("heatmap", "trajectories", "network"):
                 self.show(part, empty_figure(NOTHING_YET))
             self.tell("words", "")
             self.draw_comparison()
             return "this run has no epoch yet"
-        place = row_of_epoch(history, epoch)
+        place, stages = row_of_epoch(history, epoch), range(1, NUM_STAGES + 1)
+        stages = stages if stage is None else range(stage, stage + 1)
         genotype = history.genotypes[place]
-        self.show("heatmap", alpha_heatmap(history, epoch, stage))
-        self.show("trajectories", self._trajectories(name, stage).at(epoch))
-        self.show("network", self._network(genotype, name))
+        weights = weights_sheet(history, place, stages, slot)
+        self.show("heatmap", weights, lambda: alpha_heatmap(history, epoch, stage))
+        drawn = slopes(history, epoch, stages, slot)
+        self.show("trajectories", drawn, lambda: alpha_trajectories(history, stage, epoch))
+        at = None if slot is None else f"slot-{slot + 1}"
+        network = chosen(self._network(genotype, name), at)
+        self.show("network", network, lambda: self._drawn(genotype, name))
+        self.tell("words", self._sentence(history, place, slot))
+        self.draw_comparison()
+        return None
+
+    def _sentence(self, history: SearchHistory, place: int, slot: int | None) -> str:
+        """The genotype, and the chosen slot's weights."""
+        genotype = history.genotypes[place]
         canonical = genotype.canonical()
         note = "it is canonical"
         if canonical != genotype:
             note = f"canonical form <code>{html.escape(str(canonical))}</code>"
-        mean = undecided(history)[place].mean()
-        words = f"mean entropy {mean:.3f} (1 = undecided)"
-        self.tell("words", f"genotype <code>{html.escape(str(genotype))}</code><br>{note}; {words}")
-        self.draw_comparison()
-        return None
+        entropies = undecided(history)[place]
+        lines = [
+            f"genotype <code>{html.escape(str(genotype))}</code>",
+            f"{note}; mean entropy {entropies.mean():.3f} (1 = undecided)",
+        ]
+        if slot is not None:
+            weights = zip(
+                map(operation_label, OPERATIONS), history.weights[place, slot], strict=True
+            )
+            shares = ", ".join(f"{html.escape(name)} {value:.3f}" for name, value in weights)
+            entropy = f"entropy {entropies[slot]:.3f}"
+            lines.append(
+                f"<b>{slot_label(slot)}</b> at epoch {history.epochs[place]}: {shares}; {entropy}"
+            )
+        return "<br>".join(lines)
 
     def draw_comparison(self) -> None:
         """The chosen runs' genotypes: the run on show at the slider's epoch, others at their last.
@@ -126,12 +149,12 @@ class ArchitecturePanel(Panel):
         If asked for, also mean and range of their weights over the epochs.
         """
         begun = [name for name in self.compare.value if len(self.histories[name])]
-        chosen: dict[str, Genotype] = {}
+        shown: dict[str, Genotype] = {}
         for name in begun:
             history = self.histories[name]
             place = row_of_epoch(history, self.epoch.value if name == self.run.value else None)
-            chosen[f"{name}, epoch {history.epochs[place]}"] = history.genotypes[place]
-        self.show("strips", self._strips(tuple(chosen.items())))
+            shown[f"{name}, epoch {history.epochs[place]}"] = history.genotypes[place]
+        self.show("strips", strips(shown))
         if self.band.value and begun:
             self.show("bands", self._bands(tuple(begun), self.stage.value or None))
         else:

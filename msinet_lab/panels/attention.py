@@ -14,13 +14,13 @@ import pandas as pd
 
 from msinet_core.data import boxes_of
 from msinet_core.errors import ReidError
-from msinet_lab.figures.attention import Looked, cell_of, map_table, with_point
+from msinet_lab.figures.attention import Looked, cell_of, with_point
+from msinet_lab.figures.elements import Html, picture, tag
 from msinet_lab.figures.feature_maps import CAMS, Looker, point_map, whole_map
 from msinet_lab.figures.retrieval import list_gallery, words_of
-from msinet_lab.figures.style import encode
+from msinet_lab.figures.sheets import map_sheet
 from msinet_lab.figures.tiles import PhotoShelf, Tile, tile_shape
 from msinet_lab.panels.base import Panel, dropdown, row, several, share, slider
-from msinet_lab.panels.click import ClickPicture
 from msinet_lab.panels.networks import Networks, Results, root_of
 
 DEPTH = 50  # entries of the rank list to choose a partner from, and the first match
@@ -81,37 +81,60 @@ class AttentionPanel(Panel):
 
     def _controls(self, networks: list[str], queries: int) -> None:
         self.network = self.tag(dropdown("network", networks), "network")
-        self.query = self.tag(slider("query", 0, 0, queries - 1), "query")
-        self.partner = self.tag(dropdown("partner", [("", 0)], width="380px"), "partner")
-        self.layer = self.tag(dropdown("layer", [], width="200px"), "layer")
+        self.query = self.tag(slider("query", 1, 1, queries, live=True), "query")
+        self.partner = self.tag(dropdown("partner", [("", 0)], width="300px"), "partner")
+        self.layer = self.tag(dropdown("layer", [], width="160px"), "layer")
         self.maps = self.tag(several("", MAPS), "which")
-        self.maps.layout.width = "210px"
-        self.method = self.tag(dropdown("similar by", list(CAMS), width="240px"), "method")
-        self.opacity = self.tag(share("opacity", 0.6), "opacity")
-        self.click = self.tag(ClickPicture(), "click")
-        self.click.layout.align_self = "flex-start"
+        self.maps.layout.width = "190px"
+        self.method = self.tag(dropdown("similar by", list(CAMS), width="220px"), "method")
+        self.opacity = self.tag(share("opacity", 0.6, "240px"), "opacity")
+        self.point = 0.5, 0.5
+        self.click = self.picture("click", self.pick_point)
         self.click.layout.flex = "0 0 auto"
-        self.picture("maps")
+        self.picture("maps").layout.flex = "1 1 auto"
         self.words = self.text("words")
         hint = widgets.HTML("<b>Click the query</b>, or use<br>the arrow keys on it:")
         which = widgets.HTML("Maps (Ctrl-click for several):")
         beside = widgets.VBox([hint, self.click, which, self.maps])
         beside.layout.flex = "0 0 auto"
-        pictures = row(beside, self.pictures["maps"])
-        pictures.layout.align_items = "flex-start"
+        pictures = widgets.HBox([beside, self.pictures["maps"]])
+        pictures.layout.grid_gap = "16px"
         self.children = (
             row(self.network, self.query, self.partner),
             row(self.layer, self.method, self.opacity, self.save_button()),
-            pictures,
             self.words,
             self.status,
+            pictures,
         )
         chosen = self.network, self.query, self.partner, self.layer
         self.react([*chosen, self.maps, self.method, self.opacity])
-        self.click.observe(lambda _: self.attempt(self.draw, latest=True), names="point")
+
+    def pick_point(self, at: str, point: tuple[float, float]) -> str | None:
+        """A place of the query, as shares of height and width."""
+        self.point = point
+        return self.draw()
+
+    def open_pair(self, network: str, query: int, partner: int) -> None:
+        """Show a query (row) and an image of the gallery by one of the networks."""
+        self.attempt(lambda: self._open(network, query, partner))
+
+    def _open(self, network: str, query: int, partner: int) -> str | None:
+        self.network.value, self.query.value = network, query + 1
+        self._list_partners(network, query)
+        if partner not in self.entries:
+            kind = "match" if self._is_match(network, query, partner) else "non-match"
+            self.entries[partner] = kind
+            words = f"chosen: {kind}, id {self.networks.tables()[1]['identity'].iloc[partner]}"
+            self.partner.options = [*self.partner.options, (words, partner)]
+        self.partner.value = partner
+        return self.draw()
+
+    def _is_match(self, network: str, query: int, partner: int) -> bool:
+        mine, theirs = self.networks.tables()
+        return bool(mine["identity"].iloc[query] == theirs["identity"].iloc[partner])
 
     def draw(self) -> str | None:
-        network, query = self.network.value, int(self.query.value)
+        network, query = self.network.value, int(self.query.value) - 1
         mine, theirs = self.networks.lookers(network)
         if self.listed != (network, query):
             self._list_partners(network, query)
@@ -119,15 +142,21 @@ class AttentionPanel(Panel):
             kept = self.layer.value
             self.layer.options = tuple(mine.layers)
             self.layer.value = kept if kept in mine.layers else mine.telling
-        row, column = self.click.point
-        chosen = int(self.partner.value), self.layer.value, (row, column), self.maps.value
+        chosen = int(self.partner.value), self.layer.value, self.point, self.maps.value
         asked = Asked(network, query, *chosen, self.method.value, self.opacity.value)
-        self.click.value = encode(with_point(self._large(query), *asked.point))
+        self.show("click", self._with_point(asked))
         rows = [self._query_row(asked, mine, theirs)]
         rows += [self._gallery_row(asked, at, mine, theirs) for at in self._shown(asked.partner)]
-        self.show("maps", map_table(rows, asked.opacity, MAPS))
+        self.show("maps", map_sheet(rows, asked.opacity, MAPS))
         self.tell("words", self._sentence(asked, mine, rows))
         return None
+
+    def _with_point(self, asked: Asked) -> Html:
+        """The query with its point, to be clicked."""
+        image = with_point(self._large(asked.query), *asked.point)
+        place = "{:.3f} {:.3f}".format(*asked.point)
+        words = "click to choose a point; arrow keys move it"
+        return tag("div", picture(image, words, 92, data_at="point", data_point=place))
 
     def _list_partners(self, network: str, query: int) -> None:
         """The query's nearest gallery images by this network, the nearest first; a pair that is on
@@ -139,7 +168,7 @@ class AttentionPanel(Panel):
         shown = [*head[:DEPTH], *head[DEPTH:][-1:]]  # the first match, however far off it is
         entries = {entry.row: entry.kind for entry in shown}
         if not entries:
-            raise ReidError(f"query {query} has nothing to be compared with in the gallery")
+            raise ReidError(f"query {query + 1} has nothing to be compared with in the gallery")
         names = result.gallery_table["identity"]
         words = [
             f"{one.rank}: {one.kind}, id {names.iloc[one.row]}, at {one.distance:.3f}"

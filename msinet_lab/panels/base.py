@@ -18,16 +18,20 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
-from IPython.display import Image as DisplayImage
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from msinet_core.errors import ReidError
 from msinet_core.files import replace_file
-from msinet_lab.figures.style import encode, image_bytes
-from msinet_lab.panels.still import still_html
+from msinet_lab.figures.elements import LOOK, Html, drawing, page_of, picture, standing, tag
+from msinet_lab.figures.style import encode, file_bytes, resized
+from msinet_lab.panels.picture import Clicked, Picture
+from msinet_lab.panels.still import LIVE, still_html
 
 ANY = object()  # the value of "all" in a dropdown: with None it would show as blank
 Work = Callable[[], Any]  # a returned sentence goes to the status line
+Shown = Figure | np.ndarray | Html | Sequence[Figure]
+FORMATS = ("SVG", "PDF", "PNG")
 GOOD, BAD, WARNING, QUIET = (
     "var(--jp-success-color0, #00795a)",
     "var(--jp-error-color0, #b3261e)",
@@ -45,7 +49,8 @@ class Panel(widgets.VBox):
     def __init__(self, name: str, saves_to: str | Path = "figures") -> None:
         super().__init__()
         self.name, self.saves_to = name, Path(saves_to)
-        self.pictures: dict[str, widgets.Image] = {}
+        self.pictures: dict[str, Picture] = {}
+        self.originals: dict[str, Shown | Callable[[], Shown]] = {}  # what is saved of each
         self.texts: dict[str, widgets.HTML] = {}
         self.status = self.tag(widgets.HTML(), "status")
         self.draws = 0  # pictures drawn so far; the tests watch it
@@ -54,32 +59,39 @@ class Panel(widgets.VBox):
         self._renewed: set[str] = set()  # pictures and texts that the work under way has shown
         self._renews: dict[Work, set[str]] = {}  # what each kind of work shows when it succeeds
         self._lock = threading.RLock()
-        self.add_class(f"msinet-{name}")
+        self.add_class(f"msinet-{name}").add_class(LIVE)
 
     def tag(self, widget: Any, part: str) -> Any:
         """The widget, findable in the page as `.msinet-NAME-part`."""
         widget.add_class(f"msinet-{self.name}-{part}")
         return widget
 
-    def picture(self, part: str, format: str = "png") -> widgets.Image:
-        """An empty picture, hidden until it has something to show, and never stretched."""
-        layout = widgets.Layout(align_self="flex-start", max_width="100%", display="none")
-        self.pictures[part] = self.tag(widgets.Image(format=format, layout=layout), part)
-        return self.pictures[part]
+    def picture(self, part: str, clicked: Clicked | None = None) -> Picture:
+        """An empty picture, hidden until it has something to show; `clicked` is called with the
+        name of the part of it that is clicked.
+        """
+        layout = widgets.Layout(max_width="100%", display="none")
+        made = self.pictures[part] = self.tag(Picture(layout=layout), part)
+        if clicked:
+            made.on_clicked(lambda at, point: self.attempt(lambda: clicked(at, point)))
+        return made
 
     def text(self, part: str) -> widgets.HTML:
         """An empty place for words or tables."""
         self.texts[part] = self.tag(widgets.HTML(), part)
         return self.texts[part]
 
-    def show(self, part: str, picture: Figure | np.ndarray) -> None:
-        """Put a figure or an image into a picture of this panel."""
+    def show(
+        self, part: str, shown: Shown, original: Shown | Callable[[], Shown] | None = None
+    ) -> None:
+        """Put a figure, several side by side, an image or HTML into a picture of this panel.
+
+        original: what is saved in its place, or what makes that.
+        """
         image = self.pictures[part]
+        image.value = as_html(shown)
         image.layout.display = None
-        if image.format == "jpeg" and isinstance(picture, np.ndarray):
-            image.value = image_bytes(picture, "jpeg", quality=90)
-        else:
-            image.value = encode(picture)
+        self.originals[part] = shown if original is None else original
         self._renewed.add(part)
 
     def tell(self, part: str, words: str) -> None:
@@ -92,7 +104,7 @@ class Panel(widgets.VBox):
         if part in self.texts:
             self.texts[part].value = ""
         else:
-            self.pictures[part].value, self.pictures[part].layout.display = b"", "none"
+            self.pictures[part].value, self.pictures[part].layout.display = "", "none"
 
     def react(self, controls: Sequence[Any], action: Work | None = None) -> None:
         """Call `action` (default `draw`) when a control's value changes or a button is pressed."""
@@ -134,11 +146,13 @@ class Panel(widgets.VBox):
             finally:
                 self._worker = None
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The widget, and beside it what pages without a kernel show in its place."""
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        still = still_html(self, self.name, self.status)
-        return {**bundle, "text/html": still} if still else bundle
+    def _ipython_display_(self) -> None:
+        """The widget, and above it what pages without a kernel show in its place."""
+        still, live = still_html(self, self.status), dict(super()._repr_mimebundle_() or {})
+        if still:
+            display({"text/html": still, "text/plain": f"<{self.name}>"}, raw=True)
+            del live["text/plain"]  # said already
+        display(live, raw=True)
 
     def say(self, text: str, colour: str = QUIET) -> None:
         """One line of text below the panel."""
@@ -161,15 +175,32 @@ class Panel(widgets.VBox):
         raise NotImplementedError
 
     def save(self) -> str:
-        """Write every picture of the panel into the folder `saves_to`."""
-        names = []
+        """Write every picture of the panel into the folder `saves_to`: figures in the format and of
+        the width that are chosen, what is a page of HTML as one.
+        """
+        names: list[str] = []
         for part, image in self.pictures.items():
             if image.value:
-                ending = "jpg" if image.format == "jpeg" else "png"
-                names.append(self.write(f"{self.name}-{part}.{ending}", image.value).name)
+                names += self._save(part)
         if not names:
             return "nothing has been drawn yet"
         return f"saved {', '.join(names)} to {self.saves_to.resolve()}"
+
+    def _save(self, part: str) -> list[str]:
+        original = self.originals[part]
+        shown = original() if callable(original) else original
+        if isinstance(shown, Html):
+            page = page_of(f"{self.name}, {part}", shown)
+            return [self.write(f"{self.name}-{part}.html", page.encode()).name]
+        if isinstance(shown, np.ndarray):
+            return [self.write(f"{self.name}-{part}.png", encode(shown)).name]
+        figures = [shown] if isinstance(shown, Figure) else list(shown)
+        names, ending = [], self.format.value.lower()
+        for number, figure in enumerate(figures, 1):
+            name = f"{self.name}-{part}{f'-{number}' if len(figures) > 1 else ''}.{ending}"
+            content = file_bytes(resized(figure, self.width.value / 2.54), ending)
+            names.append(self.write(name, content).name)
+        return names
 
     def write(self, name: str, content: bytes) -> Path:
         """A file in `saves_to`, which is made."""
@@ -184,26 +215,67 @@ class Panel(widgets.VBox):
         self.react([made], action)
         return self.tag(made, part)
 
-    def save_button(self) -> widgets.Button:
-        """A button that calls `save`."""
-        return self.button("save", "Save pictures", "save", self.save, f"to {self.saves_to}/")
+    def save_button(self) -> widgets.HBox:
+        """A button that calls `save`; the format of figures and their width."""
+        button = self.button("save", "Save pictures", "save", self.save, f"to {self.saves_to}/")
+        layout = widgets.Layout(width="66px")
+        self.format = self.tag(widgets.Dropdown(options=FORMATS, layout=layout), "format")
+        size: Any = {"min": 4, "max": 60, "step": 0.5, "layout": widgets.Layout(width="64px")}
+        self.width = self.tag(widgets.BoundedFloatText(18, tooltip="width in cm", **size), "width")
+        return widgets.HBox([button, self.format, self.width, widgets.Label("cm wide")])
 
 
-def show(picture: Figure | np.ndarray, dpi: int = 100) -> DisplayImage:
+def as_html(shown: Shown) -> Html:
+    """What is on show, as HTML that follows theme and width."""
+    if isinstance(shown, Html):
+        return shown
+    if isinstance(shown, Figure):
+        return drawing(shown)
+    if isinstance(shown, np.ndarray):
+        return picture(shown, "", 90)
+    return tag("div", [drawing(figure) for figure in shown], class_="side")
+
+
+class Still:
+    """A figure or image as the value of a notebook cell: where HTML is shown, it follows theme and
+    width.
+    """
+
+    def __init__(self, shown: Figure | np.ndarray, dpi: int = 100) -> None:
+        self.shown, self.dpi = shown, dpi
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        made = tag("div", tag("style", Html(LOOK)), standing(as_html(self.shown)), class_="msinet")
+        return {"text/html": made, "image/png": encode(self.shown, self.dpi)}
+
+
+def show(picture: Figure | np.ndarray, dpi: int = 100) -> Still:
     """A figure or image as the value of a notebook cell."""
-    return DisplayImage(data=encode(picture, dpi))
+    return Still(picture, dpi)
 
 
 LABEL = {"description_width": "initial"}
 WIDE = {"style": LABEL, "continuous_update": False}  # a control that speaks when it is let go
 
 
-def slider(description: str, value: int, low: int, high: int) -> widgets.IntSlider:
-    """A slider over whole numbers."""
-    layout, high = widgets.Layout(width="420px"), max(low, high)
+def slider(
+    description: str, value: int, low: int, high: int, live: bool = False, width: str = "340px"
+) -> widgets.IntSlider:
+    """A slider over whole numbers; a live one speaks while it is moved."""
+    layout, high = widgets.Layout(width=width), max(low, high)
+    look: Any = {**WIDE, "continuous_update": live}
     return widgets.IntSlider(
-        value, min=low, max=high, description=description, layout=layout, **WIDE
+        value, min=low, max=high, description=description, layout=layout, **look
     )
+
+
+def played(control: widgets.IntSlider, pause: int = 250) -> widgets.HBox:
+    """A slider that a button moves on by itself, a step in `pause` milliseconds."""
+    layout = widgets.Layout(width="auto")
+    play = widgets.Play(min=control.min, max=control.max, interval=pause, layout=layout)
+    for name in ("min", "max", "value"):
+        widgets.jslink((play, name), (control, name))
+    return widgets.HBox([play, control])
 
 
 def share(description: str, value: float, width: str = "300px") -> widgets.FloatSlider:

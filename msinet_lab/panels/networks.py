@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -103,6 +104,15 @@ class Networks:
             )
             self._lookers[name] = query, gallery
         return self._lookers[name]
+
+
+def as_query(result: RetrievalResult, row: int) -> tuple[RetrievalResult, np.ndarray]:
+    """The rank list of a gallery image over all others, and which rows of the gallery these are."""
+    rows = np.delete(np.arange(len(result.gallery_table)), row)
+    table = result.gallery_table
+    tables = table.iloc[[row]].reset_index(drop=True), table.iloc[rows].reset_index(drop=True)
+    features = result.gallery_features[[row]], result.gallery_features[rows]
+    return RetrievalResult.score(*features, *tables, result.protocol), rows
 
 
 def root_of(data: Results, root: str | Path | None) -> Path:

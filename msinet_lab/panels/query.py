@@ -12,8 +12,8 @@ import ipywidgets as widgets
 from msinet_core.errors import ReidError
 from msinet_core.files import safe_name
 from msinet_core.retrieval import Answer, Embedder, Gallery, open_gallery, pictures_table, query
-from msinet_lab.figures.query import answer_images, answer_page
-from msinet_lab.figures.tiles import stack
+from msinet_lab.figures.elements import tag
+from msinet_lab.figures.query import answer_page, answer_sheets
 from msinet_lab.panels.base import Panel, checkbox, field, row, slider, table_html
 
 LARGEST = 100 << 20  # bytes of a photograph
@@ -49,7 +49,7 @@ class QueryPanel(Panel):
         )
         self.k = self.tag(slider("k", min(k, 50), 1, 50), "k")
         self.together = self.tag(checkbox("all show one individual"), "together")
-        self.picture("picture", "jpeg")
+        self.picture("picture")
         self.children = (
             row(self.upload, self.boxes, self.k, self.together),
             row(self.button("save-html", "Save page", "save", self.write_page)),
@@ -70,7 +70,7 @@ class QueryPanel(Panel):
             return NOTHING
         pictures = pictures_table(self._files(uploaded), _boxes(boxes))
         self.answer = query(self.embedder, self.gallery, pictures, k=k, together=together)
-        self.show("picture", stack(answer_images(self.answer)))
+        self.show("picture", tag("div", answer_sheets(self.answer)))
         names = ", ".join(str(file["name"]) for file in uploaded)
         count = len(self.gallery)
         self.tell("words", f"<b>{html.escape(names)}</b>: nearest of {count:,} pictures")

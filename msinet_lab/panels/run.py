@@ -25,11 +25,14 @@ from msinet_core.locks import TAKEN, Lock, look
 from msinet_core.runs.folder import STOP, RunFolder
 from msinet_core.runs.many import TERMINAL, start_run, tail
 from msinet_core.search.history import SearchHistory
+from msinet_core.space import NUM_STAGES
 from msinet_lab.figures.architecture import alpha_heatmap, entropy_heatmap
-from msinet_lab.figures.curves import search_curves, training_curves
+from msinet_lab.figures.curves import apart, search_parts, training_parts
+from msinet_lab.figures.sheets import weights_sheet
 from msinet_lab.figures.style import empty_figure
 from msinet_lab.panels.base import BAD, GOOD, QUIET, Panel, row
 
+NOTHING_YET = "The run has not written anything yet."
 STARTING = ".starting"  # locked by the panel that started a process until that one writes
 STOPPED = (None, 0, 130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes that are no failure
 _watching: weakref.WeakValueDictionary[str, RunPanel] = weakref.WeakValueDictionary()
@@ -268,14 +271,15 @@ class RunPanel(Panel):
 
     def _pictures(self, kind: str, lines: Lines) -> None:
         if kind == "train":
-            self.show("curves", training_curves(lines))
+            self.show("curves", apart(training_parts(lines), NOTHING_YET))
             self.hide("weights")
             self.hide("entropy")
             return
-        self.show("curves", search_curves(lines))
+        self.show("curves", apart(search_parts(lines), NOTHING_YET))
         history = SearchHistory.from_lines(lines)
         if len(history):
-            self.show("weights", alpha_heatmap(history))
+            sheet = weights_sheet(history, -1, range(1, NUM_STAGES + 1))
+            self.show("weights", sheet, lambda: alpha_heatmap(history))
             self.show("entropy", entropy_heatmap(history))
         else:
             self.show("weights", empty_figure("The weights appear after the first epoch."))

@@ -147,9 +147,11 @@ def runs_in(folder: str | Path) -> Mapping[str, RunFolder]:
 
 
 def run_table(folder: str | Path) -> pd.DataFrame:
-    """A row a run below a folder: kind, state, epochs, genotype, last evaluation in per cent."""
+    """A row a run below a folder, by what tells it apart: state, epochs, last evaluation in per
+    cent, genotype, and the run's folder.
+    """
     rows: dict[str, dict[str, Any]] = {}
-    for name, run in runs_in(folder).items():
+    for name, run in labelled_runs(folder).items():
         config, metrics = run.config(), run.metrics() or {}
         state = "running" if run.writer_pid() else "finished" if run.finished else "stopped"
         scores: dict[str, Any] = {
@@ -158,13 +160,35 @@ def run_table(folder: str | Path) -> pd.DataFrame:
             if key in metrics
         }
         rows[name] = {
-            "kind": config.KIND,
             "state": state,
             "epochs": f"{len(run.epochs())} of {config.epochs}",
             **scores,
             "genotype": str(run.genotype() or ""),
+            "folder": run.path.relative_to(folder).as_posix(),
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+    last = [name for name in ("genotype", "folder") if name in table]
+    return table[[*table.columns.difference(last, sort=False), *last]]
+
+
+def labelled_runs(folder: str | Path) -> dict[str, RunFolder]:
+    """The runs below a folder, searches and trainings, by what tells each kind apart."""
+    kinds: dict[str, dict[str, RunFolder]] = {}
+    for name, run in runs_in(folder).items():
+        kinds.setdefault(run.config().KIND, {})[name] = run
+    return {label: run for runs in kinds.values() for label, run in labelled(runs).items()}
+
+
+def differences(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
+    """A row for each setting that runs have in common and in which they differ; a column a run."""
+    values = {name: _values(run.config()) for name, run in runs.items()}
+    rows = {
+        field.replace("_", " "): [_shown(each[field]) for each in values.values()]
+        for field in next(iter(values.values()), {})
+        if all(field in each for each in values.values())
+        and len({str(each[field]) for each in values.values()}) > 1
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(runs)).rename_axis("setting")
 
 
 def example_manifest(dataset: ReidDataset, path: str | Path) -> Path:
@@ -206,22 +230,7 @@ def labelled(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
     `search, seed 0, epochs 4`; by their folder as well where they differ in none.
     """
     configs = {name: run.config() for name, run in runs.items()}
-    values = {
-        name: {
-            "seed": config.seed,
-            **(
-                {"data": " + ".join(Path(root).name for root in config.roots)}
-                if config.roots
-                else {}
-            ),
-            **{
-                field: value
-                for field, value in config.to_dict().items()
-                if field not in (*config.OPERATIONAL, "seed", "data")
-            },
-        }
-        for name, config in configs.items()
-    }
+    values = {name: _values(config) for name, config in configs.items()}
     several = [
         field
         for field in next(iter(values.values()), {})
@@ -239,3 +248,14 @@ def labelled(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
         f"{label}, in {name}" if (label := labels[name]) in twice else label: run
         for name, run in runs.items()
     }
+
+
+def _values(config: RunConfig) -> dict[str, Any]:
+    """What of a configuration tells runs apart: its data by their folder, nothing operational."""
+    roots = {"data": " + ".join(Path(root).name for root in config.roots)} if config.roots else {}
+    others = {
+        field: value
+        for field, value in config.to_dict().items()
+        if field not in (*config.OPERATIONAL, "seed", "data")
+    }
+    return {"seed": config.seed, **roots, **others}

@@ -25,11 +25,11 @@ from msinet_core.space import (
     Genotype,
     slot_label,
 )
-from msinet_lab.figures.attention import colour_bar, feature_sheet
+from msinet_lab.figures.elements import Html, chosen, drawing, together
 from msinet_lab.figures.feature_maps import as_input, slot_inputs
 from msinet_lab.figures.network import draw_network
-from msinet_lab.figures.style import INK, figure_array, operation_label
-from msinet_lab.figures.tiles import caption, stack
+from msinet_lab.figures.sheets import channels as channel_sheet
+from msinet_lab.figures.style import operation_label
 from msinet_lab.panels.base import Panel, dropdown, row, share, slider, table_html
 
 SHOWN = 8  # channels of each branch in the picture
@@ -58,9 +58,7 @@ class SearchSpacePanel(Panel):
         self.look: Any = {"channels": made.channels}
         self.look |= {"height": photo.shape[0], "width": photo.shape[1]}
         self._inputs = lru_cache(12)(lambda slot: slot_inputs(self.model, as_input(photo), slot))
-        self._network = lru_cache(48)(
-            lambda genotype, slot: figure_array(draw_network(genotype, chosen=slot, **self.look))
-        )
+        self._network = lru_cache(48)(lambda genotype: drawing(draw_network(genotype, **self.look)))
         self._sizes = lru_cache(48)(self._describe)
         self._controls()
         self.attempt(self.draw)
@@ -76,7 +74,7 @@ class SearchSpacePanel(Panel):
         self.gamma = self.tag(share("gamma", 0.0), "gamma")
         self.first = self.tag(slider("first channel", 1, 1, 1), "first")
         self.words, self.sizes = self.text("words"), self.text("sizes")
-        self.picture("network")
+        self.picture("network", self.pick_slot)
         self.picture("maps")
         self.children = (
             row(self.stage, self.cell, self.slot, self.operation, self.save_button()),
@@ -88,6 +86,13 @@ class SearchSpacePanel(Panel):
             self.status,
         )
         self.react([self.stage, self.cell, self.slot, self.operation, self.gamma, self.first])
+
+    def pick_slot(self, at: str, _: Any) -> str | None:
+        """A click on a slot of the network."""
+        cell, slot = divmod(int(at.removeprefix("slot-")) - 1, SLOTS_PER_CELL)
+        stage, cell = divmod(cell, CELLS_PER_STAGE)
+        self.stage.value, self.cell.value, self.slot.value = stage + 1, cell + 1, slot + 1
+        return self.draw()
 
     @property
     def number(self) -> int:
@@ -105,7 +110,8 @@ class SearchSpacePanel(Panel):
         width, height, breadth = before[0].shape[1:]
         self.first.max = max(1, width - SHOWN + 1)
         after, costs = self._apply(slot, name, gamma, before)
-        self.show("network", self._network(changed, slot))
+        network = chosen(self._network(changed), f"slot-{slot + 1}")
+        self.show("network", network, lambda: draw_network(changed, chosen=slot, **self.look))
         self.show("maps", self._maps(before, after, operation_label(name)))
         moved = sum(float((y - x).norm()) for x, y in zip(before, after, strict=True))
         moved /= sum(float(x.norm()) for x in before) or 1.0
@@ -119,18 +125,15 @@ class SearchSpacePanel(Panel):
         self.tell("sizes", self._sizes(changed))
         return None
 
-    def _maps(self, before: Branches, after: Branches, name: str) -> np.ndarray:
+    def _maps(self, before: Branches, after: Branches, name: str) -> Html:
         """A few channels of both branches, before and after; those of a branch on one scale."""
         first, sheets = self.first.value - 1, []
         for branch, pair in zip("ab", zip(before, after, strict=True), strict=True):
             both = [tensor[0, first : first + SHOWN] for tensor in pair]
             limits = min(float(x.min()) for x in both), max(float(x.max()) for x in both)
-            pictures = [feature_sheet(maps, SHOWN, limits=limits) for maps in both]
-            width = pictures[0].shape[1]
-            sheets.append(colour_bar(limits, width))
-            for when, picture in zip(("before", f"after {name}"), pictures, strict=True):
-                sheets += [caption(f"branch {branch}, {when}", width, INK), picture]
-        return stack(sheets, gap=0)
+            rows = (f"branch {branch}, {when}" for when in ("before", f"after {name}"))
+            sheets.append(channel_sheet(dict(zip(rows, both, strict=True)), limits))
+        return together(*sheets)
 
     def _apply(self, slot: int, name: str, gamma: float, before: Branches) -> tuple[Branches, str]:
         """The operation on both branches, and its costs. Untrained unless the network has it."""

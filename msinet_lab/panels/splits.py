@@ -13,15 +13,15 @@ import pandas as pd
 from msinet_core.data import Finding, ReidDataset
 from msinet_core.data.checks import check_twins
 from msinet_core.data.twins import PAPER_OVERLAP, TwinSplit, twins_split
+from msinet_lab.figures.elements import drawing
 from msinet_lab.figures.splits import (
     camera_distribution,
     identity_sheet,
     images_per_identity,
     in_order,
-    overlap_diagram,
+    overlap_bar,
     twin_matrix,
 )
-from msinet_lab.figures.style import figure_array
 from msinet_lab.panels.base import (
     BAD,
     GOOD,
@@ -41,7 +41,6 @@ from msinet_lab.panels.settings import HOME, read_settings, remember
 COLOURS = {"ok": GOOD, "warning": WARNING, "error": BAD}
 MOST = 12  # identities whose photographs are shown at once
 FIGURES = {
-    "overlap-diagram": overlap_diagram,
     "matrix": twin_matrix,
     "camera-shares": camera_distribution,
     "images-per-identity": images_per_identity,
@@ -77,7 +76,7 @@ class TwinSplitPanel(Panel):
     def _controls(self, overlap: float, stratify: bool) -> None:
         table = self.dataset.train
         identities, cameras = in_order(table["identity"]), in_order(table["camera"].dropna())
-        self.overlap = self.tag(share("overlap", overlap, width="420px"), "overlap")
+        self.overlap = self.tag(share("overlap", overlap, width="340px"), "overlap")
         self.stratify = self.tag(checkbox("halve within each camera", stratify), "stratify")
         self.stratify.disabled = not cameras
         chosen = several("identities", identities, identities[:2], rows=8)
@@ -87,7 +86,7 @@ class TwinSplitPanel(Panel):
         tip = "searches of the other notebooks then split like this"
         self.keep = self.button("keep", "Use in searches", "check", self.remember, tip)
         self.checks, self.counts = self.text("checks"), self.text("counts")
-        shown = {part: self.picture(part) for part in FIGURES}
+        shown = {part: self.picture(part) for part in ("overlap-diagram", *FIGURES)}
         self.children = (
             row(self.overlap, self.stratify, self.keep, self.save_button()),
             shown["overlap-diagram"],
@@ -95,7 +94,7 @@ class TwinSplitPanel(Panel):
             row(self.counts, self.checks),
             row(shown["camera-shares"], shown["images-per-identity"]),
             row(self.identities, self.cameras, self.images),
-            self.picture("sheet", "jpeg"),
+            self.picture("sheet"),
             self.status,
         )
         self.react([self.overlap, self.stratify])
@@ -104,8 +103,9 @@ class TwinSplitPanel(Panel):
     def draw(self) -> str | None:
         key = (round(self.overlap.value, 4), bool(self.stratify.value))
         split = self.split = self._split(*key)
-        for part, picture in self._figures(*key).items():
-            self.show(part, picture)
+        self.show("overlap-diagram", overlap_bar(split.train, split.validation))
+        for part, (shown, figure) in self._figures(*key).items():
+            self.show(part, shown, figure)
         self.tell("counts", table_html(split.summary()))
         self.tell("checks", findings_html(check_twins(split)))
         self.draw_sheet()
@@ -120,7 +120,8 @@ class TwinSplitPanel(Panel):
     def _draw_split(self, overlap: float, stratify: bool) -> dict[str, Any]:
         split = self._split(overlap, stratify)
         sides = split.train, split.validation
-        return {part: figure_array(draw(*sides)) for part, draw in FIGURES.items()}
+        figures = {part: draw(*sides) for part, draw in FIGURES.items()}
+        return {part: (drawing(figure), figure) for part, figure in figures.items()}
 
     def draw_sheet(self) -> str | None:
         """Photographs of the chosen identities, each captioned with the side that sees it."""

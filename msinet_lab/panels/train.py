@@ -9,7 +9,7 @@ from typing import Any
 
 from msinet_core.config import TrainConfig
 from msinet_core.runs.folder import RunFolder
-from msinet_core.space import PAPER_GENOTYPE, Genotype
+from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
 from msinet_lab.figures.network import draw_network
 from msinet_lab.panels.base import dropdown, field, row
 from msinet_lab.panels.run import RunPanel
@@ -42,8 +42,10 @@ class TrainPanel(RunPanel):
         super().__init__(run_folder(folder, first), command_of(first), poll=poll, saves_to=saves_to)
         self.tag(self.choice, "genotype")
         self.tag(self.own, "own")
-        self.picture("network")
-        self.children = (row(self.choice), self.own, self.pictures["network"], *self.children)
+        self.picture("network", self.pick_slot)
+        controls, progress, *others = self.children
+        chosen = row(self.choice), self.own
+        self.children = (*chosen, controls, progress, self.pictures["network"], *others)
         self.react([self.choice, self.own], self.choose)
         self.attempt(self.choose)
 
@@ -56,6 +58,13 @@ class TrainPanel(RunPanel):
         """The chosen one; `ReidError` for text that is none."""
         own = self.choice.value == OWN
         return Genotype.parse(self.own.value) if own else self.genotypes[self.choice.value]
+
+    def pick_slot(self, at: str, _: Any) -> Any:
+        """A click on a slot gives it the next operation: a genotype of one's own."""
+        slots, slot = list(self.genotype.slots), int(at.removeprefix("slot-")) - 1
+        slots[slot] = OPERATIONS[(OPERATIONS.index(slots[slot]) + 1) % len(OPERATIONS)]
+        self.own.value, self.choice.value = str(Genotype(tuple(slots))), OWN
+        return self.choose()
 
     def choose(self) -> Any:
         """Turn to the chosen genotype: its picture, its command, its run folder."""

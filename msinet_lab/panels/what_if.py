@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from matplotlib.figure import Figure
 
 from msinet_core.data import ReidDataset
 from msinet_core.errors import ReidError
@@ -15,17 +16,18 @@ from msinet_core.retrieval import Comparison, RetrievalResult, compare
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype, slot_label
 from msinet_lab.diagnosis import WhatIf, open_scorer
+from msinet_lab.figures.elements import chosen, drawing, tag, together
 from msinet_lab.figures.network import draw_network
-from msinet_lab.figures.retrieval import gallery_image, list_gallery, shelves
-from msinet_lab.figures.style import SLOTS_PER_STAGE, operation_label, slot_in_stage
-from msinet_lab.figures.tiles import stack
-from msinet_lab.panels.base import Panel, dropdown, row, slider
+from msinet_lab.figures.retrieval import Listing, list_gallery, rank_list_figure, shelves
+from msinet_lab.figures.sheets import rank_list
+from msinet_lab.figures.style import operation_label
+from msinet_lab.panels.base import Panel, row, slider
 
 DRAWS = 2000  # of the bootstrap
 
 
 class WhatIfPanel(Panel):
-    """The architecture that a search found, with a dropdown for every slot.
+    """The architecture that a search found; a click on a slot offers it other operations.
 
     Every choice is evaluated at once with the supernet's weights, norms re-estimated, on held-out
     identities: those of the search that trained no weight (never test images). It is compared with
@@ -61,6 +63,9 @@ class WhatIfPanel(Panel):
         self.comparison: Comparison | None = None
         self.photos = shelves(self.before, held_out.root, height, width)
         precision = np.nan_to_num(self.before.ranking.average_precision, nan=2.0)
+        self._network = lru_cache(48)(
+            lambda genotype: drawing(draw_network(genotype, **self._look))
+        )
         self.order = np.argsort(precision, kind="stable").tolist()  # hardest query first
         self._controls()
         self.attempt(self.draw)
@@ -68,32 +73,42 @@ class WhatIfPanel(Panel):
     def _controls(self) -> None:
         names = [(operation_label(name), name) for name in OPERATIONS]
         self.slots = [
-            self.tag(dropdown(slot_in_stage(slot), names, name, width="270px"), f"slot-{slot + 1}")
+            self.tag(
+                widgets.ToggleButtons(options=names, value=name, style={"button_width": "auto"}),
+                f"slot-{slot + 1}",
+            )
             for slot, name in enumerate(self.found.slots)
         ]
+        self.chosen = 0
         last = len(self.order) - 1
         self.query = self.tag(slider("query, hardest first", 1 + last // 2, 1, 1 + last), "query")
         self.back = self.button("back", "As found", "undo", self.reset)
-        self.words = self.text("words")
-        stages = [
-            row(
-                widgets.HTML(f"<b>stage {stage + 1}</b>"),
-                *self.slots[first : first + SLOTS_PER_STAGE],
-            )
-            for stage, first in enumerate(range(0, NUM_SLOTS, SLOTS_PER_STAGE))
-        ]
+        self.words, self.slot_name = self.text("words"), self.text("slot")
         self.children = (
-            self.picture("network"),
-            *stages,
-            row(self.back, self.save_button()),
+            row(self.slot_name, *self.slots, self.back, self.save_button()),
             self.words,
-            row(self.query),
-            self.picture("lists", "jpeg"),
             self.status,
+            self.picture("network", self.pick_slot),
+            row(self.query),
+            self.picture("lists"),
         )
         for place, control in enumerate(self.slots):
             self.react([control], partial(self.draw, place))
         self.react([self.query], self.draw_lists)
+
+    def pick_slot(self, at: str, _: Any) -> None:
+        """A click on a slot of the network: its operations are offered."""
+        self.chosen = int(at.removeprefix("slot-")) - 1
+        self._draw_network()
+
+    def _draw_network(self) -> None:
+        """The network, the chosen slot framed, and that slot's buttons."""
+        genotype = self.genotype
+        for slot, control in enumerate(self.slots):
+            control.layout.display = None if slot == self.chosen else "none"
+        self.tell("slot", f"<b>{slot_label(self.chosen)}</b>")
+        network = chosen(self._network(genotype), f"slot-{self.chosen + 1}")
+        self.show("network", network, lambda: draw_network(genotype, **self._look))
 
     @property
     def genotype(self) -> Genotype:
@@ -107,12 +122,13 @@ class WhatIfPanel(Panel):
         return self.draw()
 
     def draw(self, changed: int | None = None) -> str | None:
-        """Evaluate the genotype on show; `changed` (0..11) is framed in the picture."""
+        """Evaluate the genotype on show; `changed` (0..11) is the slot that was changed last."""
         genotype = self.genotype
         first, known = self.engine.first_change(genotype), genotype in self.engine.results
         self.after = self.engine.evaluate(genotype)
         self.comparison = compare(self.before, self.after, draws=DRAWS)
-        self.show("network", draw_network(genotype, chosen=changed, **self._look))
+        self.chosen = self.chosen if changed is None else changed
+        self._draw_network()
         self.tell("words", self._verdict(genotype, self.comparison))
         self.draw_lists()
         return "remembered" if known else f"evaluated from {slot_label(first)} on"
@@ -136,12 +152,21 @@ class WhatIfPanel(Panel):
     def draw_lists(self) -> str | None:
         """The rank list of the chosen query as found (above) and as changed (below)."""
         number, results = int(self.order[self.query.value - 1]), (self.before, self.after)
+        lists = [list_gallery(result, number, self.k) for result in results]
+        named = zip(("as found", "as changed"), results, lists, strict=True)
         sheets = [
-            gallery_image(r, list_gallery(r, number, self.k), *self.photos, columns=self.k)
-            for r in results
+            together(tag("div", name, class_="faint"), rank_list(result, listing, self.photos))
+            for name, result, listing in named
         ]
-        self.show("lists", stack(sheets))
+        self.show("lists", together(*sheets), lambda: self._figures(lists))
         one, two = (100 * float(r.ranking.average_precision[number]) for r in results)
         return (
             f"query {number + 1}: AP {one:.1f} % as found (above), {two:.1f} % as changed (below)"
         )
+
+    def _figures(self, lists: list[Listing]) -> list[Figure]:
+        """Both rank lists for a file."""
+        return [
+            rank_list_figure(result, *self.photos, listings=[listing])
+            for result, listing in zip((self.before, self.after), lists, strict=True)
+        ]

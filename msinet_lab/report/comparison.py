@@ -15,7 +15,7 @@ from msinet_core.retrieval import (
     metric_intervals,
 )
 from msinet_lab.figures.comparison import cmc_curves, distance_histograms, has_both, roc_curves
-from msinet_lab.report.elements import Html, drawing, plain_text, table, tag
+from msinet_lab.figures.elements import Html, drawing, table, tag
 from msinet_lab.report.subjects import Subject
 
 LABELS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
@@ -87,10 +87,9 @@ def _paired(results: Mapping[str, RetrievalResult]) -> Html | None:
 
 
 def _curves(results: Mapping[str, RetrievalResult]) -> Html:
-    named = {plain_text(name): result for name, result in results.items()}
-    pairs = {name: count_pairs(result) for name, result in named.items()}
+    pairs = {name: count_pairs(result) for name, result in results.items()}
     rocs = {name: one.roc() for name, one in pairs.items() if has_both(one)}
-    cmc = cmc_curves({name: result.ranking for name, result in named.items()})
+    cmc = cmc_curves({name: result.ranking for name, result in results.items()})
     errors = [
         f"{name}: {100 * roc.equal_error[0]:.1f} % at distance {roc.equal_error[1]:.3f}"
         for name, roc in zip(results, rocs.values(), strict=False)

@@ -12,8 +12,8 @@ from pathlib import Path
 from msinet_core import __version__
 from msinet_core.errors import ReidError
 from msinet_core.files import read_bytes, replace_file
+from msinet_lab.figures.elements import LOOK, Html, table, tag, together
 from msinet_lab.report.comparison import compared
-from msinet_lab.report.elements import Html, table, tag, together
 from msinet_lab.report.results import result_part
 from msinet_lab.report.runs import run_part
 from msinet_lab.report.subjects import Subject
@@ -24,36 +24,13 @@ LISTS = 30  # best and worst rank lists on a page, at most
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "timm")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
-:root{color-scheme:light dark;--page:#ffffff;--ink:#22262b;--faint:#6b737d;--grid:#e3e6ea;
---card:#f7f8fa;--match:#009e73;--other:#d55e00;--query:#0072b2}
-@media (prefers-color-scheme:dark){:root{--page:#15181c;--ink:#e6e9ed;--faint:#9aa3ad;
---grid:#333a42;--card:#1d2126;--match:#1fbf90;--other:#f07a2a;--query:#4aa8e0}}
+:root{color-scheme:light dark}
 body{margin:0 auto;max-width:1080px;padding:24px 20px 60px;background:var(--page);
-color:var(--ink);font:15px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
+font:15px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:40px 0 8px;padding-top:12px;
 border-top:1px solid var(--grid)}h3{font-size:16px;margin:22px 0 6px}
-p{margin:6px 0}.faint{color:var(--faint)}.note{border-left:3px solid var(--other);
-padding:2px 10px;background:var(--card)}
-table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{padding:3px 12px 3px 0;text-align:left;vertical-align:top}
-th,td:first-child{overflow-wrap:normal}
-thead th,tr:first-child>th[scope=col]{color:var(--faint);font-weight:500}
-tr+tr>*{border-top:1px solid var(--grid)}
-table.heat td{padding:4px 9px;text-align:center;border:1px solid var(--page)}
-.wide{overflow-x:auto}
-.side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:8px 28px}
-figure{margin:0}figure svg{max-width:100%;height:auto}
-svg text{fill:var(--ink)}svg text{font-family:system-ui,sans-serif!important}
-.list{display:flex;flex-wrap:wrap;gap:8px;margin:4px 0 16px}
-.tile{font-size:12px;line-height:1.25;text-align:center;max-width:150px}
-.tile img{display:block;margin:0 auto;border:4px solid var(--faint);border-radius:2px}
-.tile .gap{min-width:64px}.query{margin-right:14px}
-.query img{border-color:var(--query)}.match img{border-color:var(--match)}
-.non-match img{border-color:var(--other)}
-.query b{color:var(--query)}.match b{color:var(--match)}.non-match b{color:var(--other)}
-.slot{display:inline-block;padding:1px 8px;margin:1px 3px 1px 0;border-radius:4px;font-size:13px}
-details{margin:8px 0}summary{cursor:pointer;color:var(--faint)}nav a{margin-right:14px}
-a{color:var(--query)}
+p{margin:6px 0}.note{border-left:3px solid var(--other);padding:2px 10px;background:var(--card)}
+th,td:first-child{overflow-wrap:normal}nav a{margin-right:14px}a{color:var(--query)}
 """
 
 
@@ -94,7 +71,7 @@ def page_of(subjects: Sequence[Subject], title: str = "", photographs: bool = Tr
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width,initial-scale=1"),
         tag("title", title),
-        tag("style", Html(STYLE)),
+        tag("style", Html(LOOK + STYLE)),
     )
     made = time.strftime("%Y-%m-%d %H:%M")
     body = tag(
@@ -105,6 +82,7 @@ def page_of(subjects: Sequence[Subject], title: str = "", photographs: bool = Tr
         compared(subjects),
         [_part(number, subject, lists) for number, subject in enumerate(subjects, 1)],
         _versions(),
+        class_="msinet",
     )
     return together(Html("<!doctype html>\n"), tag("html", head, body, lang="en"))
 

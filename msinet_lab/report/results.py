@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex
 
 from msinet_core.retrieval import RetrievalResult
 from msinet_lab.figures.comparison import map_by_camera
-from msinet_lab.figures.heatmaps import WEIGHTS_MAP
-from msinet_lab.figures.retrieval import list_gallery, shelves, words_of
-from msinet_lab.figures.style import ink_on
-from msinet_lab.report.elements import Html, coloured, picture, table, tag
+from msinet_lab.figures.elements import Html, shaded, table, tag
+from msinet_lab.figures.retrieval import list_gallery, shelves
+from msinet_lab.figures.sheets import rank_list
 from msinet_lab.report.subjects import Subject
 
 DEEP = 10  # entries of a rank list
 MOST_CAMERAS = 12  # a matrix of more is no picture any more
 MOST_GROUPS = 40
-MARKS = {"query": "Q", "match": "✓", "non-match": "✗"}
 
 
 def result_part(subject: Subject, lists: int) -> Html:
@@ -120,8 +117,7 @@ def _matrix(pairs: pd.DataFrame) -> Html | None:
 def _shade(value: float) -> Html:
     if not np.isfinite(value):
         return tag("td", "–")
-    background = to_hex(WEIGHTS_MAP(value))
-    return coloured(f"{100 * value:.0f}", background, ink_on(background))
+    return shaded(f"{100 * value:.0f}", value)
 
 
 def _rank_lists(result: RetrievalResult, root: Path | None, count: int) -> Html | None:
@@ -145,20 +141,8 @@ def _rank_lists(result: RetrievalResult, root: Path | None, count: int) -> Html 
 def _rank_list(result: RetrievalResult, query: int, photos: Any) -> Html:
     ranking = result.ranking
     words = (
-        f"Query {query}: AP {100 * ranking.average_precision[query]:.1f} %, first match at rank "
-        f"{ranking.first_match_rank[query]}, {ranking.num_matches[query]} matches"
+        f"Query {query + 1}: AP {100 * ranking.average_precision[query]:.1f} %, first match at "
+        f"rank {ranking.first_match_rank[query]}, {ranking.num_matches[query]} matches"
     )
-    own = f"query {query}", *words_of(result.query_table, query)
-    tiles = [_tile("query", own, None if photos is None else photos[0][query])]
-    for entry in list_gallery(result, query, DEEP).entries:
-        found = f"{entry.rank} · {entry.distance:.3f}"
-        image = None if photos is None else photos[1][entry.row]
-        tiles.append(_tile(entry.kind, (found, *words_of(result.gallery_table, entry.row)), image))
-    return tag("div", tag("p", words), tag("div", tiles, class_="list"))
-
-
-def _tile(kind: str, words: tuple[str, ...], image: np.ndarray | None) -> Html:
-    shown = tag("div", class_="gap") if image is None else picture(image, kind)
-    first, *others = words
-    lines = [tag("b", f"{MARKS[kind]} {first}"), *(tag("div", line) for line in others)]
-    return tag("figure", shown, tag("figcaption", lines), class_=f"tile {kind}")
+    listing = list_gallery(result, query, DEEP)
+    return tag("div", tag("p", words), rank_list(result, listing, photos))

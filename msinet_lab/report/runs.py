@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
-from matplotlib.colors import to_hex
-
 from msinet_core.config import RunConfig, SearchConfig
 from msinet_core.errors import ReidError
 from msinet_core.models.describe import describe
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.networks import load_network
 from msinet_core.search.history import SearchHistory
-from msinet_core.space import CELLS_PER_STAGE, OPERATIONS, Genotype, slot_label
+from msinet_core.space import CELLS_PER_STAGE, NUM_STAGES
 from msinet_lab.figures.architecture import after_epoch
-from msinet_lab.figures.curves import search_curves, training_curves
-from msinet_lab.figures.heatmaps import WEIGHTS_MAP
-from msinet_lab.figures.style import ink_on, operation_colour, operation_label
-from msinet_lab.report.elements import Html, coloured, drawing, table, tag
+from msinet_lab.figures.curves import apart, search_parts, training_parts
+from msinet_lab.figures.elements import Html, drawing, table, tag
+from msinet_lab.figures.sheets import chip, weights_sheet
 
 
 def run_part(run: RunFolder) -> Html:
@@ -26,7 +23,8 @@ def run_part(run: RunFolder) -> Html:
     config = run.config()
     search = isinstance(config, SearchConfig)
     lines = run.lines()
-    curves = search_curves(lines) if search else training_curves(lines)
+    parts = search_parts(lines) if search else training_parts(lines)
+    curves = apart(parts, "nothing has been written yet")
     return tag(
         "div",
         tag("h3", "Run"),
@@ -34,7 +32,7 @@ def run_part(run: RunFolder) -> Html:
         _architecture(run),
         _alpha(SearchHistory.from_lines(lines)) if search else _size(run, config),
         tag("h3", "Curves"),
-        drawing(curves, f"curves of the {config.KIND}"),
+        tag("div", [drawing(one) for one in curves], class_="side"),
         tag("h3", "Configuration"),
         _configuration(config),
     )
@@ -51,7 +49,7 @@ def _architecture(run: RunFolder) -> Html | None:
     if genotype is None or getattr(run.config(), "backbone", "msinet") != "msinet":
         return None
     rows = [
-        [f"stage {number}", *(tag("td", [_chip(name) for name in one]) for one in stage)]
+        [f"stage {number}", *(tag("td", [chip(name) for name in one]) for one in stage)]
         for number, stage in enumerate(genotype.stages, 1)
     ]
     cells = [f"cell {number}" for number in range(1, CELLS_PER_STAGE + 1)]
@@ -59,34 +57,13 @@ def _architecture(run: RunFolder) -> Html | None:
     return tag("div", tag("h3", "Architecture"), table(("", *cells), rows), note)
 
 
-def _chip(name: str) -> Html:
-    background = operation_colour(name)
-    style = f"background:{background};color:{ink_on(background)}"
-    return tag("span", operation_label(name), class_="slot", style=style)
-
-
 def _alpha(history: SearchHistory) -> Html | None:
-    """What each operation is weighted with at the end, the largest of a slot in bold."""
+    """What each operation is weighted with at the end."""
     if not len(history):
         return None
-    weights, chosen = history.weights[-1], history.genotypes[-1]
-    rows = [
-        [tag("th", slot_label(slot), scope="row"), *_weights(row, slot, chosen)]
-        for slot, row in enumerate(weights)
-    ]
-    head = ("", *map(operation_label, OPERATIONS))
-    words = f"Softmax weights {after_epoch(history, -1)}; bold is what the genotype takes."
-    made = table(head, rows, class_="heat")
+    words = f"Softmax weights {after_epoch(history, -1)}; framed is what the genotype takes."
+    made = weights_sheet(history, -1, range(1, NUM_STAGES + 1))
     return tag("div", tag("h3", "Alpha"), tag("p", words), made)
-
-
-def _weights(row: Any, slot: int, chosen: Genotype) -> list[Html]:
-    cells = []
-    for value, name in zip(row, OPERATIONS, strict=True):
-        background, words = to_hex(WEIGHTS_MAP(float(value))), f"{value:.2f}"
-        inside = tag("b", words) if chosen.slots[slot] == name else words
-        cells.append(coloured(inside, background, ink_on(background)))
-    return cells
 
 
 def _size(run: RunFolder, config: Any) -> Html | None:

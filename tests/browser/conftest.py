@@ -215,9 +215,7 @@ class Lab:
         self.page.wait_for_selector(f".{part}", state="attached")
         return self.page.evaluate(
             """async (name) => {
-              const image = document.querySelector('.' + name);
-              const element = image.tagName === 'IMG' ? image : image.querySelector('img');
-              const bytes = await (await fetch(element.src)).arrayBuffer();
+              const bytes = new TextEncoder().encode(document.querySelector('.' + name).innerHTML);
               const hash = await crypto.subtle.digest('SHA-256', bytes);
               return Array.from(new Uint8Array(hash)).join(',');
             }""",
@@ -269,7 +267,8 @@ class Lab:
             "from ipywidgets.widgets import widget as w\n"
             "for one in list(w._instances.values()):\n"
             "    one.unobserve_all()\n"
-            "    getattr(one, '_click_handlers', w.CallbackDispatcher()).callbacks.clear()"
+            "    getattr(one, '_click_handlers', w.CallbackDispatcher()).callbacks.clear()\n"
+            "    one._msg_callbacks.callbacks.clear()"
         )
 
     def text(self, part: str) -> str:
@@ -312,6 +311,16 @@ class Lab:
         }
         nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
         return name
+
+    def theme(self, dark: bool) -> None:
+        """Another theme, while the page is open."""
+        self.page.evaluate(
+            """(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})""",
+            "JupyterLab Dark" if dark else "JupyterLab Light",
+        )
+        self.page.wait_for_function(
+            "(light) => document.body.dataset.jpThemeLight === light", arg=str(not dark).lower()
+        )
 
     def shot(self, name: str, panel: str) -> None:
         """Pictures of a panel, whole and as a thumbnail, where `MSINET_SHOTS` names a folder for

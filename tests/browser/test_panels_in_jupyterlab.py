@@ -101,9 +101,12 @@ def test_search_space(lab):
     lab.changed("msinet-space-network", network)
     lab.changed("msinet-space-maps", maps)
     lab.shot("02_inspect_search_space", "msinet-space")
+    lab.page.locator(".msinet-space-network [data-at=slot-8]").click()
+    lab.until_text("msinet-space-words", "stage 2, cell 2, slot 2")
     network = lab.pixels("msinet-space-network")
     lab.deafen()
     lab.choose("msinet-space-operation", "none")
+    lab.page.locator(".msinet-space-network [data-at=slot-1]").click()
     assert lab.same("msinet-space-network", network)
 
 
@@ -177,9 +180,103 @@ def test_architecture_weights(lab):
     lab.settle()
     lab.shot("04_read_architecture_weights", "msinet-architecture")
     before = lab.pixels("msinet-architecture-heatmap")
+    lab.page.locator(".msinet-architecture .jupyter-widget-play button").first.click()
+    lab.changed("msinet-architecture-heatmap", before)  # it goes on by itself
+    lab.settle()
+    for part, slot in (("network", 7), ("trajectories", 3), ("heatmap", 12)):
+        place = lab.page.locator(f".msinet-architecture-{part} [data-at=slot-{slot}]").first
+        place.click()
+        cell, number = (slot - 1) // 2, (slot - 1) % 2
+        where = f"stage {cell // 2 + 1}, cell {cell % 2 + 1}, slot {number + 1} at epoch"
+        lab.until_text("msinet-architecture-words", where, 30)
+    before = lab.pixels("msinet-architecture-heatmap")
     lab.deafen()
     lab.slide("msinet-architecture-epoch", "ArrowLeft")
+    lab.page.locator(".msinet-architecture-network [data-at=slot-2]").first.click()
     assert lab.same("msinet-architecture-heatmap", before)
+
+
+LOOKS = """(part) => {
+  const rgb = (one) => one.match(/[\\d.]+/g).map(Number);
+  const light = (one) => { const [r, g, b] = rgb(one); return (r + g + b) / 765; };
+  const panel = document.querySelector('.' + part);
+  const texts = [...panel.querySelectorAll('svg text')].filter((one) => one.checkVisibility());
+  const sizes = texts.map((one) =>
+    parseFloat(getComputedStyle(one.querySelector('tspan') ?? one).fontSize)
+    * one.getScreenCTM().a);
+  const page = getComputedStyle(document.querySelector('.jp-Notebook')).backgroundColor;
+  const title = texts.find((one) => one.textContent.startsWith('stage 1'));
+  const slabs = [...panel.querySelectorAll('svg path')].filter((one) => {
+    const fill = getComputedStyle(one).fill, box = one.getBoundingClientRect();
+    return fill.startsWith('rgb(') && light(fill) > 0.97 && box.width * box.height > 4000;
+  });
+  return {page: light(page), ink: light(getComputedStyle(title).fill), slabs: slabs.length,
+          smallest: Math.min(...sizes), wide: panel.scrollWidth > panel.clientWidth + 1};
+}"""
+
+
+@pytest.mark.opens("04_read_architecture_weights")
+def test_theme_and_width(lab):
+    """What is drawn follows both while the page is open; without its style it does not."""
+    lab.run_all()
+    seen = {}
+    try:
+        for dark in (False, True):
+            lab.theme(dark)
+            for width in (1440, 1000):
+                lab.page.set_viewport_size({"width": width, "height": 2600})
+                lab.settle()
+                found = seen[dark, width] = lab.page.evaluate(LOOKS, "msinet-architecture")
+                assert abs(found["ink"] - found["page"]) > 0.6, found
+                assert not (dark and found["slabs"]), found
+                assert found["smallest"] > 6, found
+                assert not found["wide"], found
+        assert (seen[True, 1000]["page"] < 0.3, seen[False, 1000]["page"] > 0.9) == (True, True)
+        lab.page.evaluate(
+            "() => document.querySelectorAll('.msinet').forEach((one) => one.className = '')"
+        )
+        found = lab.page.evaluate(LOOKS, "msinet-architecture")
+        assert found["smallest"] < 6 or abs(found["ink"] - found["page"]) < 0.6, found
+    finally:
+        lab.theme(False)
+        lab.page.set_viewport_size({"width": 1500, "height": 2600})
+
+
+REOPENED = """
+import numpy as np
+from msinet_lab.panels import ArchitecturePanel
+from msinet_lab.panels import still
+panel = ArchitecturePanel({'a': np.zeros((4, 12, 4))})
+"""
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_a_notebook_that_is_opened_again_shows_a_picture(lab, ruled):
+    """Not "Loading widget..." or an error, although its kernel has gone; without the rules that
+    come with the picture it would.
+    """
+    rule = "" if ruled else "\nstill.RULES = ''"
+    name = lab.write(f"reopened_{ruled}", REOPENED + rule, "panel")
+    lab.open(name)
+    lab.run_all()
+    picture = lab.page.locator(".msinet-still")
+    picture.wait_for(state="attached")
+    assert picture.is_visible() != ruled  # the panel is there, so its picture is not
+    lab.page.locator(".msinet-architecture-network svg").wait_for()
+    lab.command("docmanager:save")
+    lab.page.wait_for_function(
+        "() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000
+    )
+    lab.close()
+    lab.page.wait_for_function("() => !document.querySelector('.msinet-still')")
+    lab.open(name)
+    picture.wait_for()
+    width = lab.page.locator(".msinet-still img").first.evaluate("one => one.clientWidth")
+    assert width > 300
+    assert lab.page.locator(".msinet-live").count() == 0
+    views = lab.page.locator('[data-mime-type="application/vnd.jupyter.widget-view+json"]')
+    views.first.wait_for(state="attached")
+    assert views.first.is_visible() != ruled
 
 
 @pytest.mark.opens("05_train_derived_network")
@@ -235,16 +332,25 @@ def test_gallery(lab):
     lab.shot("07_retrieve_rank_lists", "msinet-gallery")
     box = lab.page.evaluate(
         """() => {
-          const i = document.querySelector('.msinet-gallery-picture');
-          const e = i.tagName === 'IMG' ? i : i.querySelector('img');
+          const e = document.querySelector('.msinet-gallery-picture img');
           return [e.naturalWidth / e.naturalHeight, e.clientWidth / e.clientHeight];
         }"""
     )
     assert box[0] == pytest.approx(box[1], rel=0.02)  # not stretched
+    lab.page.locator(".msinet-gallery-picture [data-at^=gallery]").nth(2).click()
+    lab.page.locator(".msinet-gallery-detail img").wait_for()
+    lab.page.locator(".msinet-gallery-look").click()
+    lab.until_text("msinet-attention-words", "Each column has one scale", 60)
     before = lab.pixels("msinet-gallery-picture")
+    lab.page.locator(".msinet-gallery-make-query").click()
+    lab.until_text("msinet-gallery-words", "as the query")
+    lab.changed("msinet-gallery-picture", before)
+    before, detail = lab.pixels("msinet-gallery-picture"), lab.pixels("msinet-gallery-detail")
     lab.deafen()
     lab.slide("msinet-gallery-query")
+    lab.page.locator(".msinet-gallery-picture [data-at^=gallery]").nth(4).click()
     assert lab.same("msinet-gallery-picture", before)
+    assert lab.pixels("msinet-gallery-detail") == detail
 
 
 @pytest.mark.opens("08_evaluate_and_compare")
@@ -256,12 +362,21 @@ def test_comparison(lab):
         "cameras",
         "identities (t-SNE)",
         "query by query",
-        "rank lists",
     ):
         before = lab.pixels("msinet-compare-picture")
         lab.choose("msinet-compare-view", view)
         lab.changed("msinet-compare-picture", before, 60)
+        if view.startswith("identities"):
+            canvas = lab.page.locator(".msinet-compare canvas").first
+            canvas.wait_for()
+            lab.execute("panel.map.children[0].selection = __import__('numpy').array([3])")
+            lab.page.locator(".msinet-compare-list [data-at^=query]").wait_for()
     lab.shot("08_evaluate_and_compare", "msinet-compare")
+    words = lab.text("msinet-compare-queries").splitlines()
+    lab.page.locator(".msinet-compare-queries tr[data-at]").first.click()
+    first = next(line for line in words if line.startswith("query ")).split("\t")[0]
+    lab.until_text("msinet-compare-words", first)  # its rank lists
+    lab.page.locator(".msinet-compare-picture [data-at^=gallery]").first.wait_for()
     before = lab.pixels("msinet-compare-picture")
     lab.deafen()
     lab.choose("msinet-compare-view", "ROC")
@@ -287,8 +402,11 @@ def test_what_if(lab):
     lab.until_text("msinet-what-if-words", "as found")
     words, network = lab.text("msinet-what-if-words"), lab.pixels("msinet-what-if-network")
     assert lab.same("msinet-what-if-network", network)  # nothing changed, nothing moves
-    slot = lab.page.locator(".msinet-what-if-slot-3 select")
-    slot.select_option(index=(slot.evaluate("e => e.selectedIndex") + 1) % 4)
+    lab.page.locator(".msinet-what-if-network [data-at=slot-3]").click()
+    lab.until_text("msinet-what-if-slot", "stage 1, cell 2, slot 1")
+    network = lab.pixels("msinet-what-if-network")
+    other = lab.page.locator(".msinet-what-if-slot-3 button:not(.mod-active)")
+    other.first.click()
     lab.changed("msinet-what-if-network", network)
     lab.settle()
     assert lab.text("msinet-what-if-words") != words
@@ -298,7 +416,8 @@ def test_what_if(lab):
     lab.shot("10_trust_the_search", "msinet-what-if")
     network = lab.pixels("msinet-what-if-network")
     lab.deafen()
-    slot.select_option(index=(slot.evaluate("e => e.selectedIndex") + 1) % 4)
+    other.first.click()
+    lab.page.locator(".msinet-what-if-network [data-at=slot-9]").click()
     assert lab.same("msinet-what-if-network", network)
 
 
@@ -340,7 +459,9 @@ panel = GalleryPanel(result, folder)
 
 
 def test_slider_to_picture_at_the_size_of_market_1501(lab):
-    """Median at most 300 ms in the browser; the same panel without its observer is the control."""
+    """At most 100 ms in the browser, at its best on a machine that does other things as well; the
+    same panel without its observer is the control.
+    """
     name = lab.write(
         "big_gallery",
         BIG,
@@ -358,8 +479,8 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
         lab.changed("msinet-gallery-picture", before)
         times.append(time.perf_counter() - start)
     median = statistics.median(times)
-    print(f"slider to picture: median {1000 * median:.0f} ms")
-    assert median < 0.3 * float(os.environ.get("MSINET_SLACK", "1"))
+    print(f"slider to picture: best {1000 * min(times):.0f} ms, median {1000 * median:.0f} ms")
+    assert min(times) < 0.1 * float(os.environ.get("MSINET_SLACK", "1"))
 
     lab.run_cell(1, "deaf")
     lab.page.wait_for_selector(".deaf", timeout=120_000)

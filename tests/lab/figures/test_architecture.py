@@ -1,13 +1,15 @@
 """Pictures of alpha and genotypes: right weights, right colours, and no history at all."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
-from msinet_lab.figures import architecture
+from msinet_lab.figures import architecture, elements, sheets
 from msinet_lab.figures.network import draw_network
-from msinet_lab.figures.style import OPERATION_COLOURS, as_array, rgb
+from msinet_lab.figures.style import INK, OPERATION_COLOURS, as_array, rgb
 
 
 def texts(figure):
@@ -127,12 +129,28 @@ def test_bands_over_seeds(alphas):
             assert (low, high) == (pytest.approx(every.min()), pytest.approx(every.max()))
 
 
-def test_the_quick_picture_moves_only_its_line(alphas):
-    picture = architecture.TrajectoryPicture(alphas, stage=2)
-    first, later = picture.at(1), picture.at(5)
-    assert (first != picture.page).any(-1).sum() > 100
-    changed = np.flatnonzero((first != later).any(axis=(0, 2)))
-    assert 0 < len(changed) <= 4 * 2 * 2  # two columns of pixels, before and after, in four axes
+def test_slopes_have_a_drawing_a_slot_and_a_line_at_the_epoch(alphas):
+    history = architecture.as_history(alphas)
+    first, later = (sheets.slopes(history, epoch, [2], chosen=5) for epoch in (1, 5))
+    assert first.count("<svg") == 4
+    assert first.count('class="slope chosen" data-at="slot-6"') == 1
+    assert all(name in first for name in ("stage 2, cell 1, slot 1", "stage 2, cell 2, slot 2"))
+    lines = [re.findall(r'<path d="M([\d.]+) \d+V', one) for one in (first, later)]
+    assert [len(set(one)) for one in lines] == [1, 1]
+    assert float(lines[0][0]) < float(lines[1][0])
+    assert re.sub(r"M[\d.]+ \d+V", "", first) == re.sub(r"M[\d.]+ \d+V", "", later)
+
+
+def test_weights_as_a_table(alphas):
+    history = architecture.as_history(alphas)
+    made = sheets.weights_sheet(history, -1, [1, 2, 3])
+    cells = re.findall(r"<td[^>]*>([\d.]+)</td>", made)
+    np.testing.assert_allclose(
+        np.array(cells, float).reshape(12, 4), history.weights[-1], atol=6e-3
+    )
+    taken = ['class="taken"' in one for one in re.findall(r"<td[^>]*>", made)]
+    columns = np.array(taken).reshape(12, 4).argmax(1)
+    assert [OPERATIONS[column] for column in columns] == list(history.genotypes[-1].slots)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -156,6 +174,20 @@ def test_network_with_weights_and_a_chosen_slot(alphas):
 
 
 def test_strips_of_no_one_and_many_genotypes():
-    assert as_array(architecture.genotype_strips({})).std() > 0
-    figure = architecture.genotype_strips({"paper": PAPER_GENOTYPE, "other": Genotype.sample(1)})
-    assert len(figure.axes[0].patches) == 24
+    assert "<td" not in sheets.strips({})
+    made = sheets.strips({"paper": PAPER_GENOTYPE, "other <b>": Genotype.sample(1)})
+    assert made.count('class="strip"') == 24
+    assert "other &lt;b&gt;" in made
+
+
+def test_a_network_in_a_page_follows_its_theme_and_can_be_clicked():
+    made = elements.drawing(draw_network(PAPER_GENOTYPE))
+    assert {f'data-at="slot-{n}"' for n in range(1, 13)} <= set(
+        re.findall(r'data-at="[^"]*"', made)
+    )
+    assert "var(--ink)" in made
+    assert INK.lower() not in made.replace("var(--ink)", "").lower()
+    assert "#ffffff" not in made  # no white slab
+    assert "e69f00" in made  # operations keep their colours
+    framed = elements.chosen(made, "slot-7")
+    assert framed.count('data-at="slot-7" class="chosen"') == 1

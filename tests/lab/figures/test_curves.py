@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from msinet_lab.figures import curves
-from msinet_lab.figures.style import as_array
+from msinet_lab.figures.style import SERIES, as_array
 
 
 def training_lines(epochs):
@@ -79,3 +79,29 @@ def test_scores_of_held_out_identities_and_of_other_data_are_drawn_too(search_li
     assert len(curves.search_curves(search_lines).axes) == 3
     scored = [*search_lines, {"kind": "evaluation", "epoch": 3, "mAP": 0.5, "rank1": 0.6}]
     assert "mAP" in labels(curves.search_curves(scored))
+
+
+def test_curves_apart_are_the_same_a_figure_each(search_lines):
+    whole = curves.search_curves(search_lines)
+    parts = curves.apart(curves.search_parts(search_lines), "nothing")
+    assert [labels(part) for part in parts] == [
+        {line.get_label() for line in axes.lines if not line.get_label().startswith("_")}
+        for axes in whole.axes
+    ]
+    assert len(curves.apart([], "nothing")) == 1
+
+
+def test_runs_over_each_other():
+    short, long = training_lines(3), training_lines(8)
+    figures = curves.apart(curves.overlaid({"a": short, "b": long}), "nothing")
+    titles = [figure.axes[0].get_title("left") for figure in figures]
+    assert titles == ["Loss", "mAP in %", "rank-1 in %"]
+    loss = figures[0].axes[0].lines
+    assert [line.get_color() for line in loss] == list(SERIES[:2])
+    assert [len(line.get_xdata()) for line in loss] == [3, 8]
+    np.testing.assert_allclose(figures[1].axes[0].lines[1].get_ydata(), [20, 40, 60, 80])
+    smooth = curves.apart(curves.overlaid({"b": long}, 0.5), "nothing")[0].axes[0].lines
+    raw = [8.0 / epoch for epoch in range(1, 9)]
+    np.testing.assert_allclose(smooth[0].get_ydata(), raw)
+    third = (raw[2] + 0.5 * raw[1] + 0.25 * raw[0]) / 1.75
+    assert smooth[1].get_ydata()[2] == pytest.approx(third)

@@ -1,5 +1,8 @@
 """Twins by identity and camera; maps laid over photographs."""
 
+import base64
+import io
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from matplotlib.colors import to_hex
 from PIL import Image
 from torch import nn
 
@@ -17,7 +19,7 @@ from msinet_core.models.alignment import pairwise_map
 from msinet_core.models.networks import resnet
 from msinet_core.retrieval import Embedder
 from msinet_core.space import PAPER_GENOTYPE
-from msinet_lab.figures import attention, feature_maps, layers, roll_out, splits
+from msinet_lab.figures import attention, feature_maps, layers, roll_out, sheets, splits
 from msinet_lab.figures.style import as_array
 from msinet_lab.figures.tiles import Tile
 
@@ -40,9 +42,10 @@ def test_counts_and_bar():
     counts = splits.identity_counts(train, validation)
     assert counts["search train"].tolist() == [4] * 6 + [0] * 3
     assert counts["search validation"].tolist() == [0] * 3 + [4] * 6
-    bars = splits.overlap_diagram(train, validation).axes[0].patches
-    assert [bar.get_width() for bar in bars] == [3, 3, 3]
-    assert to_hex(bars[0].get_facecolor()).upper() == splits.SIDE_COLOURS[0]
+    bar = splits.overlap_bar(train, validation)
+    assert re.findall(r"flex:(\d+) ", bar) == ["3", "3", "3"]
+    assert f"background:{splits.SIDE_COLOURS[0]}" in bar
+    assert all(words in bar for words in ("train only: 3", "both: 3", "validation only: 3"))
 
 
 @pytest.mark.parametrize("cameras", [True, False])
@@ -55,7 +58,6 @@ def test_every_picture_of_a_split(cameras, empty):
         splits.twin_matrix,
         splits.camera_distribution,
         splits.images_per_identity,
-        splits.overlap_diagram,
     ):
         assert as_array(draw(train, validation)).size
 
@@ -65,9 +67,11 @@ def test_sheet_of_identities_has_a_row_each(tmp_path):
     one, two = (
         splits.identity_sheet(train, tmp_path, chosen, images=3) for chosen in ([0], [0, 1])
     )
-    assert two.shape[0] > 1.9 * one.shape[0]
-    assert splits.identity_sheet(train, tmp_path, ["nobody"]).size
-    assert splits.identity_sheet(train, tmp_path, [0], cameras=[1]).shape[1] < one.shape[1]
+    assert (one.count('class="list"'), two.count('class="list"')) == (1, 2)
+    assert (one.count("<img"), two.count("<img")) == (3, 6)
+    assert "<img" not in splits.identity_sheet(train, tmp_path, ["nobody"])
+    fewer = splits.identity_sheet(train, tmp_path, [0], cameras=[1])
+    assert fewer.count("<img") < 3
 
 
 def test_overlay_is_bright_where_the_map_is():
@@ -108,8 +112,6 @@ def test_alignment_figure_and_feature_sheet():
     figure = attention.alignment_figure(photo, photo, (0.5, 0.5), {"one": grid, "two": grid})
     assert [axes.get_title() for axes in figure.axes][1:] == ["partner", "one", "two"]
     assert as_array(attention.map_row({})).std() > 0
-    assert attention.feature_sheet(np.zeros((5, 4, 2)), 3).dtype == np.uint8
-    assert attention.feature_sheet(np.zeros((0, 4, 2))).size
 
 
 def test_maps_of_a_sheet_are_on_one_scale():
@@ -118,19 +120,17 @@ def test_maps_of_a_sheet_are_on_one_scale():
     """
     ramp = np.linspace(0, 1, 8).reshape(1, 4, 2)
 
-    def brightest(maps, **more):
-        page = attention.feature_sheet(maps, 2, **more)
-        half = page.shape[1] // 2
-        inside = [part[8:-8, 8:-8].astype(int) for part in (page[:, :half], page[:, half:])]
-        return [int(part[(part < 250).any(-1)].sum(-1).max()) for part in inside]
+    def brightest(maps, limits):
+        made = sheets.channels({"maps": maps}, limits)
+        data = re.findall(r"data:image/jpeg;base64,([^\"]+)", made)
+        cells = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in data]
+        return [int(cell.astype(int).sum(-1).max()) for cell in cells]
 
-    bright, dark = brightest(np.concatenate([ramp, 0.5 * ramp]))
+    bright, dark = brightest(np.concatenate([ramp, 0.5 * ramp]), (0, 1))
     assert bright > dark + 100
-    assert brightest(np.concatenate([ramp, ramp]))[1] == bright  # the control
-    assert brightest(np.concatenate([ramp, ramp]), limits=(0, 2))[0] == dark
-    bar = attention.colour_bar((0, 2), 400)
-    assert bar.shape == (attention.BAR + attention.LINE, 400, 3)
-    assert (bar != attention.colour_bar((0, 3), 400)).any()
+    assert brightest(np.concatenate([ramp, ramp]), (0, 1))[1] == bright  # the control
+    assert abs(brightest(np.concatenate([ramp, ramp]), (0, 2))[0] - dark) < 9  # of a JPEG
+    assert "<span>0.00</span><span>2.00</span>" in sheets.scale((0, 2))
 
 
 @pytest.fixture(scope="module")
@@ -431,11 +431,13 @@ def test_large_cells_are_drawn_with_lines_between_them():
     assert len(np.unique(fine[2:18, 2:18].reshape(-1, 3), axis=0)) > 1
 
 
-def test_the_colour_bar_tells_both_ends():
-    bars = [attention.colour_bar((0, high), 80) for high in (1.0, 2.0)]
-    assert bars[0].shape == (attention.BAR + attention.LINE, 80, 3)
-    np.testing.assert_array_equal(bars[0][: attention.BAR], bars[1][: attention.BAR])
-    assert (bars[0] != bars[1]).any()
+def test_the_scale_tells_both_ends():
+    one, two = (sheets.scale((0, high), 80) for high in (1.0, 2.0))
+    assert one.partition("bar")[0] == two.partition("bar")[0]  # the same colours
+    assert one != two
+    colours = re.findall(r"#[0-9a-f]{6}", one)
+    assert len(set(colours)) == sheets.RAMP
+    assert len(set(re.findall(r"#[0-9a-f]{6}", sheets.scale((1, 1))))) == 1
     assert [attention.number(value) for value in (0, 0.734, 123.4, 0.003123)] == [
         "0.00",
         "0.73",
@@ -445,11 +447,13 @@ def test_the_colour_bar_tells_both_ends():
 
 
 def test_a_table_of_maps_has_a_column_for_each(tmp_path):
-    tile = Tile(np.zeros((32, 16, 3), np.uint8), "match", ("id 1", "cam 2"))
+    tile = Tile(np.zeros((32, 16, 3), np.uint8), "match", ("id 1", "cam <2>"))
     whole, part = {"strength": np.eye(4), "where the point is": np.eye(4)}, {"strength": np.eye(4)}
     rows = [attention.Looked(tile, (0, 0, 32, 16), maps) for maps in (whole, part)]
-    page = attention.map_table(rows)
-    one = attention.map_table([attention.Looked(tile, (0, 0, 32, 16), part)])
-    assert page.shape[1] > one.shape[1]
-    assert page.shape[0] > one.shape[0]
-    assert attention.map_table([]).size
+    page = sheets.map_sheet(rows, columns=("where the point is",))
+    one = sheets.map_sheet([attention.Looked(tile, (0, 0, 32, 16), part)])
+    assert (page.count("<img"), one.count("<img")) == (5, 2)
+    assert re.findall(r'scope="col">([^<]*)<', page) == ["", "where the point is", "strength"]
+    assert page.count('class="ramp"') == 2
+    assert "cam &lt;2&gt;" in page
+    assert "<img" not in sheets.map_sheet([])

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from msinet_core.errors import ReidError
-from msinet_lab.figures import style
+from msinet_lab.figures import elements, style
 
 # Machado, Oliveira and Fernandes (2009), severity 1: linear RGB as a colour-blind reader has it.
 BLINDNESS = {
@@ -60,9 +60,9 @@ def test_plain_red_and_green_would_fail_that_test():
 
 
 def test_words_on_a_colour_are_readable():
-    assert style.ink_on("#0072B2") == "#FFFFFF"
-    assert style.ink_on("#E69F00") == style.INK
-    assert style.ink_on("#FFFFFF") == style.INK
+    assert style.ink_on("#0072B2") == style.WHITE
+    assert style.ink_on("#E69F00") == style.BLACK
+    assert style.ink_on("#FFFFFF") == style.BLACK
 
 
 def test_encode_and_save_agree(tmp_path):
@@ -114,3 +114,28 @@ assert "msinet_lab.demo" not in sys.modules
 
 def test_an_empty_page_is_a_figure():
     assert isinstance(style.empty_figure("x"), Figure)
+
+
+def test_names_with_dollars_are_names():
+    """Two of them begin a formula in matplotlib, and what is none stops a drawing."""
+    figure, axes = style.new_axes(4, 3, r"run $\frac$ of $100$")
+    axes.plot([1, 10], [1, 10], label=r"$\nothing$")
+    axes.set_yticks([1], [r"$\no$"])
+    axes.set_xscale("log")
+    style.legend(axes)
+    made = elements.svg(figure)
+    for name in (r"run $\frac$ of $100$", r"$\nothing$", r"$\no$"):
+        assert name in made
+    assert "mathdefault" not in made  # powers at the axis are formulas still
+    style.encode(figure)
+
+
+def test_a_figure_of_another_width_keeps_or_scales_its_words():
+    figure, axes = style.new_axes(6, 3, "title")
+    style.resized(figure, 3)
+    assert figure.get_size_inches().tolist() == [3, 1.5]
+    assert axes._left_title.get_fontsize() == 10.5
+    by_hand = style.new_figure(6, 3, layout=None)
+    words = by_hand.text(0.5, 0.5, "words", fontsize=10)
+    style.resized(by_hand, 3)
+    assert words.get_fontsize() == 5

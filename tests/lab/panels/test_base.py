@@ -1,14 +1,17 @@
 """What all panels share: errors are seen, the latest value wins, nothing is drawn twice."""
 
-import base64
+import re
 import threading
 import time
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from PIL import Image
 
 from msinet_core.errors import ReidError
+from msinet_lab.figures.elements import tag
+from msinet_lab.figures.style import new_axes
 from msinet_lab.panels.base import Panel, checkbox, dropdown, row, show, slider
 
 
@@ -42,7 +45,7 @@ def test_without_an_observer_the_picture_stays():
     panel = Probe()
     panel.place.unobserve_all()
     panel.place.value = 7
-    assert panel.pictures["picture"].value == b""
+    assert panel.pictures["picture"].value == ""
 
 
 def test_exceptions_reach_the_status_line(status):
@@ -146,13 +149,45 @@ def test_a_control_moved_by_the_drawing_does_not_draw_again():
 
 def test_save_button_writes_pictures(tmp_path, status):
     panel = Probe(saves_to=tmp_path / "made")
-    button = panel.save_button()
+    button = panel.save_button().children[0]
     button.click()
     assert "nothing" in status(panel)
     panel.place.value = 4
     button.click()
-    assert (tmp_path / "made" / "probe-picture.png").read_bytes() == panel.pictures["picture"].value
+    with Image.open(tmp_path / "made" / "probe-picture.png") as saved:
+        assert (np.asarray(saved) == 4).all()
     assert "saved probe-picture.png" in status(panel)
+
+
+def test_figures_are_saved_as_they_are_wanted(tmp_path, status):
+    panel = Probe(saves_to=tmp_path)
+    button = panel.save_button().children[0]
+    panel.show("picture", [new_axes(6, 3, f"title {n} $x$")[0] for n in (1, 2)])
+    for panel.format.value, panel.width.value in (("SVG", 10), ("PDF", 8.5), ("PNG", 5)):
+        button.click()
+        assert "saved probe-picture-1" in status(panel)
+    svg = (tmp_path / "probe-picture-2.svg").read_text()
+    assert float(re.search(r'width="([\d.]+)pt"', svg)[1]) == pytest.approx(
+        10 / 2.54 * 72, rel=1e-3
+    )
+    assert (tmp_path / "probe-picture-1.pdf").read_bytes()[:4] == b"%PDF"
+    with Image.open(tmp_path / "probe-picture-1.png") as image:
+        assert image.width == pytest.approx(5 / 2.54 * 200, abs=2)
+    panel.show("picture", tag("p", "words"))
+    button.click()
+    assert "<p>words</p>" in (tmp_path / "probe-picture.html").read_text()
+
+
+def test_a_click_is_told_where(status):
+    heard = []
+    panel = Probe()
+    clicked = panel.picture("network", lambda at, point: heard.append((at, point)) or at)
+    message = {"at": "slot-3", "row": 0.25, "column": 0.5}
+    clicked._handle_custom_msg(message, [])
+    assert heard == [("slot-3", (0.25, 0.5))]
+    assert status(panel) == "slot-3"
+    clicked._handle_custom_msg({"at": 3}, [])
+    assert len(heard) == 1
 
 
 def test_small_parts():
@@ -160,20 +195,27 @@ def test_small_parts():
     assert dropdown("a", ["x", "y"], "y").value == "y"
     assert checkbox("a").value is False
     assert len(row(widgets.Label(), widgets.Label()).children) == 2
-    assert show(np.zeros((2, 2, 3), np.uint8)).data[:4] == b"\x89PNG"
+    bundle = show(np.zeros((2, 2, 3), np.uint8))._repr_mimebundle_()
+    assert bundle["image/png"][:4] == b"\x89PNG"
+    assert "data:image/jpeg" in bundle["text/html"]
     with pytest.raises(NotImplementedError):
         Panel("x").draw()
 
 
-def test_beside_the_widget_lies_what_a_page_without_a_kernel_shows():
+def test_above_the_widget_lies_what_a_page_without_a_kernel_shows(monkeypatch):
+    shown = []
+    monkeypatch.setattr("msinet_lab.panels.base.display", lambda data, raw: shown.append(data))
     panel = Probe()
     words = panel.text("words")
     panel.children = (panel.place, row(panel.pictures["picture"], words), panel.status)
-    assert "text/html" not in panel._repr_mimebundle_()  # nothing has been drawn yet
+    panel._ipython_display_()
+    assert [set(one) & {"text/html"} for one in shown] == [set()]  # nothing has been drawn yet
     panel.place.value = 7
+    panel.show("picture", new_axes(3, 2, "seven")[0])
     panel.tell("words", "<b>seven</b>")
-    bundle = panel._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    picture = base64.b64encode(panel.pictures["picture"].value).decode()
-    assert f"data:image/png;base64,{picture}" in bundle["text/html"]
-    assert "<b>seven</b>" in bundle["text/html"]
+    panel._ipython_display_()
+    still, live = shown[1:]
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert "<b>seven</b>" in still["text/html"]
+    assert "<svg" not in still["text/html"]  # pages of others let none through
+    assert "data:image/svg+xml;base64," in still["text/html"]

@@ -18,7 +18,7 @@ from msinet_core.models.networks import resnet
 from msinet_core.retrieval import Embedder, RetrievalResult, count_pairs
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE
-from msinet_lab.figures import attention
+from msinet_lab.figures import sheets
 from msinet_lab.panels import (
     ArchitecturePanel,
     AttentionPanel,
@@ -86,7 +86,7 @@ class TestArchitecture:
         both = panel.pictures["bands"].value
         assert both
         panel.compare.value = ("seed 1",)
-        assert panel.pictures["bands"].value not in (both, b"")
+        assert panel.pictures["bands"].value not in (both, "")
         panel.band.value = False
         assert not panel.pictures["bands"].value
 
@@ -103,11 +103,9 @@ class TestArchitecture:
 
     def test_a_comparison_shows_each_other_run_at_its_own_end(self, histories, monkeypatch):
         shown = []
-        draw = architecture.genotype_strips
+        draw = architecture.strips
         monkeypatch.setattr(
-            architecture,
-            "genotype_strips",
-            lambda chosen, title: shown.append(list(chosen)) or draw(chosen, title),
+            architecture, "strips", lambda chosen: shown.append(list(chosen)) or draw(chosen)
         )
         panel = ArchitecturePanel({"long": histories["seed 0"], "short": histories["seed 1"]})
         panel.epoch.value = 2
@@ -140,6 +138,54 @@ class TestArchitecture:
     def test_no_run(self):
         with pytest.raises(ReidError, match="at least one"):
             ArchitecturePanel({})
+
+
+class TestClicks:
+    def test_a_slot_wherever_it_is_drawn(self, histories, status):
+        panel = ArchitecturePanel(histories)
+        network = panel.pictures["network"].value
+        assert {f'data-at="slot-{n}"' in network for n in range(1, 13)} == {True}
+        panel.pick_slot("slot-6", None)
+        status(panel)
+        assert panel.slot.value == 5
+        weights = histories["seed 0"][-1]
+        share = np.exp(weights[5]) / np.exp(weights[5]).sum()
+        words = panel.words.value.rsplit("<br>", 1)[1]
+        assert words.startswith("<b>stage 2, cell 1, slot 2</b> at epoch 8")
+        assert f"exchange {share[OPERATIONS.index('exchange')]:.3f}" in words
+        for part in ("network", "heatmap", "trajectories"):
+            assert 'class="chosen"' in panel.pictures[part].value or "slope chosen" in (
+                panel.pictures[part].value
+            )
+        panel.pick_slot("slot-6", None)
+        assert panel.slot.value is None
+        assert panel.pictures["network"].value == network
+
+    def test_a_slot_of_the_search_space(self, status):
+        photo = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        model = MSINet(PAPER_GENOTYPE, 2, (16, 64, 64, 64)).eval()
+        panel = SearchSpacePanel(photo, model=model)
+        panel.attempt(lambda: panel.pick_slot("slot-12", None))
+        status(panel)
+        assert (panel.stage.value, panel.cell.value, panel.slot.value) == (3, 2, 2)
+        assert "stage 3, cell 2, slot 2" in panel.words.value
+
+    def test_a_query_of_the_table_and_a_point_of_the_map(self, make, root, status):
+        result = make(root, queries=20)
+        panel = ComparePanel({"a": result, "b": result.reranked()}, root=root)
+        panel.view.value = "query by query"
+        query = re.search(r'data-at="query-(\d+)"', panel.pictures["queries"].value)[1]
+        panel.attempt(lambda: panel.click(f"query-{query}", None))
+        status(panel)
+        assert panel.view.value == "rank lists"
+        assert f"<b>query {int(query) + 1}</b>" in panel.words.value
+        panel.view.value = "identities (t-SNE)"
+        status(panel)
+        (widget,) = panel.map.children
+        widget.selection = np.array([7])
+        status(panel)
+        row = panel._points("a", 12)[0][7]
+        assert f"gallery image {row + 1} of a" in panel.pictures["list"].value
 
 
 class TestSplits:
@@ -200,19 +246,17 @@ class TestSearchSpace:
 
     def test_before_and_after_share_a_scale(self, panel, monkeypatch):
         seen = []
-        draw = space.feature_sheet
+        draw = space.channel_sheet
         monkeypatch.setattr(
-            space,
-            "feature_sheet",
-            lambda *a, **more: seen.append(more["limits"]) or draw(*a, **more),
+            space, "channel_sheet", lambda maps, limits: seen.append(limits) or draw(maps, limits)
         )
         panel.operation.value = "exchange"
         seen.clear()
         panel.operation.value = "none"
         panel.operation.value = "channel_gate"
-        assert len(seen) == 8
-        assert seen[0] == seen[1] != seen[2] == seen[3]  # a branch's before and after
-        assert seen[4:] == seen[:4]  # a gate only darkens: the largest value is one before it
+        assert len(seen) == 4
+        assert seen[0] != seen[1]  # of a branch each, its before and after
+        assert seen[2:] == seen[:2]  # a gate only darkens: the largest value is one before it
 
     def test_the_network_is_drawn_as_large_as_it_is(self, panel, monkeypatch):
         looks = []
@@ -279,15 +323,15 @@ class TestAttention:
     def test_a_click_changes_the_maps(self, panel, status):
         status(panel)
         before, photo = pictures(panel), panel.click.value
-        panel.click.point = [0.1, 0.9]
+        panel.click._handle_custom_msg({"at": "point", "row": 0.1, "column": 0.9}, [])
         status(panel)
         assert panel.click.value != photo
         assert all(before[part] != now for part, now in pictures(panel).items())
 
     def test_without_an_observer_a_click_does_nothing(self, panel):
-        panel.click.unobserve_all()
+        panel.click._msg_callbacks.callbacks.clear()
         before = pictures(panel)
-        panel.click.point = [0.1, 0.9]
+        panel.click._handle_custom_msg({"at": "point", "row": 0.1, "column": 0.9}, [])
         assert pictures(panel) == before
 
     @pytest.mark.parametrize(
@@ -317,7 +361,7 @@ class TestAttention:
     def test_each_network_has_partners_of_its_own(self, panel, given, status):
         for name in ("without SAM", "with SAM"):
             panel.network.value = name
-            panel.query.value = 2
+            panel.query.value = 3
             status(panel)
             expected = given[1][name].rank_list(2, 50).gallery_index.tolist()
             assert [row for _, row in panel.partner.options] == expected
@@ -343,10 +387,10 @@ class TestAttention:
             if len(drawn) == 1:
                 panel.query.value, panel.layer.value = 5, "stage 1"
                 panel.opacity.value = 0.2
-            return attention.map_table(rows, opacity, columns)
+            return sheets.map_sheet(rows, opacity, columns)
 
-        monkeypatch.setattr("msinet_lab.panels.attention.map_table", meddle)
-        panel.query.value = 2
+        monkeypatch.setattr("msinet_lab.panels.attention.map_sheet", meddle)
+        panel.query.value = 3
         status(panel)
         rows, opacity = drawn[0]
         assert opacity == 0.6
@@ -430,7 +474,7 @@ class TestAttention:
 def asked_of(panel):
     return Asked(
         panel.network.value,
-        panel.query.value,
+        panel.query.value - 1,
         panel.partner.value,
         panel.layer.value,
         (0.5, 0.5),
@@ -460,14 +504,15 @@ class TestCompare:
             seen.add(panel.pictures["picture"].value)
         assert len(seen) == len(panel.view.options)
         assert "mAP" in panel.table.value
-        assert "from above: a: AP" in panel.words.value
+        assert "<b>a: AP" in panel.pictures["picture"].value
         panel.query.value = 3
         status(panel)
         assert panel.pictures["picture"].value not in seen
         precision = [each.ranking.average_precision for each in (results["a"], results["b"])]
         most = int(np.nanargmax(np.abs(precision[1] - precision[0])))
-        panel.query.value = 0
-        assert f"query {most} (" in panel.words.value
+        panel.query.value = 1
+        assert f"<b>query {most + 1}</b> (" in panel.words.value
+        assert "95 % interval" in panel.words.value
         panel.chosen.value = tuple(results)
         assert "not shown, as their queries are others: other queries" in panel.words.value
         panel.chosen.value = ("other queries",)
@@ -509,7 +554,7 @@ class TestCompare:
         panel = ComparePanel({"a": make(None), "same": make(None)})
         panel.view.value = "query by query"
         status(panel)
-        assert "largest gains" in panel.words.value
+        assert "largest gains" in panel.pictures["queries"].value
 
     def test_without_cameras(self, make, status):
         panel = ComparePanel({"a": make(None, cameras=0)})

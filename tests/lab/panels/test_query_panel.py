@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from msinet_core.retrieval import Embedder, open_gallery, pictures_table, query
-from msinet_lab.figures.query import answer_images, answer_page
+from msinet_lab.figures.query import answer_page, answer_sheets
 from msinet_lab.panels import QueryPanel
 from msinet_lab.shows import answer as write_answer
 
@@ -102,12 +102,11 @@ def test_a_page_of_one_file(photos, embedder, tmp_path):
     gallery = open_gallery(photos, embedder)
     (photos / "05.png").unlink()  # meanwhile
     found = query(embedder, gallery, pictures_table([photos / "00.png", photos / "04.png"]), k=12)
-    images = answer_images(found)
-    assert [image.shape[2] for image in images] == [3, 3]
+    assert [sheet.count("<img") for sheet in answer_sheets(found)] == [13, 13]
     page = write_answer(found, tmp_path / "found")
     text = page.read_text()
     assert text == answer_page(found)
-    assert len(re.findall('src="data:image/jpeg;base64,', text)) == 2
+    assert len(re.findall('src="data:image/jpeg;base64,', text)) == 26
     assert "<script" not in text
     assert not re.findall(r"(src|href)=\"(?!data:)", text)
     assert (tmp_path / "found" / "answer.csv").read_text().count("\n") == 25

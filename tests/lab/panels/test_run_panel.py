@@ -9,13 +9,14 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from common import on_posix
 
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import PAPER_GENOTYPE, Genotype
-from msinet_lab.panels import RunPanel, TrainPanel
+from msinet_lab.panels import RunPanel, RunsPanel, TrainPanel
 from msinet_lab.panels.run import time_left
 from msinet_lab.panels.small_runs import (
     command_of,
@@ -327,7 +328,8 @@ def test_tables_of_runs(tmp_path, tiny_settings, tiny_dataset):
         "search, seed 3, epochs 2",
     }
     shutil.rmtree(other)
-    assert run_table(tmp_path).loc[name, "state"] == "finished"
+    table = run_table(tmp_path)
+    assert table.loc["search, seed 0", ["state", "folder"]].tolist() == ["finished", name]
     others = {
         run_folder("x", replace(config, **change))
         for change in ({"epochs": 9}, {"seed": 1}, {"root": "/b"}, {"device": "auto"})
@@ -335,6 +337,33 @@ def test_tables_of_runs(tmp_path, tiny_settings, tiny_dataset):
     assert len(others) == 4
     assert run_folder("x", replace(config, device="auto")) == run_folder("x", config)
     assert run_table(tmp_path / "nothing").empty
+
+
+def test_runs_of_a_table_are_shown_over_each_other(tmp_path, tiny_settings, status):
+    lines = [{"epoch": e, "train_loss": 3.0 / e, "alphas": np.eye(12, 4).tolist()} for e in (1, 2)]
+    for seed, epochs in ((0, 2), (1, 4)):
+        config = SearchConfig(**{**tiny_settings, "seed": seed, "epochs": epochs})
+        with (run := RunFolder(tmp_path / f"run{seed}")).writing(config):
+            for line in lines:
+                run.append("epoch", **line)
+    panel = RunsPanel(tmp_path)
+    status(panel)
+    one = panel.pictures["curves"].value
+    assert len(panel.chosen) == 1
+    number = next(n for n, name in enumerate(panel.runs) if name not in panel.chosen)
+    panel.click(f"run-{number}", None)
+    assert sorted(panel.chosen) == ["search, seed 0, epochs 2", "search, seed 1, epochs 4"]
+    assert panel.pictures["curves"].value != one
+    assert "<td>4</td>" in panel.different.value
+    assert "height" not in panel.different.value  # the same in both
+    plain = panel.pictures["curves"].value
+    panel.smoothing.value = 0.8
+    status(panel)
+    assert panel.pictures["curves"].value.count("<path") > plain.count("<path")
+    panel.click(f"run-{number}", None)
+    assert len(panel.chosen) == 1
+    assert panel.different.value == ""
+    status(RunsPanel(tmp_path / "nothing"))
 
 
 def test_example_manifest(tmp_path, tiny_dataset):

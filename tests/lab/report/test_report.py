@@ -15,8 +15,8 @@ from msinet_core.errors import ReidError
 from msinet_core.retrieval import RetrievalResult
 from msinet_core.training import train
 from msinet_lab.figures.comparison import cmc_curves
+from msinet_lab.figures.elements import Html, drawing, tag, together
 from msinet_lab.report import Subject, page, read_subjects, write_report
-from msinet_lab.report.elements import Html, drawing, tag, together
 
 EVIL = "<img src=x onerror=alert(1)>"
 IDENTITIES = (EVIL, "b & c", "d\"'", "$x^2$", "</script><b>", "plain")
@@ -91,7 +91,7 @@ def test_foreign_text_is_text_everywhere(saved):
 
 def test_the_page_would_betray_an_unescaped_name(saved, monkeypatch):
     """The control of the test above."""
-    monkeypatch.setattr("msinet_lab.report.elements.html.escape", lambda words: words)
+    monkeypatch.setattr("msinet_lab.figures.elements.html.escape", lambda words: words)
     subjects = read_subjects([saved / "results"], [saved / "photos"])
     seen = Seen(page.page_of(subjects))
     assert [one for one in seen.attributes if one[1] == "onerror"]
@@ -125,7 +125,7 @@ def test_the_page_says_what_was_scored(saved):
     assert "Against one $1$, query by query" in words
     assert "<view> (1)" in words
     hardest = int(subjects[0].result.hardest(1).index[0])
-    assert f"Query {hardest}: AP" in words
+    assert f"Query {hardest + 1}: AP" in words
 
 
 def test_figures_take_the_colours_of_the_page():
