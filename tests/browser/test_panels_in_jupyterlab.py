@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -160,42 +161,6 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.until_text("msinet-run-state", "stopped")
 
 
-@pytest.mark.opens("04_read_architecture_weights")
-def test_architecture_weights(lab):
-    lab.run_all()
-    lab.page.locator(".msinet-architecture-run select").select_option(index=1)
-    lab.settle()
-    parts = {
-        part: lab.pixels(f"msinet-architecture-{part}") for part in ("heatmap", "trajectories")
-    }
-    lab.slide("msinet-architecture-epoch", "ArrowLeft")
-    for part, before in parts.items():
-        lab.changed(f"msinet-architecture-{part}", before)
-    before = lab.pixels("msinet-architecture-heatmap")
-    lab.choose("msinet-architecture-stage", "stage 2")
-    lab.changed("msinet-architecture-heatmap", before)
-    before = lab.pixels("msinet-architecture-heatmap")
-    lab.choose("msinet-architecture-stage", "all stages")
-    lab.changed("msinet-architecture-heatmap", before)  # before it is deafened
-    lab.settle()
-    lab.shot("04_read_architecture_weights", "msinet-architecture")
-    before = lab.pixels("msinet-architecture-heatmap")
-    lab.page.locator(".msinet-architecture .jupyter-widget-play button").first.click()
-    lab.changed("msinet-architecture-heatmap", before)  # it goes on by itself
-    lab.settle()
-    for part, slot in (("network", 7), ("trajectories", 3), ("heatmap", 12)):
-        place = lab.page.locator(f".msinet-architecture-{part} [data-at=slot-{slot}]").first
-        place.click()
-        cell, number = (slot - 1) // 2, (slot - 1) % 2
-        where = f"stage {cell // 2 + 1}, cell {cell % 2 + 1}, slot {number + 1} at epoch"
-        lab.until_text("msinet-architecture-words", where, 30)
-    before = lab.pixels("msinet-architecture-heatmap")
-    lab.deafen()
-    lab.slide("msinet-architecture-epoch", "ArrowLeft")
-    lab.page.locator(".msinet-architecture-network [data-at=slot-2]").first.click()
-    assert lab.same("msinet-architecture-heatmap", before)
-
-
 LOOKS = """(part) => {
   const rgb = (one) => one.match(/[\\d.]+/g).map(Number);
   const light = (one) => { const [r, g, b] = rgb(one); return (r + g + b) / 765; };
@@ -215,10 +180,8 @@ LOOKS = """(part) => {
 }"""
 
 
-@pytest.mark.opens("04_read_architecture_weights")
-def test_theme_and_width(lab):
+def follows_theme_and_width(lab):
     """What is drawn follows both while the page is open; without its style it does not."""
-    lab.run_all()
     seen = {}
     try:
         for dark in (False, True):
@@ -240,6 +203,43 @@ def test_theme_and_width(lab):
     finally:
         lab.theme(False)
         lab.page.set_viewport_size({"width": 1500, "height": 2600})
+
+
+@pytest.mark.opens("04_read_architecture_weights")
+def test_architecture_weights(lab):
+    lab.run_all()
+    lab.page.locator(".msinet-architecture-run select").select_option(index=1)
+    lab.settle()
+    parts = {
+        part: lab.pixels(f"msinet-architecture-{part}") for part in ("heatmap", "trajectories")
+    }
+    lab.slide("msinet-architecture-epoch", "ArrowLeft")
+    for part, before in parts.items():
+        lab.changed(f"msinet-architecture-{part}", before)
+    before = lab.pixels("msinet-architecture-heatmap")
+    lab.choose("msinet-architecture-stage", "stage 2")
+    lab.changed("msinet-architecture-heatmap", before)
+    before = lab.pixels("msinet-architecture-heatmap")
+    lab.choose("msinet-architecture-stage", "all stages")
+    lab.changed("msinet-architecture-heatmap", before)  # before it is deafened
+    lab.settle()
+    lab.shot("04_read_architecture_weights", "msinet-architecture")
+    before = lab.pixels("msinet-architecture-heatmap")
+    lab.page.locator(".msinet-architecture .widget-play button").first.click()
+    lab.changed("msinet-architecture-heatmap", before)  # it goes on by itself
+    lab.settle()
+    for part, slot in (("network", 7), ("trajectories", 3), ("heatmap", 12)):
+        place = lab.page.locator(f".msinet-architecture-{part} [data-at=slot-{slot}]").first
+        place.click()
+        cell, number = (slot - 1) // 2, (slot - 1) % 2
+        where = f"stage {cell // 2 + 1}, cell {cell % 2 + 1}, slot {number + 1} at epoch"
+        lab.until_text("msinet-architecture-words", where, 30)
+    before = lab.pixels("msinet-architecture-heatmap")
+    lab.deafen()
+    lab.slide("msinet-architecture-epoch", "ArrowLeft")
+    lab.page.locator(".msinet-architecture-network [data-at=slot-2]").first.click()
+    assert lab.same("msinet-architecture-heatmap", before)
+    follows_theme_and_width(lab)
 
 
 REOPENED = """
@@ -267,9 +267,11 @@ def test_a_notebook_that_is_opened_again_shows_a_picture(lab, ruled):
     lab.page.wait_for_function(
         "() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000
     )
+    place = lab.root / "notebooks"
+    shutil.copyfile(place / f"{name}.ipynb", place / f"{name}_again.ipynb")
     lab.close()
     lab.page.wait_for_function("() => !document.querySelector('.msinet-still')")
-    lab.open(name)
+    lab.open(f"{name}_again")  # another kernel
     picture.wait_for()
     width = lab.page.locator(".msinet-still img").first.evaluate("one => one.clientWidth")
     assert width > 300
