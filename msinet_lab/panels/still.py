@@ -17,7 +17,7 @@ from msinet_lab.panels.picture import Picture
 
 NOTE = tag("p", "A picture of the panel; run the notebook to use it.", class_="faint")
 LIVE, STILL = "msinet-live", "msinet-still"
-VIEW = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
+VIEW = ".jp-OutputArea-output:not([data-mime-type])"  # all but widgets bear their type
 RULES = f"""
 .jp-OutputArea:has(.{LIVE}) .{STILL}{{display:none}}
 .jp-OutputArea:has(.{STILL}):not(:has(.{LIVE})) {VIEW}{{display:none}}

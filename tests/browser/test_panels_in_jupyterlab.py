@@ -276,7 +276,7 @@ def test_a_notebook_that_is_opened_again_shows_a_picture(lab, ruled):
     width = lab.page.locator(".msinet-still img").first.evaluate("one => one.clientWidth")
     assert width > 300
     assert lab.page.locator(".msinet-live").count() == 0
-    views = lab.page.locator('[data-mime-type="application/vnd.jupyter.widget-view+json"]')
+    views = lab.page.locator(".jp-OutputArea-output:not([data-mime-type])")
     views.first.wait_for(state="attached")
     assert views.first.is_visible() != ruled
 
