@@ -30,6 +30,7 @@ CONDA_NAMES = {
 }
 # Names under which a package is imported, where they are not its own.
 IMPORTED_AS = {
+    "jupyter-scatter": "jscatter",
     "pillow": "PIL",
     "scikit-learn": "sklearn",
     "grad-cam": "pytorch_grad_cam",
