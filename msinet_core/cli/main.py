@@ -30,7 +30,7 @@ DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 EXTRAS = {
     "lab": (
         *("matplotlib", "seaborn", "sklearn", "pytorch_grad_cam", "IPython", "ipywidgets"),
-        *("anywidget", "jupyterlab", "nbformat"),
+        *("anywidget", "jupyterlab", "jscatter", "nbformat"),
     ),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "scale": ("faiss", "pyarrow"),

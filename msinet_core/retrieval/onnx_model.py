@@ -30,6 +30,7 @@ from msinet_core.files import there_is
 
 METADATA = "msinet"
 SIZE, COLOURS = ("height", "width"), ("mean", "std")
+LARGEST_SIDE = 1 << 14  # pixels; more is no size of a picture that a network takes
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 EXTRA = "pip install 'msinet-core[export]'"
 
@@ -175,7 +176,7 @@ def _sound(about: dict[str, Any]) -> bool:
         about[name] = [float(value) for value in about[name]]
     colours = [about[name] for name in COLOURS if name in about]
     return (
-        min([about[name] for name in SIZE if name in about], default=1) > 0
+        all(0 < about[name] <= LARGEST_SIDE for name in SIZE if name in about)
         and all(len(colour) == 3 and all(map(math.isfinite, colour)) for colour in colours)
         and min(about.get("std", [1.0])) > 0
         and isinstance(about.get("after_necks", False), bool)

@@ -461,8 +461,8 @@ panel = GalleryPanel(result, folder)
 
 
 def test_slider_to_picture_at_the_size_of_market_1501(lab):
-    """At most 100 ms in the browser, at its best on a machine that does other things as well; the
-    same panel without its observer is the control.
+    """Median at most 300 ms in the browser, however busy the machine; the same panel without its
+    observer is the control.
     """
     name = lab.write(
         "big_gallery",
@@ -482,7 +482,7 @@ def test_slider_to_picture_at_the_size_of_market_1501(lab):
         times.append(time.perf_counter() - start)
     median = statistics.median(times)
     print(f"slider to picture: best {1000 * min(times):.0f} ms, median {1000 * median:.0f} ms")
-    assert min(times) < 0.1 * float(os.environ.get("MSINET_SLACK", "1"))
+    assert median < 0.3 * float(os.environ.get("MSINET_SLACK", "1"))
 
     lab.run_cell(1, "deaf")
     lab.page.wait_for_selector(".deaf", timeout=120_000)

@@ -208,6 +208,7 @@ def test_its_own_mean_and_std_are_used(tmp_path, tiny_dataset):
     [
         {"height": "64"},
         {"width": -1},
+        {"width": 10**30},
         {"mean": [0.5, 0.5]},
         {"std": [1, 1, 0]},
         {"mean": [float("nan")] * 3},
