@@ -25,9 +25,6 @@ from msinet_core.errors import ReidError
 from msinet_core.models.blocks import Cell, ConvNorm, Light3x3
 from msinet_core.models.interactions import Branches, CrossAttention
 from msinet_core.models.networks import Neck, ReidNetwork
-from msinet_core.replay import WARM, Replayed
-
-__all__ = ["WARM", "Replayed"]  # beside what is here
 
 Network = TypeVar("Network", bound=nn.Module)
 

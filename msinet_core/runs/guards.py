@@ -15,12 +15,10 @@ from msinet_core.data.matches import Matches
 from msinet_core.data.protocol import nothing_counts
 from msinet_core.data.table import ReidDataset
 from msinet_core.errors import Elsewhere, ReidError
-from msinet_core.replay import NotFinite, require_finite
+from msinet_core.replay import NotFinite
 from msinet_core.runs.checkpoints import Checkpoint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.processes import Processes
-
-__all__ = ["NotFinite", "require_finite"]  # beside what is here
 
 LARGEST = 10  # norms that a report lists
 

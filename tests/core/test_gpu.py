@@ -16,11 +16,12 @@ from msinet_core.data import Augmentation, IdentitySampler, TrainBatches, open_i
 from msinet_core.errors import ReidError, Stopped
 from msinet_core.models import MSINet, Supernet, reference
 from msinet_core.models.alignment import alignment_loss
+from msinet_core.replay import WARM, Replayed
 from msinet_core.retrieval import Embedder, RetrievalResult, rank, rerank
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import ContrastiveMemory, search
 from msinet_core.search.step import one_pass
-from msinet_core.speed import WARM, Replayed, channels_last, compile_network, tf32
+from msinet_core.speed import channels_last, compile_network, tf32
 from msinet_core.training import train, training_loss
 
 GPU = "cuda"

@@ -15,9 +15,9 @@ from msinet_core.models import MSINet, Supernet
 from msinet_core.models.blocks import Cell, ConvNorm, Light3x3
 from msinet_core.models.interactions import make_interaction
 from msinet_core.models.networks import Neck
+from msinet_core.replay import Replayed
 from msinet_core.search import search
 from msinet_core.speed import (
-    Replayed,
     accelerate,
     channels_last,
     compile_network,
