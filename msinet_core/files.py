@@ -199,10 +199,10 @@ def replace_file(path: Path, content: bytes | str) -> None:
     where there is no room.
     """
     target = _target(path)
+    if os.path.lexists(target) and not target.is_file():  # before a lock is made beside a device
+        kind = _kind(os.lstat(target).st_mode)
+        raise ReidError(f"{str(path)!r} is {kind} and is not replaced; choose another name")
     with named_errors(target), _alone(target, PATIENCE):
-        if os.path.lexists(target) and not target.is_file():
-            kind = _kind(os.lstat(target).st_mode)
-            raise ReidError(f"{str(path)!r} is {kind} and is not replaced; choose another name")
         fresh = _beside(target, "writing")
         _remove(fresh)
         try:
@@ -262,6 +262,9 @@ def own_folder(path: Path, kind: str) -> Path:
         target.mkdir(exist_ok=True)
         if read_json(target / MARK) is None:
             replace_file(target / MARK, _mark(kind))
+        elif os.path.lexists(_beside(target / MARK, "lock")):  # it could not be taken away then
+            with _alone(target / MARK, PATIENCE):
+                pass
     return Path(path)
 
 

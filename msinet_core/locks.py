@@ -77,9 +77,11 @@ class Lock:
         descriptor, self._descriptor = self._descriptor, None
         # An open file can be removed by its holder (who then leaves nothing to wait for), but on
         # Windows only once it is closed.
-        if remove and os.name != "nt":
-            self.path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            if remove and os.name != "nt":
+                self.path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
         if remove and os.name == "nt":
             with suppress(OSError):
                 self.path.unlink()

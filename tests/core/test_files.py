@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from common import on_posix
@@ -232,6 +233,22 @@ def test_a_folder_that_grows_is_marked_as_ours(tmp_path):
         with pytest.raises(ReidError, match="is not replaced"):
             own_folder(tmp_path / "photos", kind)
     assert listing(tmp_path / "photos") == ["gap.csv"]
+
+
+def test_a_lock_that_could_not_be_taken_away_goes_with_the_next_use(tmp_path, monkeypatch):
+    def but_locks(self, missing_ok=False):
+        if self.name.endswith("lock"):
+            raise PermissionError(13, "Permission denied", str(self))
+        unlink(self, missing_ok)
+
+    unlink = Path.unlink
+    with monkeypatch.context() as once:
+        once.setattr(Path, "unlink", but_locks)
+        with pytest.raises(ReidError, match="cannot write"):
+            own_folder(tmp_path / "trust", "diagnosis")
+    assert len(listing(tmp_path / "trust")) == 2
+    own_folder(tmp_path / "trust", "diagnosis")
+    assert listing(tmp_path / "trust") == [MARK]
 
 
 def test_adding_to_a_file(tmp_path):
