@@ -10,8 +10,8 @@ import base64
 import html
 import io
 import re
-import uuid
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ THEME = {
     ALARM: "bad",
 }
 EMPTY = ("img", "meta", "br")  # elements without an end
+NUMBERS = count(1)  # of drawings
 
 
 class Html(str):
@@ -141,8 +142,9 @@ def drawing(figure: Figure, words: str = "") -> Html:
 def svg(figure: Figure) -> str:
     """The `svg` element of a figure: letters as letters, colours as the page's variables."""
     buffer = io.StringIO()
-    # Names within are its own, so that another drawing of the page, or a hidden one, has others.
-    own = {"svg.fonttype": "none", "svg.hashsalt": uuid.uuid4().hex}
+    # Names within are its own, so that another drawing of the page, or a hidden one, has others;
+    # and a command that is repeated gives the same.
+    own = {"svg.fonttype": "none", "svg.hashsalt": f"drawing {next(NUMBERS)}"}
     about = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with DRAWING, mpl.rc_context(own):  # type: ignore[arg-type]
         without_formulas(figure)

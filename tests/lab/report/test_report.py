@@ -1,5 +1,6 @@
 """The page of results and runs: whole, self-contained, and safe whatever the data is called."""
 
+import itertools
 import re
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from msinet_core.data import Protocol
 from msinet_core.errors import ReidError
 from msinet_core.retrieval import RetrievalResult
 from msinet_core.training import train
+from msinet_lab.figures import elements
 from msinet_lab.figures.comparison import cmc_curves
 from msinet_lab.figures.elements import Html, drawing, tag, together
 from msinet_lab.report import Subject, page, read_subjects, write_report
@@ -135,6 +137,20 @@ def test_figures_take_the_colours_of_the_page():
     assert "var(--faint)" in text
     assert "#22262b" not in text
     assert "#ffffff" not in text
+
+
+def test_drawings_have_names_of_their_own_and_the_same_in_every_process(monkeypatch):
+    def drawn():
+        monkeypatch.setattr(elements, "NUMBERS", itertools.count(1))
+        return [str(drawing(cmc_curves({"a": make_result().ranking}))) for _ in range(2)]
+
+    def names(text):
+        return {*re.findall(r'(?:url\(|href=")#([^")]+)', text)}
+
+    one, other = drawn()
+    assert drawn() == [one, other]
+    assert names(one)
+    assert not names(one) & names(other)
 
 
 def test_without_photographs_and_without_cameras():
