@@ -302,7 +302,7 @@ def clear_leftovers(path: Path) -> None:
     """Take away what a killed `replacing_folder` left beside a folder that is whole and taken as it
     is; nothing while another process writes it.
     """
-    target = Path(os.path.realpath(path))
+    target = _behind_links(path)
     leftovers = [_beside(target, what) for what in ("writing", "old")]
     if target.is_dir() and any(map(os.path.lexists, [*leftovers, _beside(target, "lock")])):
         with suppress(OSError, ReidError), _alone(target, 0.0):
@@ -404,16 +404,20 @@ def mount_point(path: Path) -> Path:
 
 def _target(path: Path) -> Path:
     """Where the thing itself lies that `path` names, behind links; its folder is made."""
-    try:
-        target = Path(os.path.realpath(path))
-    except (OSError, ValueError) as error:
-        raise ReidError(f"{str(path)!r} cannot be a path ({_reason(error)})") from error
+    target = _behind_links(path)
     make_folder(target.parent)
     return target
 
 
+def _behind_links(path: Path) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:
+        raise ReidError(f"{str(path)!r} cannot be a path ({_reason(error)})") from error
+
+
 def _beside(path: Path, what: str) -> Path:
-    path = Path(os.path.realpath(path))
+    path = _behind_links(path)
     return path.with_name(f".{path.name}.msinet-{what}")
 
 

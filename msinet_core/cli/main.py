@@ -78,6 +78,8 @@ def commands(words: list[str]) -> dict[str, Command]:
 def _status(words: list[str], debug: bool) -> int:
     """The boundary: whatever happens inside becomes one line and a status."""
     try:
+        if nameless := [word for word in words if "\0" in word]:
+            raise ReidError(f"{nameless[0]!r} holds the character NUL, which no name can")
         call = parse(words, commands(words))
         with redirect_stdout(_Printable(sys.stdout)):
             call()

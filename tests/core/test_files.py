@@ -101,6 +101,9 @@ def test_reading_is_bounded_and_says_what_is_wrong(tmp_path):
         read_json(tmp_path / "x")
     with pytest.raises(ReidError, match="cannot read"):
         read_bytes(tmp_path / "a\0b", 10)
+    for use in (whole_folder, clear_leftovers):
+        with pytest.raises(ReidError, match="cannot be a path"):
+            use(tmp_path / "a\0b")
 
 
 @on_posix

@@ -51,6 +51,16 @@ assert not slow, slow
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["embed --model {} --root x --to y", "report {}", "check {}", "search --run {} --root x", "{}"],
+)
+def test_no_name_holds_nul(words, capsys):
+    status, said = said_after(capsys, words.format("a\0b").split(" "))
+    assert status == REFUSED
+    assert said == "error: 'a\\x00b' holds the character NUL, which no name can\n"
+
+
 @pytest.mark.parametrize("kind", [SearchConfig, TrainConfig])
 def test_help_shows_the_configuration_in_groups(kind, capsys):
     with pytest.raises(SystemExit):
