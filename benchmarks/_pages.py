@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parent.parent
@@ -160,6 +161,31 @@ def recipe(name: str) -> str:
     return f"{table(lines)}\n\n*{where['device']}; torch {where['torch']}; {where['date']}*"
 
 
+def recorded() -> str:
+    """What `msinet_lab.recorded` holds: its searches, a line each, and its network."""
+    from msinet_core.search.history import SearchHistory
+    from msinet_lab.diagnosis import agreement
+    from msinet_lab.recorded import recorded_network, recorded_searches
+
+    head = ["search", "slots with a weight above 0.5", "largest", "smallest winner", "entropy"]
+    lines = []
+    for name, run in recorded_searches().items():
+        history = SearchHistory.read(run)
+        winners = history.weights[-1].max(axis=1)
+        entropy = (history.entropy[-1] / np.log(history.weights.shape[2])).mean()
+        figures = (f"{value:.2f}" for value in (winners.max(), winners.min(), entropy))
+        lines.append([name.removeprefix("recorded search, "), f"{(winners > 0.5).sum()} of 12"])
+        lines[-1] += figures
+    agreed = agreement([run.genotype() for run in recorded_searches().values()])
+    scores = recorded_network().metrics() or {}
+    percent = {name: f"{100 * scores[name]:.1f} %" for name in ("mAP", "rank1", "mINP")}
+    return (
+        f"{table([head, *lines])}\n\nAgreement of the seeds beyond chance (kappa): "
+        f"{agreed.kappa:.2f}. The network on its 50 identities for testing: mAP {percent['mAP']}, "
+        f"rank-1 {percent['rank1']}, mINP {percent['mINP']}."
+    )
+
+
 def read(name: str) -> pd.DataFrame:
     rows = pd.read_csv(RESULTS / f"{name}.csv", keep_default_na=False)
     return rows.astype({"figure": float})
@@ -184,6 +210,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study-plan": study_plan,
     "recipe": partial(recipe, "on_test"),
     "recipe-forms": partial(recipe, "forms"),
+    "recorded": recorded,
     "step": partial(listed, "step"),
     "ranking": partial(listed, "retrieval", "rank, "),
     "reranking": partial(listed, "retrieval", "rerank, "),

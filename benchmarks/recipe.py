@@ -443,7 +443,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("recipe.csv"), help="a CSV, appended to")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
-    parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--minutes", type=float, default=1e4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)

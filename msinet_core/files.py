@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import ReidError
-from msinet_core.locks import TAKEN, Lock, look
+from msinet_core.locks import TAKEN, Lock, clear_lock, look
 
 MARK, MARK_FORMAT = ".msinet", 1
 LARGEST_JSON = 1 << 28  # bytes
@@ -262,9 +262,7 @@ def own_folder(path: Path, kind: str) -> Path:
         target.mkdir(exist_ok=True)
         if read_json(target / MARK) is None:
             replace_file(target / MARK, _mark(kind))
-        elif os.path.lexists(_beside(target / MARK, "lock")):  # it could not be taken away then
-            with _alone(target / MARK, PATIENCE):
-                pass
+        clear_lock(_beside(target / MARK, "lock"))
     return Path(path)
 
 

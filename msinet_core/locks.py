@@ -71,20 +71,30 @@ class Lock:
             )
 
     def release(self, remove: bool = False) -> None:
-        """Give the lock back. remove: take its file away too, so that nothing is left."""
+        """Give the lock back. remove: take its file away too, so that nothing is left; where that
+        fails an empty file stays, which `clear_lock` takes away later.
+        """
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
         # An open file can be removed by its holder (who then leaves nothing to wait for), but on
         # Windows only once it is closed.
-        try:
-            if remove and os.name != "nt":
-                self.path.unlink(missing_ok=True)
-        finally:
+        if os.name == "nt":
             os.close(descriptor)
-        if remove and os.name == "nt":
+        if remove:
             with suppress(OSError):
-                self.path.unlink()
+                self.path.unlink(missing_ok=True)
+        if os.name != "nt":
+            os.close(descriptor)
+
+
+def clear_lock(path: Path) -> None:
+    """Take away the file of a lock that its holder could not remove; one that is held stays."""
+    if os.path.lexists(path):
+        lock = Lock(path)
+        with suppress(OSError):
+            if lock.acquire(0.0):
+                lock.release(remove=lock.protected)
 
 
 def look(path: Path) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 from msinet_core.data.decoding import Picture, Resize, require_file
 from msinet_core.data.threads import ahead
 from msinet_core.errors import ReidError
-from msinet_core.locks import Lock
+from msinet_core.locks import Lock, clear_lock
 
 FORMAT = b"msinet images 2"  # change it when decoding, resizing or the file changes
 BLOCK = 64 << 20  # bytes that are decoded, written and summed at once
@@ -97,6 +97,8 @@ def load_or_make(
                     _make(target, shape, fill)
                     _require_same(key, content_key(pictures, resize, workers), target)
                     found = _load(target, shape, workers)
+        else:
+            clear_lock(_lock_of(target))
     except OSError as error:
         raise ReidError(
             f"the image cache cannot be written in {folder} ({error}); pass another cache_dir, "
@@ -211,11 +213,14 @@ def _one_at_a_time(target: Path) -> Iterator[bool]:
     certain that nobody else is at it. Only a courtesy: where the file system has no locks, both
     make the file, and both files are the same.
     """
-    lock, alone = Lock(target.with_suffix(".lock")), False
+    lock, alone = Lock(_lock_of(target)), False
     with warnings.catch_warnings(action="ignore"), suppress(OSError):
         alone = lock.acquire(math.inf) and lock.protected
     try:
         yield alone
     finally:
-        with suppress(OSError):
-            lock.release(remove=True)
+        lock.release(remove=True)
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_suffix(".lock")

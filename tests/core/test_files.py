@@ -247,8 +247,7 @@ def test_a_lock_that_could_not_be_taken_away_goes_with_the_next_use(tmp_path, mo
     unlink = Path.unlink
     with monkeypatch.context() as once:
         once.setattr(Path, "unlink", but_locks)
-        with pytest.raises(ReidError, match="cannot write"):
-            own_folder(tmp_path / "trust", "diagnosis")
+        own_folder(tmp_path / "trust", "diagnosis")
     assert len(listing(tmp_path / "trust")) == 2
     own_folder(tmp_path / "trust", "diagnosis")
     assert listing(tmp_path / "trust") == [MARK]

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from msinet_core.data import decode, decoding, images
 from msinet_core.data.decoding import Picture, Resize
 from msinet_core.data.images import open_images
 from msinet_core.errors import ReidError
+from msinet_core.locks import Lock
 
 N = 6
 
@@ -104,6 +106,30 @@ def test_what_a_killed_process_left_is_neither_used_nor_kept(open_disk, files, t
     target.write_bytes(whole[:-9])  # not by us: a disk that was full, a broken copy
     assert (open_disk().read(range(N)) == expected).all()
     assert target.read_bytes() == whole
+
+
+def test_a_lock_that_could_not_be_taken_away_goes_with_the_next_use(
+    open_disk, files, tmp_path, monkeypatch
+):
+    unlink = Path.unlink
+
+    def but_locks(self, missing_ok=False):
+        if self.suffix == ".lock":
+            raise PermissionError(13, "Permission denied", str(self))
+        unlink(self, missing_ok)
+
+    with monkeypatch.context() as once:
+        once.setattr(Path, "unlink", but_locks)
+        open_disk()
+    lock = files()[0].with_suffix(".lock")
+    assert lock.exists()
+    held = Lock(lock)
+    assert held.acquire(1.0)
+    open_disk()
+    assert held.lies_there
+    held.release()
+    open_disk()
+    assert [*(tmp_path / "cache").iterdir()] == files()
 
 
 @pytest.mark.parametrize("place", [0, 1000, N * 3 * 16 * 8, N * 3 * 16 * 8 + N, -1])
