@@ -455,6 +455,7 @@ def flag(place: Path, rng: random.Random) -> str:
 
     command, config = rng.choice([("train", TrainConfig), ("search", SearchConfig)])
     long = {"epochs", "height", "width", "channels", "identities_per_batch", "images_per_identity"}
+    long |= {"compile"}  # which rightly works for a minute of one core
     names = [f.name for f in fields(config) if f.name not in long]
     name = rng.choice(names)
     words = [

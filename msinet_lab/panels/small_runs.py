@@ -26,6 +26,7 @@ from msinet_core.search.history import SearchHistory
 from msinet_core.space import PAPER_GENOTYPE, Genotype
 from msinet_core.training import train
 from msinet_lab.panels.settings import Settings, source_of
+from msinet_lab.recorded import recorded_network
 
 SMALL: dict[str, Any] = {
     "channels": (16, 64, 96, 128),
@@ -121,6 +122,18 @@ def ensure_run(
         return run
     carry_out: Any = search if isinstance(config, SearchConfig) else train
     return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)
+
+
+def ready_network(
+    dataset: ReidDataset, settings: Settings | None = None, **changes: Any
+) -> RunFolder:
+    """A network to look into at once: for generated people the recorded one, which has seen none of
+    them; for other data that of a small training on these, `changes` its fields.
+    """
+    if dataset.name.startswith("generated people"):
+        return recorded_network()
+    settings = settings or Settings()
+    return ensure_run(small_training(dataset, settings, **changes), settings.runs, dataset)
 
 
 def evaluate_run(

@@ -301,10 +301,10 @@ def test_training(lab):
 @pytest.mark.opens("06_see_spatial_alignment")
 def test_a_click_on_the_picture(lab):
     lab.run_all()
-    picture = lab.page.locator(".msinet-attention-click img")
+    picture = lab.page.locator(".msinet-attention-click img").first  # of two panels
     picture.wait_for()
     maps, clicked = lab.pixels("msinet-attention-maps"), lab.pixels("msinet-attention-click")
-    lab.page.locator(".msinet-attention-words").click()  # a click beside it
+    lab.page.locator(".msinet-attention-words").first.click()  # a click beside it
     assert lab.same("msinet-attention-maps", maps)
     picture.click(position={"x": 15, "y": 20})
     lab.changed("msinet-attention-maps", maps)
