@@ -1,4 +1,4 @@
-"""The one error that users are meant to read, and two ways to end that are none."""
+"""The one error that users are meant to read, two kinds of it, and a way to end that is none."""
 
 
 class ReidError(ValueError):
@@ -7,6 +7,10 @@ class ReidError(ValueError):
     The command line prints it as one line and exits with status 2; notebooks and scripts
     may catch it as a `ValueError`.
     """
+
+
+class BeingWritten(ReidError):
+    """Another process writes there just now; whoever can wait may try again."""
 
 
 class Elsewhere(ReidError):

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from msinet_core.errors import ReidError
+from msinet_core.errors import BeingWritten, ReidError
 from msinet_core.locks import TAKEN, Lock, clear_lock, look
 
 MARK, MARK_FORMAT = ".msinet", 1
@@ -308,6 +308,12 @@ def clear_leftovers(path: Path) -> None:
                 _remove(leftover)
 
 
+def wait_for_writer(path: Path, pause: float = 0.2) -> None:
+    """Come back when no other process writes the folder at `path`: it has finished, or ended."""
+    while look(_beside(path, "lock")) == TAKEN:
+        time.sleep(pause)
+
+
 def require_own(path: Path, kind: str) -> None:
     """`ReidError` unless a folder is absent, empty, or one of this kind that we made and that holds
     nothing else.
@@ -427,7 +433,7 @@ def _mark(kind: str) -> str:
 def _alone(target: Path, patience: float) -> Iterator[None]:
     lock = Lock(_beside(target, "lock"))
     if not lock.acquire(patience):
-        raise ReidError(
+        raise BeingWritten(
             f"{str(target)!r} is being written by another process; wait for it, or choose "
             "another place"
         )

@@ -32,7 +32,7 @@ def boxes_of(table: pd.DataFrame) -> list[Box | None]:
         sound = np.isfinite(values).all(axis=1) & (values[:, 2:] > values[:, :2]).all(axis=1)
     wrong = np.flatnonzero(~sound & ~empty)
     if len(wrong):
-        names = table["path"].iloc[wrong] if "path" in table.columns else wrong
+        names = table["path"].iloc[wrong] if "path" in table.columns else wrong + 1
         raise ReidError(
             f"{len(wrong):,} boxes are none ({shown(names)}): x1 < x2 and y1 < y2 are needed, in "
             "pixels, or four empty values for the whole photograph"

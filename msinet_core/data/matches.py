@@ -127,7 +127,8 @@ def label_array(labels: Any, what: str) -> np.ndarray:
     missing = pd.isna(array)
     if missing.any():
         raise ReidError(
-            f"row {np.argmax(missing)} has no {what} (NA); give one for every row or drop the row"
+            f"row {1 + np.argmax(missing)} has no {what} (NA); give one for every row or drop that "
+            "row"
         )
     kind = pd.api.types.infer_dtype(array)
     if kind in ("string", "empty"):

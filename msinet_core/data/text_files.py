@@ -138,7 +138,7 @@ def _records(file: Path, text: str) -> tuple[list[tuple[int, list[str]]], str]:
 
 def _heading(file: Path, cells: list[str], texts: Sequence[str]) -> list[str]:
     """Column names, numbered where one is missing."""
-    names = [tidy(cell) or f"unnamed {n}" for n, cell in enumerate(cells)]
+    names = [tidy(cell) or f"unnamed {n}" for n, cell in enumerate(cells, 1)]
     for text in texts:
         alike = [n for n, name in enumerate(names) if name.casefold() == text]
         if text not in names and len(alike) == 1:

@@ -247,7 +247,7 @@ def _keys(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_other(one: pd.DataFrame, two: pd.DataFrame) -> int:
-    return int(np.argmax((one != two).any(axis=1).to_numpy(bool)))
+    return 1 + int(np.argmax((one != two).any(axis=1).to_numpy(bool)))
 
 
 def _row(found: Comparison) -> dict[str, float]:

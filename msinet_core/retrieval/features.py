@@ -80,7 +80,7 @@ def require_finite(
     bad = np.concatenate([np.zeros(0, bool), *(~np.isfinite(part).all(axis=1) for part in parts)])
     if bad.any():
         row = first + int(np.argmax(bad))
-        which = f"row {row}" if paths is None or row >= len(paths) else str(paths.iloc[row])
+        which = f"row {row + 1}" if paths is None or row >= len(paths) else str(paths.iloc[row])
         raise ReidError(
             f"{bad.sum():,} of {len(features):,} {what} are NaN or infinite, the first that of "
             f"{which}; the model may have diverged: look at its losses, or take an earlier "
@@ -105,11 +105,11 @@ def unit_rows(features: np.ndarray, name: str, kept: np.ndarray | None = None) -
         row = int(rows[bad[0]])
         if np.isfinite(features[row]).all():
             raise ReidError(
-                f"row {row} of the {name} features is all zeros, so it has no direction to "
+                f"row {row + 1} of the {name} features is all zeros, so it has no direction to "
                 "compare; leave that image out or find out why its feature is empty"
             )
         raise ReidError(
-            f"row {row} of the {name} features has NaN or infinite values; "
+            f"row {row + 1} of the {name} features has NaN or infinite values; "
             "look for a diverged model or a broken image there"
         )
     return result

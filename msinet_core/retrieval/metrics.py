@@ -118,7 +118,8 @@ class Ranking:
             raise ReidError("this ranking was loaded without features, so it cannot list ranks")
         if not 0 <= query_index < self.num_queries:
             raise ReidError(
-                f"there is no query {query_index}; queries are 0 to {self.num_queries - 1}"
+                f"there is no query of index {query_index}; of {self.num_queries} queries the "
+                f"index is 0 to {self.num_queries - 1}"
             )
         if k < 1:
             raise ReidError(f"a rank list has at least 1 entry, but k = {k}")

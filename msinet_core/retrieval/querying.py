@@ -170,13 +170,13 @@ class Answer:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each thing found: query (from 0), rank (from 1), distance, and the columns of
+        """One row for each thing found: query and rank (from 1), distance, and the columns of
         the gallery.
         """
         index, distance = self.found.gallery_index, self.found.distance
         query, place = np.nonzero(index >= 0)
         rows = self.gallery.table.iloc[index[query, place]].reset_index(drop=True)
-        told = {"query": query, "rank": place + 1, "distance": distance[query, place]}
+        told = {"query": query + 1, "rank": place + 1, "distance": distance[query, place]}
         known = rows.drop(columns=list(told), errors="ignore").dropna(axis=1, how="all")
         return pd.concat([pd.DataFrame(told), known], axis=1)
 

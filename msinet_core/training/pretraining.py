@@ -22,7 +22,7 @@ from msinet_core.data.table import ReidDataset
 from msinet_core.errors import ReidError
 from msinet_core.models.networks import ReidNetwork
 from msinet_core.retrieval.embedder import Embedder
-from msinet_core.runs.epochs import carry_out
+from msinet_core.runs.epochs import carry_out, told
 from msinet_core.runs.feeding import augmentation_of, open_dataset, worker_threads
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
@@ -95,7 +95,7 @@ class Pretraining(Training):
         self.run.write_json("metrics.json", {"epoch": epoch, **found, "images": len(labels)})
 
     def result(self) -> str:
-        return f"pretraining finished: {self.run.metrics()}"
+        return f"pretraining finished: {told(self.run.metrics() or {})}"
 
 
 def split_classes(

@@ -21,7 +21,7 @@ from msinet_core.retrieval.embedder import Embedder
 from msinet_core.runs import guards
 from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
-from msinet_core.runs.epochs import carry_out
+from msinet_core.runs.epochs import carry_out, told
 from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
 from msinet_core.runs.fingerprint import Fingerprint
 from msinet_core.runs.folder import RunFolder
@@ -198,7 +198,7 @@ class Training(Worker):
         }
 
     def result(self) -> str:
-        return f"training finished: {self.run.metrics()}"
+        return f"training finished: {told(self.run.metrics() or {})}"
 
     def state(self) -> dict[str, Any]:
         return {

@@ -183,7 +183,7 @@ def entropy_heatmap(source: Any) -> Figure:
     if not len(history):
         return empty_figure(NOTHING_YET)
     share = undecided(history).T  # slots x epochs
-    figure = new_figure(9, 3.4)
+    figure = new_figure(7.3, 3.4)
     axes = figure.add_subplot()
     limits = min(0.9, float(share.min())), 1.0
     slots = [slot_label(slot) for slot in range(NUM_SLOTS)]

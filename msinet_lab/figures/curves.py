@@ -114,7 +114,7 @@ def apart(parts: Sequence[Part], nothing: str) -> list[Figure]:
     """A figure for each part, for pages that put as many side by side as they are wide."""
     figures = []
     for draw in parts:
-        figure = new_figure(3.7, 2.8)
+        figure = new_figure(3.5, 2.7)
         draw(figure.add_subplot())
         figures.append(figure)
     return figures or [empty_figure(nothing)]
@@ -220,12 +220,14 @@ def _loss_parts(axes: Axes, epochs: pd.DataFrame) -> None:
     there = [name for name in LOSS_PARTS if np.isfinite(_numbers(epochs, name)).any()]
     without_zeros = [name for name in there if np.nan_to_num(_numbers(epochs, name)).any()]
     _lines(axes, epochs, {name: LOSS_PARTS[name] for name in without_zeros})
+    if axes.get_legend():  # five lines leave no room for it among them
+        legend(axes, "upper center", 2, below=True)
 
 
 def _rates(axes: Axes, epochs: pd.DataFrame, names: Mapping[str, str]) -> None:
     dress(axes, "Learning rate", "epoch")
     _lines(axes, epochs, names)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the legend
 
 
 def _retrieval(axes: Axes, title: str, history: Any) -> None:

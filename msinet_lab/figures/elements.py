@@ -168,7 +168,10 @@ def chosen(shown: Html, at: str | None) -> Html:
 
 
 def standing(shown: str) -> Html:
-    """HTML in which every drawing is an image, for pages that let no SVG through."""
+    """HTML in which every drawing is an image, for pages that let no SVG through; of two for a wide
+    and a narrow page the one for a wide page.
+    """
+    shown = re.sub(r'<div class="tight">.*?</div>', "", shown, flags=re.DOTALL)
     return Html(re.sub(r"<svg.*?</svg>", _as_image, shown, flags=re.DOTALL))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from msinet_lab.figures.layers import (
     device_of,
     evaluation,
     layers,
-    maps_at,
     output_of,
     telling_layer,
     watch,
@@ -43,6 +43,7 @@ CAMS = {
     "LayerCAM": "LayerCAM",
     "Eigen-Grad-CAM": "EigenGradCAM",
 }
+ANSWERS = 4  # of a network that are kept with their gradients: about what one picture takes
 
 
 def as_input(photo: np.ndarray) -> Tensor:
@@ -93,31 +94,52 @@ def learned_map(model: Any, images: Tensor) -> np.ndarray | None:
         return model.learned_map(final)[0].view(final.shape[2:]).float().cpu().numpy()
 
 
+@dataclass(frozen=True)
+class Seen:
+    """One image in a network: what a layer gave, as the layer gives it, and the unit features
+    (1 x D) that the network made of that, with their gradients up to there and no further.
+    """
+
+    output: Tensor
+    features: Tensor
+
+
+def see(embedder: Embedder, layer: Layer, image: Tensor) -> Seen:
+    """Show the network an image, 1 x 3 x H x W."""
+    model, held = module_of(embedder), []
+
+    def cut(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        held.append(output.detach().requires_grad_())
+        return held[-1].clone()  # what follows may work in place
+
+    hook = layer.module.register_forward_hook(cut)
+    try:
+        with evaluation(model), torch.enable_grad():
+            features = features_of(embedder, image.to(device_of(model)))
+    finally:
+        hook.remove()
+    return Seen(held[-1], functional.normalize(features, dim=1))
+
+
 def similarity_cam(
-    embedder: Embedder, layer: Layer, query: Tensor, partner: Tensor, method: str = "Grad-CAM"
+    embedder: Embedder, layer: Layer, seen: Seen, wanted: Tensor, method: str = "Grad-CAM"
 ) -> np.ndarray:
-    """What in the partner (1 x 3 x H x W) makes its features similar to the query's: a class
-    activation map of their cosine, h x w of the layer, not below 0.
+    """What in an image makes its features similar to the `wanted` ones (1 x D, of unit length): a
+    class activation map of their cosine, h x w of the layer, not below 0.
 
     method: one of `CAMS`. Maps of one layer and method are on one scale. All zero where the
     features do not depend on the layer's map, as on the last of a network with a class token.
     """
     import pytorch_grad_cam  # brings torchvision and dynamo along: seconds
 
-    model = module_of(embedder)
     kind = getattr(pytorch_grad_cam, CAMS[method])
-    image = partner.to(device_of(model)).detach().requires_grad_()
-    with evaluation(model), torch.enable_grad():
-        with torch.no_grad():
-            wanted = functional.normalize(features_of(embedder, query.to(image.device)), dim=1)
-        with kind(model, [layer.module], layer.as_map) as cam:
-            found = functional.normalize(features_of(embedder, image), dim=1)
-            torch.autograd.grad((found * wanted).sum(), image)  # leaves no gradient in the model
-            held = cam.activations_and_grads
-            if not held.gradients:
-                return np.zeros(layer.grid)
-            values, gradients = (one[0].numpy() for one in (held.activations, held.gradients))
-            drawn = cam.get_cam_image(image, layer.module, None, values, gradients, False)
+    cosine = (seen.features * wanted).sum()
+    found = torch.autograd.grad(cosine, seen.output, retain_graph=True, allow_unused=True)[0]
+    if found is None:
+        return np.zeros(layer.grid)
+    both = (layer.as_map(one.detach()).float().cpu().numpy() for one in (seen.output, found))
+    with kind(module_of(embedder), [layer.module], layer.as_map) as cam:
+        drawn = cam.get_cam_image(None, layer.module, None, *both, False)
     return np.maximum(drawn[0], 0)
 
 
@@ -147,6 +169,7 @@ class Looker:
         self.embedder, self.table, self.root, self.keep = embedder, table, root, keep
         self.model = module_of(embedder)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._seen: OrderedDict[tuple[int, str], Seen] = OrderedDict()
 
     @cached_property
     def layers(self) -> dict[str, Layer]:
@@ -179,7 +202,11 @@ class Looker:
         """C x h x w of a layer, by default the one that tells most."""
         chosen = self.layer(layer)
         key = "features", int(row), layer
-        return self._once(key, lambda: maps_at(self.model, self.input(row), chosen)[0])
+        return self._once(key, lambda: chosen.as_map(self._see(row, layer).output.detach())[0])
+
+    def unit(self, row: int, layer: str = "") -> Tensor:
+        """1 x D, of unit length: what the network makes of the photograph."""
+        return self._once(("unit", int(row)), lambda: self._see(row, layer).features.detach())
 
     def strength(self, row: int, layer: str = "") -> np.ndarray:
         """h x w; see `strength_map`."""
@@ -199,14 +226,25 @@ class Looker:
         return self._once(("learned", int(row)), lambda: learned_map(self.model, self.input(row)))
 
     def cam(self, row: int, other: Tensor, key: Hashable, layer: str, method: str) -> np.ndarray:
-        """h x w: what in this photograph makes it similar to `other` (1 x 3 x H x W), which `key`
-        tells apart from others; see `similarity_cam`.
+        """h x w: what in this photograph makes it similar to another, whose `unit` features are
+        `other` and which `key` tells apart from others; see `similarity_cam`.
         """
 
         def make() -> np.ndarray:
-            return similarity_cam(self.embedder, self.layer(layer), other, self.input(row), method)
+            seen = self._see(row, layer)
+            return similarity_cam(self.embedder, self.layer(layer), seen, other, method)
 
         return self._once(("cam", int(row), key, layer, method), make)
+
+    def _see(self, row: int, layer: str) -> Seen:
+        """The network is asked once for all maps of a photograph; the latest few answers, which
+        hold much, are kept.
+        """
+        if (row, layer) not in self._seen:
+            self._seen[row, layer] = see(self.embedder, self.layer(layer), self.input(row))
+            while len(self._seen) > ANSWERS:
+                self._seen.popitem(last=False)
+        return self._seen[row, layer]
 
     def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key not in self._kept:

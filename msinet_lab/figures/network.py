@@ -15,6 +15,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
 from msinet_core.space import CELLS_PER_STAGE, NUM_STAGES, SLOTS_PER_CELL, Genotype
+from msinet_lab.figures.elements import Html, drawing, tag
 from msinet_lab.figures.style import (
     CARD,
     EDGE,
@@ -34,9 +35,8 @@ from msinet_lab.figures.style import (
 
 LANE_A, LANE_B = 0.42, -0.42  # heights of branches a and b in a row
 CELL_WIDTH, CELL_GAP, ROW, HIGH = 8.5, 0.4, 3.55, 2.44  # HIGH: of a cell
-SPAN = CELLS_PER_STAGE * CELL_WIDTH + CELL_GAP  # of a row of cells
 UNIT = 0.47  # inches
-LEFT, RIGHT = -0.55, SPAN + 2.35
+LEFT, HEADS = -0.55, 2.35  # where it begins; the width of what stands at the right of the cells
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class Slot:
 
 def _branches(pen: Pen, x: float, y: float) -> None:
     """The two branches between slots: one light 3x3 above, three below."""
-    pen.box(x, y + LANE_A, (1.24, 0.46), "3×3")
-    for step in (-0.42, 0.0, 0.42):
-        pen.box(x + step, y + LANE_B, (0.4, 0.46), "3×3", font=5.8)
+    pen.box(x, y + LANE_A, (1.36, 0.46), "3×3")
+    for step in (-0.46, 0.0, 0.46):
+        pen.box(x + step, y + LANE_B, (0.44, 0.46), "3×3", font=6.6)
 
 
 def _cell(pen: Pen, left: float, y: float, title: str, slots: list[Slot]) -> None:
@@ -126,6 +126,18 @@ def _cell(pen: Pen, left: float, y: float, title: str, slots: list[Slot]) -> Non
     pen.box(end, y, (0.36, 0.5), "+", fill=PAGE, font=9)
 
 
+def network_html(genotype: Genotype, **look: Any) -> Html:
+    """The network for a page, with the options of `draw_network`: the cells of a stage stand side
+    by side, or below each other where there is no room for that.
+    """
+    roomy, tight = (
+        drawing(draw_network(genotype, beside=number, **look)) for number in (CELLS_PER_STAGE, 1)
+    )
+    return tag(
+        "div", tag("div", roomy, class_="roomy"), tag("div", tight, class_="tight"), class_="fits"
+    )
+
+
 def draw_network(
     genotype: Genotype,
     *,
@@ -135,15 +147,19 @@ def draw_network(
     height: int = 256,
     width: int = 128,
     title: str = "",
+    beside: int = CELLS_PER_STAGE,
 ) -> Figure:
     """The network of a genotype, a row a stage, its slots in the colours of their operations.
 
     `weights` (12 x K, softmax) writes into each slot how strongly its operation won; `chosen`
     (0..11) frames one slot. `channels`, `height` and `width` (pixels of the input) only label the
-    stages.
+    stages. `beside`: cells in a row; 1 gives each cell a row of its own.
     """
-    top, bottom = 1.95 + 0.7 * bool(title), -ROW * (NUM_STAGES - 1) - 1.3
-    size = UNIT * (RIGHT - LEFT), UNIT * (top - bottom)
+    rows, span = NUM_STAGES * CELLS_PER_STAGE // beside, beside * (CELL_WIDTH + CELL_GAP) - CELL_GAP
+    right, alone = span + HEADS, beside == 1
+    stem = 2.2 if alone else 1.55  # its height; beside it there may be room for a stage's name
+    top, bottom = stem + 0.4 + 0.7 * bool(title), -ROW * (rows - 1) - 1.3
+    size = UNIT * (right - LEFT), UNIT * (top - bottom)
     figure = new_figure(*size, title, layout=None)
     axes = bare(figure.add_axes((0, 0, 1, 1)))
     pen = Pen(axes)
@@ -152,37 +168,43 @@ def draw_network(
         Slot(place, name, share, place == chosen)
         for place, (name, share) in enumerate(zip(genotype.slots, shares, strict=True))
     ]
-    for stage in range(NUM_STAGES):
-        y, scale = -ROW * stage, 4 * 2**stage
-        words = (
-            f"stage {stage + 1}:  {channels[stage]} → {channels[stage + 1]} channels of "
-            f"{height // scale} × {width // scale}"
-        )
-        pen.text(0.05 if stage else 6.7, y + 1.48, words, 9, INK, ha="left", zorder=6)
-        pen.line((-0.35, y), (0, y))
-        pen.line((CELL_WIDTH, y), (CELL_WIDTH + CELL_GAP, y))
-        for cell in range(CELLS_PER_STAGE):
-            first = (stage * CELLS_PER_STAGE + cell) * SLOTS_PER_CELL
-            left = cell * (CELL_WIDTH + CELL_GAP)
-            _cell(pen, left, y, f"cell {cell + 1}", slots[first : first + SLOTS_PER_CELL])
-        _after_stage(pen, stage, y, channels[NUM_STAGES])
-    axes.set_xlim(LEFT, RIGHT)
+    _stem(pen, stem)
+    for number in range(NUM_STAGES * CELLS_PER_STAGE):
+        (stage, cell), (row, column) = divmod(number, CELLS_PER_STAGE), divmod(number, beside)
+        y, scale, left = -ROW * row, 4 * 2**stage, column * (CELL_WIDTH + CELL_GAP)
+        if cell == 0:
+            words = (
+                f"stage {stage + 1}:  {channels[stage]} → {channels[stage + 1]} channels of "
+                f"{height // scale} × {width // scale}"
+            )
+            pen.text(0.05 if stage or alone else 6.7, y + 1.48, words, 9, INK, ha="left", zorder=6)
+        pen.line((left - (0.35 if column == 0 else CELL_GAP), y), (left, y))
+        first = number * SLOTS_PER_CELL
+        _cell(pen, left, y, f"cell {cell + 1}", slots[first : first + SLOTS_PER_CELL])
+        if column == beside - 1:
+            last = cell == CELLS_PER_STAGE - 1
+            _after_row(pen, (span, y), stage if last else None, channels[NUM_STAGES])
+    axes.set_xlim(LEFT, right)
     axes.set_ylim(bottom, top)
     return figure
 
 
-def _after_stage(pen: Pen, stage: int, y: float, length: int) -> None:
-    """Stem above the first row, down-samplers between rows, heads at the right."""
-    if stage == 0:
-        pen.line((-0.35, y + 1.55), (-0.35, y))
-        pen.box(2.9, y + 1.55, (6.9, 0.56), "stem: 7×7 convolution, 3×3 max-pool, stride 2 each")
-    if stage < NUM_STAGES - 1:
-        x, turn = SPAN + 0.35, y - 1.62
-        pen.line((SPAN, y), (x, y), (x, turn), (-0.35, turn), (-0.35, y - ROW))
-        pen.box(SPAN - 3.4, turn, (5.6, 0.5), "down-sample: 1×1 convolution, 2×2 pool")
-    if stage == 1:
-        pen.line((SPAN, y), (SPAN + 0.6, y))
-        pen.box(SPAN + 1.45, y, (1.7, 1.3), "part\nfeature\n256: upper,\nlower half")
-    if stage == NUM_STAGES - 1:
-        pen.line((SPAN, y), (SPAN + 0.6, y))
-        pen.box(SPAN + 1.45, y, (1.7, 1.3), f"global\nfeature\n{length}")
+def _stem(pen: Pen, y: float) -> None:
+    """Above the first row."""
+    pen.line((-0.35, y), (-0.35, 0))
+    pen.box(2.9, y, (6.9, 0.56), "stem: 7×7 convolution, 3×3 max-pool, stride 2 each")
+
+
+def _after_row(pen: Pen, end: tuple[float, float], stage: int | None, length: int) -> None:
+    """The way to the next row, and what stands at the end of a stage: down-sampler, heads."""
+    span, y = end
+    if stage != NUM_STAGES - 1:
+        x, turn = span + 0.35, y - 1.62
+        pen.line((span, y), (x, y), (x, turn), (-0.35, turn), (-0.35, y - ROW))
+        if stage is not None:
+            pen.box(span - 3.4, turn, (5.6, 0.5), "down-sample: 1×1 convolution, 2×2 pool")
+    if stage in (1, NUM_STAGES - 1):
+        part = stage == 1
+        pen.line((span, y), (span + 0.6, y))
+        words = "part\nfeature\n256: upper,\nlower half" if part else f"global\nfeature\n{length}"
+        pen.box(span + 1.45, y, (1.7, 1.3), words)

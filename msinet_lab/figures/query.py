@@ -30,9 +30,9 @@ def answer_sheets(answer: Answer) -> list[Html]:
         tiles_of = dict(zip(wanted, pool.map(shelf.__getitem__, range(len(part))), strict=True))
     own = [list(range(len(queries)))] if answer.together else [[n] for n in range(len(queries))]
     made = []
-    for number, photographs in enumerate(own):
+    for number, photographs in enumerate(own, 1):
         tiles = [Tile(queries[n], "query", ("looked for",)) for n in photographs]
-        found = rows[number][rows[number] >= 0]
+        found = rows[number - 1][rows[number - 1] >= 0]
         lines = table[table["query"] == number].iterrows()
         for row, (_, line) in zip(found, lines, strict=True):
             words = f"{line['rank']} · {line['distance']:.3f}", words_of(line)
@@ -54,8 +54,9 @@ def words_of(line: pd.Series) -> str:
 def answer_page(answer: Answer) -> str:
     """One HTML file with pictures and tables; foreign text is escaped."""
     found, parts = answer.table, []
-    for number, sheet in enumerate(answer_sheets(answer)):
-        names = answer.pictures["path"] if answer.together else [answer.pictures["path"][number]]
+    for number, sheet in enumerate(answer_sheets(answer), 1):
+        names = answer.pictures["path"]
+        names = names if answer.together else names.iloc[[number - 1]]
         rows = found[found["query"] == number].drop(columns="query")
         parts += [
             tag("h2", ", ".join(map(str, names))),

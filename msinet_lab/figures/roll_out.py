@@ -75,9 +75,11 @@ def roll_out(model: nn.Module, images: Tensor, layer: Layer) -> Tensor | None:
     Read off the class token, off all tokens alike where there is none or the features are an
     average. `layer`: one of the network's layers, which knows its grid.
     """
+    if layer.form not in ("NTC", "TNC"):
+        return None
     places = layer.grid[0] * layer.grid[1]
     found = attentions(model, images, layer.extra + places)
-    if layer.form not in ("NTC", "TNC") or not found:
+    if not found:
         return None
     identity = torch.eye(layer.extra + places, device=found[0].device)
     rolled = identity

@@ -56,7 +56,7 @@ def twin_matrix(train: pd.DataFrame, validation: pd.DataFrame) -> Figure:
         return empty_figure("The split has no identities.")
     seen = (counts.to_numpy() > 0).T  # 2 x identities
     figure, axes = new_axes(
-        8.6, 1.9, "Which identities each twin sees", "identity, in order", "", ""
+        7.3, 1.9, "Which identities each twin sees", "identity, in order", "", ""
     )
     smooth: Any = "nearest" if len(counts) <= 1200 else "antialiased"
     unseen: Any = (0.5, 0.55, 0.6, 0.14)
@@ -92,7 +92,7 @@ def camera_distribution(train: pd.DataFrame, validation: pd.DataFrame) -> Figure
     """Share of each side's images by camera: unlike heights mean that the sides see it unlike."""
     tables = (train, validation)
     if any("camera" not in table or table["camera"].isna().all() for table in tables):
-        return empty_figure("This data has no cameras.")
+        return empty_figure("This data has no cameras.", 3.5, 0.6)
     long = _both_sides([table["camera"].dropna() for table in tables], "camera")
     names = [str(name) for name in in_order(long["camera"])]
     long["camera"] = long["camera"].astype(str)

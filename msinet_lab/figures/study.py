@@ -20,7 +20,6 @@ from msinet_lab.figures.style import (
     dress,
     empty_figure,
     new_figure,
-    outer_legend,
 )
 from msinet_lab.study.verdicts import SMALLEST, VERDICTS, in_todays_words, verdicts
 
@@ -83,7 +82,7 @@ def verdict_figure(rows: pd.DataFrame) -> Figure:
     table = verdicts(rows)
     if table.empty:
         return empty_figure("No claim has both of its sides yet.")
-    figure = new_figure(11, 1.6 + 0.27 * len(table), "What became of each claim")
+    figure = new_figure(7.3, 1.9 + 0.27 * len(table), "What became of each claim")
     axes = figure.add_subplot()
     points = 100 * table[["difference", "low", "high"]].replace([np.inf, -np.inf], np.nan)
     reach = float(np.clip(np.nanmax(points.abs().to_numpy(float)), 2.0, FARTHEST))
@@ -102,8 +101,17 @@ def verdict_figure(rows: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlim(-1.08 * reach, 1.08 * reach)
-    outer_legend(figure, [Line2D([], [], color=c, lw=4, label=n) for n, c in COLOURS.items()])
-    words = "an interval to the right of zero (green); the band is too small to matter"
+    handles = [Line2D([], [], color=c, lw=4, label=n) for n, c in COLOURS.items()]
+    axes.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.3, 1),
+        ncols=3,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+    )
+    words = "the interval is right of zero; the band is too small to matter"
     return judged(figure, *_outcome(table), words)
 
 

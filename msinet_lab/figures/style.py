@@ -147,10 +147,14 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
-    """A legend, if anything has a label; where it has to lie over lines, they fade behind it."""
+def legend(axes: Axes, where: Any = "best", columns: int = 1, below: bool = False) -> None:
+    """A legend, if anything has a label; where it has to lie over lines, they fade behind it.
+    `below` the axes it lies over none.
+    """
     if axes.get_legend_handles_labels()[0]:
         look: Look = {"framealpha": 0.8, "edgecolor": PAGE, "facecolor": PAGE, "labelcolor": INK}
+        if below:
+            look |= {"bbox_to_anchor": (0.45, -0.2)}
         axes.legend(loc=where, ncols=columns, fontsize=8.5, **look)
 
 

@@ -22,8 +22,8 @@ from msinet_lab.figures.architecture import (
     row_of_epoch,
     undecided,
 )
-from msinet_lab.figures.elements import chosen, drawing
-from msinet_lab.figures.network import draw_network
+from msinet_lab.figures.elements import chosen
+from msinet_lab.figures.network import draw_network, network_html
 from msinet_lab.figures.sheets import slopes, strips, weights_sheet
 from msinet_lab.figures.style import empty_figure, operation_label
 from msinet_lab.panels.base import Panel, checkbox, dropdown, played, row, several, slider
@@ -52,7 +52,7 @@ class ArchitecturePanel(Panel):
         self.compare = self.tag(several("compare", names, rows=4, width="420px"), "compare")
         self.band = self.tag(checkbox("mean and range of these runs over the epochs"), "band")
         self.words = self.text("words")
-        self._network = lru_cache(64)(lambda genotype, run: drawing(self._drawn(genotype, run)))
+        self._network = lru_cache(64)(lambda g, run: network_html(g, **self.looks[run]))
         self._bands = lru_cache(8)(self._draw_bands)
         for part in ("heatmap", "network", "trajectories"):
             self.picture(part, self.pick_slot)
@@ -73,9 +73,6 @@ class ArchitecturePanel(Panel):
         self.react([self.epoch, self.stage, self.slot])
         self.react([self.compare, self.band], self.draw_comparison)
         self.attempt(self.pick_run)
-
-    def _drawn(self, genotype: Genotype, run: str) -> Figure:
-        return draw_network(genotype, **self.looks[run])
 
     def _draw_bands(self, names: tuple[str, ...], stage: int | None) -> list[Figure]:
         histories = {name: self.histories[name] for name in names}
@@ -115,7 +112,7 @@ class ArchitecturePanel(Panel):
         self.show("trajectories", drawn, lambda: alpha_trajectories(history, stage, epoch))
         at = None if slot is None else f"slot-{slot + 1}"
         network = chosen(self._network(genotype, name), at)
-        self.show("network", network, lambda: self._drawn(genotype, name))
+        self.show("network", network, lambda: draw_network(genotype, **self.looks[name]))
         self.tell("words", self._sentence(history, place, slot))
         self.draw_comparison()
         return None

@@ -91,14 +91,14 @@ class AttentionPanel(Panel):
         self.point = 0.5, 0.5
         self.click = self.picture("click", self.pick_point)
         self.click.layout.flex = "0 0 auto"
-        self.picture("maps").layout.flex = "1 1 auto"
+        self.picture("maps").layout.flex = "1 1 480px"
         self.words = self.text("words")
         hint = widgets.HTML("<b>Click the query</b>, or use<br>the arrow keys on it:")
         which = widgets.HTML("Maps (Ctrl-click for several):")
         beside = widgets.VBox([hint, self.click, which, self.maps])
         beside.layout.flex = "0 0 auto"
         pictures = widgets.HBox([beside, self.pictures["maps"]])
-        pictures.layout.grid_gap = "16px"
+        pictures.layout.grid_gap, pictures.layout.flex_flow = "16px", "row wrap"
         self.children = (
             row(self.network, self.query, self.partner),
             row(self.layer, self.method, self.opacity, self.save_button()),
@@ -204,7 +204,7 @@ class AttentionPanel(Panel):
         if POINT in asked.maps:
             found[POINT] = point_map(features, features, self._position(asked, features))
         if PAIR in asked.maps and self.photos[1].part(asked.partner):
-            partner = theirs.input(asked.partner)
+            partner = theirs.unit(asked.partner, layer)
             found[PAIR] = mine.cam(at, partner, asked.partner, layer, asked.method)
         found |= self._alone(asked, mine, at)
         tile = Tile(self.photos[0][at], "query", self._caption(0, at, "query"))
@@ -226,7 +226,7 @@ class AttentionPanel(Panel):
         if ANYWHERE in asked.maps:
             found[ANYWHERE] = whole_map(one, two)
         if PAIR in asked.maps:
-            found[PAIR] = theirs.cam(at, mine.input(query), query, layer, asked.method)
+            found[PAIR] = theirs.cam(at, mine.unit(query, layer), query, layer, asked.method)
         return Looked(tile, part, found | self._alone(asked, theirs, at))
 
     def _alone(self, asked: Asked, looker: Looker, at: int) -> dict[str, Any]:

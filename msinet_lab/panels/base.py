@@ -9,9 +9,11 @@ drawing would have renewed is taken off the page, so that nothing old is taken f
 from __future__ import annotations
 
 import html
+import os
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +186,7 @@ class Panel(widgets.VBox):
                 names += self._save(part)
         if not names:
             return "nothing has been drawn yet"
-        return f"saved {', '.join(names)} to {self.saves_to.resolve()}"
+        return f"saved {', '.join(names)} to {shortest(self.saves_to)}"
 
     def _save(self, part: str) -> list[str]:
         original = self.originals[part]
@@ -323,22 +325,37 @@ def checkbox(description: str, value: bool = False) -> widgets.Checkbox:
     return widgets.Checkbox(value=value, description=description, indent=False, layout=layout)
 
 
+def shortest(path: str | Path) -> str:
+    """A path as people read it: from the folder that the notebook is in where it is near, from
+    home (`~`) where it is below that.
+    """
+    path = Path(path).resolve()
+    with suppress(ValueError):  # on another drive
+        here = Path(os.path.relpath(path)).as_posix()
+        if not here.startswith("../.."):
+            return here
+    with suppress(ValueError, RuntimeError):
+        return f"~/{path.relative_to(Path.home()).as_posix()}"
+    return str(path)
+
+
 def row(*children: Any) -> widgets.HBox:
     """Controls side by side, wrapping where the page is narrow."""
     layout = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 16px")
     return widgets.HBox(children, layout=layout)
 
 
-def table_html(table: pd.DataFrame) -> str:
+def table_html(table: pd.DataFrame, index: bool = True) -> str:
     """A pandas table as HTML in the notebook's own look; what stands in it is escaped."""
-    return str(table.rename_axis(None).to_html(classes="jp-RenderedHTMLCommon", border=0))
+    shown = table.rename_axis(None)
+    return str(shown.to_html(classes="jp-RenderedHTMLCommon", border=0, index=index))
 
 
 def marked_html(lines: Sequence[tuple[str, str, str, str]]) -> str:
     """Rows of (colour, mark, what, found) as a small table; all words are escaped."""
     cell = "<td style='text-align:left'>{}</td>"
     rows = [
-        f"<tr><td style='color:{colour}'><b>{html.escape(mark)}</b></td>"
+        f"<tr><td style='color:{colour};white-space:nowrap'><b>{html.escape(mark)}</b></td>"
         + "".join(cell.format(html.escape(word)) for word in words)
         for colour, mark, *words in lines
     ]

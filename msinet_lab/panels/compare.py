@@ -172,8 +172,10 @@ class ComparePanel(Panel):
         cameras = None if camera is None or camera.isna().any() else camera
         title = f"Gallery features of {name}"
         photos = None if self.root is None else Chosen(self._photos(name)[1], rows)
-        where = scatter_map(points, part, photos, lambda place: self._point(name, rows[place]))
-        self.map.children = (where,)
+        beside = self.pictures["picture"]
+        self.map.children = (
+            scatter_map(points, part, photos, lambda at: self._point(name, rows[at]), beside),
+        )
         self.tell("words", "zoom with the wheel; a click on a point shows its rank list")
         return (embedding_figure(points, part["identity"], cameras, title),)
 
@@ -326,4 +328,5 @@ class ComparePanel(Panel):
 def _in_percent(metrics: pd.DataFrame) -> pd.DataFrame:
     """The same, its columns called by what they hold."""
     counts = ("queries", "counted")
-    return metrics.rename(columns=lambda name: name if name in counts else f"{name} in %")
+    named = metrics.rename(columns=lambda name: name.replace("rank", "rank-"))
+    return named.rename(columns=lambda name: name if name in counts else f"{name} in %")

@@ -22,7 +22,7 @@ from msinet_lab.figures.retrieval import Listing, list_gallery, rank_list_figure
 from msinet_lab.figures.sheets import rank_list, scale
 from msinet_lab.figures.tiles import Chosen, read_photo, tile_shape
 from msinet_lab.panels.attention import AttentionPanel
-from msinet_lab.panels.base import ANY, Panel, checkbox, dropdown, row, slider
+from msinet_lab.panels.base import ANY, Panel, checkbox, dropdown, row, shortest, slider
 from msinet_lab.panels.filters import QueryFilter, Wanted, failures, named
 from msinet_lab.panels.networks import Networks, Results, as_query, root_of
 
@@ -405,4 +405,4 @@ class GalleryPanel(Panel):
         shown = self._on_show()
         found = failures(self._result(shown.order), self.order)
         path = self.write("failures.csv", found.to_csv(index=False).encode())
-        return f"saved {len(found)} of {len(self.order)} queries as {path.resolve()}"
+        return f"saved {len(found)} of {len(self.order)} queries as {shortest(path)}"

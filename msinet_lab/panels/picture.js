@@ -1,4 +1,5 @@
-// HTML from the kernel; what bears data-at is a place to click, and the kernel is told which.
+// HTML from the kernel; what bears data-at is a place to click, and the kernel is told which, and
+// whether JupyterLab's theme is a dark one.
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const inside = (share) => Math.min(0.999, Math.max(0, share));
 
@@ -33,10 +34,22 @@ function render({ model, el }) {
     if (step) send(target, point[0] + step[0] * 0.05, point[1] + step[1] * 0.05);
     else send(target, ...(point ?? [0.5, 0.5]));
   };
+  const themed = () => {
+    const dark = document.body.dataset.jpThemeLight === "false";
+    if (dark === model.get("dark")) return;
+    model.set("dark", dark);
+    model.save_changes();
+  };
+  const theme = new MutationObserver(themed);
+  theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+  themed();
   el.addEventListener("click", clicked);
   el.addEventListener("keydown", pressed);
   model.on("change:value", draw);
   draw();
-  return () => model.off("change:value", draw);
+  return () => {
+    theme.disconnect();
+    model.off("change:value", draw);
+  };
 }
 export default { render };

@@ -16,12 +16,13 @@ Clicked = Callable[[str, tuple[float, float]], Any]
 
 class Picture(anywidget.AnyWidget):
     """HTML in `value`; a click on what bears `data-at` calls back with that name and where in it,
-    as shares (0..1) of height and width.
+    as shares (0..1) of height and width. `dark` is whether the page that shows it is.
     """
 
     _esm = Path(__file__).with_name("picture.js")
     _css = LOOK
     value = traitlets.Unicode("").tag(sync=True)
+    dark = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)

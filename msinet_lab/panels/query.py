@@ -14,7 +14,7 @@ from msinet_core.files import safe_name
 from msinet_core.retrieval import Answer, Embedder, Gallery, open_gallery, pictures_table, query
 from msinet_lab.figures.elements import tag
 from msinet_lab.figures.query import answer_page, answer_sheets
-from msinet_lab.panels.base import Panel, checkbox, field, row, slider, table_html
+from msinet_lab.panels.base import Panel, checkbox, field, row, shortest, slider, table_html
 
 LARGEST = 100 << 20  # bytes of a photograph
 NOTHING = "upload a photograph of your own, or several"
@@ -74,7 +74,7 @@ class QueryPanel(Panel):
         names = ", ".join(str(file["name"]) for file in uploaded)
         count = len(self.gallery)
         self.tell("words", f"<b>{html.escape(names)}</b>: nearest of {count:,} pictures")
-        self.tell("table", table_html(self.answer.table.round(4)))
+        self.tell("table", table_html(self.answer.table.round(4), index=False))
         return None
 
     def _files(self, uploaded: Any) -> list[Path]:
@@ -93,7 +93,7 @@ class QueryPanel(Panel):
         if self.answer is None:
             raise ReidError(NOTHING)
         path = self.write("query.html", answer_page(self.answer).encode())
-        return f"saved {path.resolve()}"
+        return f"saved {shortest(path)}"
 
 
 def _boxes(text: str) -> list[tuple[float, float, float, float]]:

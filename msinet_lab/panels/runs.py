@@ -80,6 +80,6 @@ class RunsPanel(Panel):
             colour = colours.get(str(name), "transparent")
             mark = tag("span", class_="swatch", style=f"background:{colour}")
             values = ["–" if value != value else value for value in line]  # NaN: no score yet
-            cells = [tag("td", mark, " ", str(name)), *(tag("td", one) for one in values)]
+            cells = [tag("td", one) for one in (mark, str(name), *values)]
             rows.append(tag("tr", cells, data_at=f"run-{number}"))
-        return table(("run", *map(str, self.rows.columns)), rows)
+        return table(("", "run", *map(str, self.rows.columns)), rows)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from msinet_lab.figures.elements import data_address
 from msinet_lab.figures.style import SERIES, series
+from msinet_lab.panels.picture import Picture
 
 HEIGHT = 460  # pixels
 PAGES = {False: "#FFFFFF", True: "#111111"}  # of JupyterLab's themes: light, dark
@@ -20,10 +21,11 @@ def scatter_map(
     table: pd.DataFrame,
     photos: Any,
     chosen: Callable[[int], Any],
-    dark: bool = False,
+    beside: Picture,
 ) -> Any:
     """The widget of N x 2 points, one a row of `table`, coloured by identity. photos: H x W x 3
     uint8 by place, or None. `chosen` is called with the place of the point that was clicked.
+    It is dark where the picture `beside` it is, until it is closed.
     """
     import jscatter
 
@@ -38,7 +40,6 @@ def scatter_map(
     colours = dict(zip(data["identity"].cat.categories, series(len(SERIES) * 99), strict=False))
     look: Any = {"color_by": "identity", "color_map": colours, "size": 9, "opacity": 0.9}
     made = jscatter.Scatter(data=data, x="x", y="y", height=HEIGHT, axes=False, **look)
-    made.background(PAGES[dark])
     made.tooltip(True, properties=shown)
     if photos is not None:
         data["photograph"] = [data_address(photos[place]) for place in range(len(data))]
@@ -48,5 +49,13 @@ def scatter_map(
         if len(change["new"]) == 1:
             chosen(int(change["new"][0]))
 
+    def themed(_: Any = None) -> None:
+        if made.widget.comm is None:  # closed
+            beside.unobserve(themed, names="dark")
+        else:
+            made.background(PAGES[beside.dark])
+
     made.widget.observe(heard, names="selection")
+    beside.observe(themed, names="dark")
+    themed()
     return made.widget

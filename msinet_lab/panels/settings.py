@@ -6,6 +6,7 @@ It lies in `settings.json` in the folder above the runs, where every notebook fi
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -113,13 +114,19 @@ def data_shape(dataset: ReidDataset, longest: int = SMALL_SIDE) -> tuple[int, in
 
 
 def open_data(
-    source: str, folder: str | Path, identities: int = 20, seed: int = 0, domain: str = "A"
+    source: str,
+    folder: str | Path,
+    identities: int = 20,
+    seed: int = 0,
+    domain: str = "A",
+    told: Callable[[str], object] = print,
 ) -> ReidDataset:
     """A data set by the name of its source; `generated people` and `vehicles` are drawn if need be.
 
     Generated data goes below `folder` into a place of its own for each size, domain and seed, and
     is called what it is. `identities` are those to train on; half as many are there for tests.
-    Domain B has other cameras, clothes and places.
+    Domain B has other cameras, clothes and places. Where another notebook draws the same just now,
+    `told` is called with a sentence and that notebook waited for.
     """
     if source in SOURCES:
         return load_dataset(source, folder)
@@ -135,6 +142,7 @@ def open_data(
         train_identities=identities,
         test_identities=max(4, identities // 2),
         seed=seed,
+        told=told,
     )
     name = source if domain == "A" else f"{source}, domain {domain}"
     return replace(load_dataset(LAYOUT[kind], root), name=name)

@@ -25,9 +25,9 @@ from msinet_core.space import (
     Genotype,
     slot_label,
 )
-from msinet_lab.figures.elements import Html, chosen, drawing, together
+from msinet_lab.figures.elements import Html, chosen, together
 from msinet_lab.figures.feature_maps import as_input, slot_inputs
-from msinet_lab.figures.network import draw_network
+from msinet_lab.figures.network import draw_network, network_html
 from msinet_lab.figures.sheets import channels as channel_sheet
 from msinet_lab.figures.style import operation_label
 from msinet_lab.panels.base import Panel, dropdown, row, share, slider, table_html
@@ -58,7 +58,7 @@ class SearchSpacePanel(Panel):
         self.look: Any = {"channels": made.channels}
         self.look |= {"height": photo.shape[0], "width": photo.shape[1]}
         self._inputs = lru_cache(12)(lambda slot: slot_inputs(self.model, as_input(photo), slot))
-        self._network = lru_cache(48)(lambda genotype: drawing(draw_network(genotype, **self.look)))
+        self._network = lru_cache(48)(lambda genotype: network_html(genotype, **self.look))
         self._sizes = lru_cache(48)(self._describe)
         self._controls()
         self.attempt(self.draw)

@@ -33,6 +33,7 @@ from msinet_lab.panels.base import (
     row,
     several,
     share,
+    shortest,
     slider,
     table_html,
 )
@@ -82,6 +83,7 @@ class TwinSplitPanel(Panel):
         chosen = several("identities", identities, identities[:2], rows=8)
         self.identities = self.tag(chosen, "identities")
         self.cameras = self.tag(several("cameras", cameras, (), rows=8), "cameras")
+        self.cameras.layout.display = None if cameras else "none"
         self.images = self.tag(slider("images", 8, 1, 16), "images")
         tip = "searches of the other notebooks then split like this"
         self.keep = self.button("keep", "Use in searches", "check", self.remember, tip)
@@ -115,7 +117,9 @@ class TwinSplitPanel(Panel):
         """Let the searches of the other notebooks split as on show."""
         split = {"overlap": self.overlap.value, "stratify_by_camera": self.stratify.value}
         path = remember(replace(read_settings(self.home), **split), self.home)
-        return f"searches split with overlap {self.overlap.value:.2f} from now on ({path})"
+        return (
+            f"searches split with overlap {self.overlap.value:.2f} from now on ({shortest(path)})"
+        )
 
     def _draw_split(self, overlap: float, stratify: bool) -> dict[str, Any]:
         split = self._split(overlap, stratify)

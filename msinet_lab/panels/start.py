@@ -17,7 +17,17 @@ from msinet_core.data import ReidDataset
 from msinet_core.data.sources import SOURCES
 from msinet_core.errors import ReidError
 from msinet_core.speed import choose_device, device_name
-from msinet_lab.panels.base import BAD, GOOD, Panel, dropdown, field, marked_html, row, table_html
+from msinet_lab.panels.base import (
+    BAD,
+    GOOD,
+    Panel,
+    dropdown,
+    field,
+    marked_html,
+    row,
+    shortest,
+    table_html,
+)
 from msinet_lab.panels.settings import (
     GENERATED,
     HOME,
@@ -69,7 +79,7 @@ def environment_checks(data_folder: str | Path = "data") -> list[tuple[bool, str
     folder = Path(data_folder).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     writable = os.access(there, os.W_OK)
-    words = f"{folder.resolve()}{'' if writable else ' cannot be written'}"
+    words = f"{shortest(folder)}{'' if writable else ' cannot be written'}"
     return [*checks, (writable, "data folder", words)]
 
 
@@ -85,8 +95,8 @@ def checks_html(checks: list[tuple[bool, str, str]]) -> str:
 
 CARD = (
     "<a href='{name}.ipynb' style='text-decoration:none;color:inherit'><div style='border:1px "
-    "solid var(--jp-border-color1,#ccc);border-radius:6px;overflow:hidden;background:#fff;"
-    "color:#22262B;height:178px'>{picture}<div style='padding:4px 8px'>"
+    "solid var(--jp-border-color1,#ccc);border-radius:6px;overflow:hidden;"
+    "background:var(--jp-layout-color1,#fff);height:178px'>{picture}<div style='padding:4px 8px'>"
     "<b>{title}</b><br>{words}</div></div></a>"
 )
 THUMBNAIL = (
@@ -132,8 +142,8 @@ class StartPanel(Panel):
         self.dataset: ReidDataset | None = None
         start = self.settings = settings or read_settings(home)
         self.source = self.tag(dropdown("data", [*GENERATED, *SOURCES], start.source), "source")
-        self.folder = self.tag(field("folder", start.data), "folder")
-        self.runs = self.tag(field("runs go to", start.runs), "runs")
+        self.folder = self.tag(field("folder", shortest(start.data)), "folder")
+        self.runs = self.tag(field("runs go to", shortest(start.runs)), "runs")
         sides = ("height", start.height), ("width", start.width)
         self.height, self.width = (
             self.tag(field(name, str(value or ""), "170px", placeholder="the data's"), name)
@@ -161,7 +171,9 @@ class StartPanel(Panel):
         )
         self.tell("checks", checks_html(environment_checks(chosen.data)))
         self.hide("summary")
-        dataset = self.dataset = open_data(chosen.source, chosen.data, self.identities, self.seed)
+        dataset = self.dataset = open_data(
+            chosen.source, chosen.data, self.identities, self.seed, told=self.say
+        )
         remember(chosen, self.home)
         self.settings = chosen
         none = " (no cameras: nothing is left out of a gallery)"
@@ -169,7 +181,7 @@ class StartPanel(Panel):
         words = f"the notebooks' networks see them at {height} × {width} pixels"
         head = f"<b>{html.escape(dataset.name)}</b>{'' if dataset.has_cameras else none}; {words}"
         self.tell("summary", head + table_html(dataset.summary()))
-        return f"loaded {len(dataset):,} images from {dataset.root.resolve()}"
+        return f"loaded {len(dataset):,} images from {shortest(dataset.root)}"
 
 
 def _pixels(name: str, text: str) -> int | None:

@@ -54,7 +54,7 @@ class StudyPanel(Panel):
         else:
             self.show("picture", part_figure(self.rows, part))
             table = summary(self.rows[self.rows["part"] == part])
-        self.tell("table", table_html(in_percent(table)))
+        self.tell("table", table_html(in_percent(table), index=False))
 
 
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 from msinet_core.config import TrainConfig
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import OPERATIONS, PAPER_GENOTYPE, Genotype
-from msinet_lab.figures.network import draw_network
+from msinet_lab.figures.network import draw_network, network_html
 from msinet_lab.panels.base import dropdown, field, row
 from msinet_lab.panels.run import RunPanel
 from msinet_lab.panels.small_runs import command_of, run_folder
@@ -71,7 +71,8 @@ class TrainPanel(RunPanel):
         self.own.disabled = self.choice.value != OWN
         genotype, config = self.genotype, self.config
         size: Any = {"height": config.height, "width": config.width, "channels": config.channels}
-        self.show("network", draw_network(genotype, **size))
+        drawn = network_html(genotype, **size)
+        self.show("network", drawn, lambda: draw_network(genotype, **size))
         config = self.config_for(genotype)
         self.command, self._stop_wanted = command_of(config), False
         self.run = RunFolder(run_folder(self.home, config).absolute())

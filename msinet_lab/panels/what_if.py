@@ -16,8 +16,8 @@ from msinet_core.retrieval import Comparison, RetrievalResult, compare
 from msinet_core.runs.folder import RunFolder
 from msinet_core.space import NUM_SLOTS, OPERATIONS, Genotype, slot_label
 from msinet_lab.diagnosis import WhatIf, open_scorer
-from msinet_lab.figures.elements import chosen, drawing, tag, together
-from msinet_lab.figures.network import draw_network
+from msinet_lab.figures.elements import chosen, tag, together
+from msinet_lab.figures.network import draw_network, network_html
 from msinet_lab.figures.retrieval import Listing, list_gallery, rank_list_figure, shelves
 from msinet_lab.figures.sheets import rank_list
 from msinet_lab.figures.style import operation_label
@@ -63,9 +63,7 @@ class WhatIfPanel(Panel):
         self.comparison: Comparison | None = None
         self.photos = shelves(self.before, held_out.root, height, width)
         precision = np.nan_to_num(self.before.ranking.average_precision, nan=2.0)
-        self._network = lru_cache(48)(
-            lambda genotype: drawing(draw_network(genotype, **self._look))
-        )
+        self._network = lru_cache(48)(lambda genotype: network_html(genotype, **self._look))
         self.order = np.argsort(precision, kind="stable").tolist()  # hardest query first
         self._controls()
         self.attempt(self.draw)
@@ -131,7 +129,9 @@ class WhatIfPanel(Panel):
         self._draw_network()
         self.tell("words", self._verdict(genotype, self.comparison))
         self.draw_lists()
-        return "remembered" if known else f"evaluated from {slot_label(first)} on"
+        if known:  # nothing had to be computed
+            return None
+        return f"evaluated from {slot_label(first)} on: what comes before it stays as it was"
 
     def _verdict(self, genotype: Genotype, comparison: Comparison) -> str:
         results = self.before, self.after

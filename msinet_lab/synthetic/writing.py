@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,8 +16,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from msinet_core.errors import ReidError
-from msinet_core.files import LITTER, clear_leftovers, read_json, replacing_folder
+from msinet_core.errors import BeingWritten, ReidError
+from msinet_core.files import (
+    LITTER,
+    clear_leftovers,
+    read_json,
+    replacing_folder,
+    wait_for_writer,
+)
 from msinet_lab.synthetic.identities import LARGE, SMALL, Attributes, Recipe, identity_table
 from msinet_lab.synthetic.photos import Photo, Place, bad_box, false_detection, take
 
@@ -51,6 +57,7 @@ def generate(
     cameras: int = 6,
     seed: int = 0,
     progress: bool = False,
+    told: Callable[[str], object] | None = None,
 ) -> Path:
     """Draw a data set of `people` (Market-1501's layout) or `vehicles` (VeRi's) below `root`.
 
@@ -63,19 +70,26 @@ def generate(
     queries, of different cameras, at most one of an identity and camera. People come with junk (-1,
     a twelfth of the test images) and distractors (0, a sixth) in the gallery.
 
-    Where the same data already lies below `root`, nothing is done. ReidError if `root` holds
-    anything that this function did not make, or generated data of other arguments, or while
-    another process draws there.
+    Where the same data already lies below `root`, nothing is done. While another process draws
+    there, `told` is called with a sentence and that process waited for, as long as it lives.
+    ReidError if `root` holds anything that this function did not make, or generated data of other
+    arguments; without `told` also while another process draws there.
     """
     recipe = Recipe(
         kind, domain, train_identities, test_identities, images_per_identity, cameras, seed
     )
     root = Path(root).expanduser()
-    if not _exists_already(root, recipe):
-        place, mark = root / LAYOUTS[kind][0], f"generated data set of {kind}"
-        with replacing_folder(place, mark, flush=False) as draft:
-            _exists_already(root, recipe)  # while the lock was waited for
-            _write(recipe, draft, progress)
+    place, mark = root / LAYOUTS[kind][0], f"generated data set of {kind}"
+    while not _exists_already(root, recipe):
+        try:
+            with replacing_folder(place, mark, flush=False) as draft:
+                _exists_already(root, recipe)  # while the lock was waited for
+                _write(recipe, draft, progress)
+        except BeingWritten:
+            if told is None:
+                raise
+            told(f"another process is drawing these {kind}; waiting until it has")
+            wait_for_writer(place)
     return root
 
 

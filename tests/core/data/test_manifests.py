@@ -176,7 +176,7 @@ def test_further_columns_as_pandas_infers_them(tmp_path):
     assert table["c"].isna().tolist() == [False, True]
     assert table["d"].tolist() == [True, False]
     assert table["e"].isna().all()
-    assert table["unnamed 8"].tolist() == [9, 8]
+    assert table["unnamed 9"].tolist() == [9, 8]
 
 
 @pytest.mark.parametrize(("on_disk", "written"), [("NFC", "NFD"), ("NFD", "NFC")])

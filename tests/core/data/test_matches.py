@@ -49,5 +49,5 @@ def test_cameras_are_not_asked_for_where_they_do_not_matter():
         0,
         1,
     ]
-    with pytest.raises(ReidError, match="row 1 has no gallery camera"):
+    with pytest.raises(ReidError, match="row 2 has no gallery camera"):
         Matches.find(query, gallery, Protocol())

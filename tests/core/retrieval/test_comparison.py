@@ -107,7 +107,7 @@ def test_what_cannot_be_paired(pair):
     other = RetrievalResult.score(
         case.query, case.gallery, strangers, good.gallery_table, Protocol()
     )
-    with pytest.raises(ReidError, match="the first at query 0"):
+    with pytest.raises(ReidError, match="the first at query 1"):
         compare(good, other)
     nameless = good.query_table.drop(columns="path")
     other = RetrievalResult.score(
@@ -148,7 +148,7 @@ def test_a_result_is_the_same_when_it_was_saved(pair, tmp_path):
     other = RetrievalResult.score(
         case.query, case.gallery, table.assign(x1=1.0), gallery, Protocol()
     )
-    with pytest.raises(ReidError, match="the first at query 0"):
+    with pytest.raises(ReidError, match="the first at query 1"):
         compare(result, other)
 
 

@@ -84,7 +84,7 @@ def test_it_grows_without_being_rebuilt(case, tmp_path):
         index.add(case.gallery[:2], pd.DataFrame({"identity": ["a", "b"], "camera": [0, 1]}))
     bad = case.gallery[:3].copy()
     bad[1] = np.nan
-    with pytest.raises(ReidError, match="row 1 of the gallery features has NaN"):
+    with pytest.raises(ReidError, match="row 2 of the gallery features has NaN"):
         index.add(bad, table_of(case, slice(3)))
     assert len(index) == len(index.labels) == 500
 

@@ -77,6 +77,7 @@ def test_every_gallery_gives_the_same_answer(photos, embedder, tmp_path):
             "02.png",
         ]
         assert (answer.table["distance"] < 1e-3).sum() == 3
+        assert answer.table["query"].tolist() == [1] * 4 + [2] * 4 + [3] * 4  # people count from 1
         answers.append(answer.table[["query", "rank", "path"]])
     for other in answers[1:]:
         pd.testing.assert_frame_equal(other, answers[0])

@@ -240,8 +240,8 @@ def test_rank_lists_say_what_was_scored(crowd, naive):
         assert everything.gallery_index.tolist() == kept
         assert 1 + everything.is_match.tolist().index(True) == ranking.first_match_rank[q]
     for index, k, message in (
-        (99, 5, "there is no query 99"),
-        (-1, 5, "no query -1"),
+        (99, 5, "there is no query of index 99; of"),
+        (-1, 5, "no query of index -1"),
         (0, 0, "at least 1 entry"),
     ):
         with pytest.raises(ReidError, match=message):
@@ -344,12 +344,12 @@ GOOD = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"query": np.array([[1, np.nan, 0], [1, 0, 0]])}, "row 0 of the query features has NaN"),
+        ({"query": np.array([[1, np.nan, 0], [1, 0, 0]])}, "row 1 of the query features has NaN"),
         (
             {"gallery": np.array([[1, 0, 0], [0, np.inf, 0], [0, 0, 1]])},
-            "row 1 of the gallery features has NaN or inf",
+            "row 2 of the gallery features has NaN or inf",
         ),
-        ({"gallery": np.diag([1.0, 0, 1])}, "row 1 of the gallery features is all zeros"),
+        ({"gallery": np.diag([1.0, 0, 1])}, "row 2 of the gallery features is all zeros"),
         ({"query": np.eye(2, 4)}, "length 4 and gallery features 3"),
         ({"query": np.eye(2, 3, dtype=int)}, "query features: the dtype is int64"),
         ({"query": np.eye(2, 3, dtype=bool)}, "the dtype is bool"),
@@ -358,14 +358,14 @@ GOOD = {
         ({"query": [[1.0], [1.0, 2.0]]}, "not a rectangular array"),
         ({"query": np.ones((2, 0))}, "two axes are needed, the second not empty"),
         ({"query_identity": [1]}, "1 query identities for 2 rows"),
-        ({"gallery_identity": [1, None, 3]}, "row 1 has no gallery identity"),
+        ({"gallery_identity": [1, None, 3]}, "row 2 has no gallery identity"),
         ({"gallery_identity": [1, "2", 3]}, "all integers or all strings"),
         (
             {"gallery_identity": ["1", "2", "3"]},
             "query identities are integers but gallery identities are strings",
         ),
         ({"gallery_identity": [1, 2.5, 3]}, "all integers or all strings"),
-        ({"gallery_camera": [1, np.nan, 1]}, "row 1 has no gallery camera"),
+        ({"gallery_camera": [1, np.nan, 1]}, "row 2 has no gallery camera"),
         ({"gallery_camera": None}, "missing on the gallery side only"),
         (
             {"query_camera": ["a", "a"]},

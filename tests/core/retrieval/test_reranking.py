@@ -140,7 +140,7 @@ def test_impossible_settings(crowd, options, message):
 def test_bad_features(crowd):
     case = crowd(4)
     case.gallery[17, 3] = np.nan
-    with pytest.raises(ReidError, match="row 17 of the gallery features has NaN"):
+    with pytest.raises(ReidError, match="row 18 of the gallery features has NaN"):
         rerank(case.query, case.gallery)
 
 

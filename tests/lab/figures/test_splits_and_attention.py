@@ -24,6 +24,13 @@ from msinet_lab.figures.style import as_array
 from msinet_lab.figures.tiles import Tile
 
 
+def similarity(embedder, layer, query, partner, method="Grad-CAM"):
+    """The map of one image against another."""
+    wanted = feature_maps.see(embedder, layer, query).features.detach()
+    seen = feature_maps.see(embedder, layer, partner)
+    return feature_maps.similarity_cam(embedder, layer, seen, wanted, method)
+
+
 def twins(cameras=True):
     table = pd.DataFrame(
         {
@@ -198,7 +205,7 @@ def test_layers_come_from_the_network(make, shapes, pair):
         assert layers.maps_at(model, pair, layer).shape == (2, *shape)
         assert layer.grid == shape[1:]
     assert not any(module._forward_hooks for module in model.modules())
-    cam = feature_maps.similarity_cam(Embedder(model, 64, 32), found["stage 2"], pair[:1], pair[1:])
+    cam = similarity(Embedder(model, 64, 32), found["stage 2"], pair[:1], pair[1:])
     assert cam.shape == shapes[1][1:]
 
 
@@ -248,7 +255,7 @@ def test_grad_cam_of_a_pair(network, pair, method):
     training = network.training
     layer = layers.Layer(network.trunk.cells[5], (4, 2))
     embedder = Embedder(network, 64, 32)
-    cam = feature_maps.similarity_cam(embedder, layer, pair[:1], pair[1:], method)
+    cam = similarity(embedder, layer, pair[:1], pair[1:], method)
     assert cam.shape == (4, 2)
     assert cam.min() >= 0
     assert network.training == training
@@ -266,7 +273,7 @@ def test_grad_cam_is_the_gradient_of_the_cosine(network, pair):
     cosine = torch.cosine_similarity(wanted.detach(), found).sum()
     (gradient,) = torch.autograd.grad(cosine, held[1])
     expected = (gradient * held[1]).sum(1)[0].clamp(min=0)
-    cam = feature_maps.similarity_cam(embedder, layer, pair[:1], pair[1:].detach(), "HiResCAM")
+    cam = similarity(embedder, layer, pair[:1], pair[1:].detach(), "HiResCAM")
     np.testing.assert_allclose(cam, expected.detach(), rtol=1e-4, atol=1e-9)
     assert cam.max() > 0
 
@@ -368,7 +375,7 @@ def test_the_class_token_alone_leaves_no_gradient_in_the_last_block(transformer,
     embedder, found = Embedder(transformer, 64, 32), layers.layers(transformer, pair)
     last, before = (
         [
-            feature_maps.similarity_cam(embedder, found[name], pair[:1], pair[1:], method).any()
+            similarity(embedder, found[name], pair[:1], pair[1:], method).any()
             for method in ("HiResCAM", "Grad-CAM", "Grad-CAM++", "LayerCAM")
         ]
         for name in ("block 4", "block 3")

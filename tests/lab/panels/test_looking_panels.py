@@ -119,9 +119,9 @@ class TestArchitecture:
         with run.writing(SearchConfig(**tiny_settings)):
             run.append("epoch", epoch=1, alphas=np.eye(12, 4).tolist())
         looks = []
-        draw = architecture.draw_network
+        draw = architecture.network_html
         monkeypatch.setattr(
-            architecture, "draw_network", lambda g, **look: looks.append(look) or draw(g)
+            architecture, "network_html", lambda g, **look: looks.append(look) or draw(g)
         )
         ArchitecturePanel({"run": run, "bare": np.zeros((1, 12, 4))})
         assert looks == [{"height": 32, "width": 32, "channels": (16, 64, 64, 64)}]
@@ -260,8 +260,8 @@ class TestSearchSpace:
 
     def test_the_network_is_drawn_as_large_as_it_is(self, panel, monkeypatch):
         looks = []
-        draw = space.draw_network
-        monkeypatch.setattr(space, "draw_network", lambda g, **look: looks.append(look) or draw(g))
+        draw = space.network_html
+        monkeypatch.setattr(space, "network_html", lambda g, **look: looks.append(look) or draw(g))
         panel._network.cache_clear()
         panel.slot.value = 2
         panel.slot.value = 1

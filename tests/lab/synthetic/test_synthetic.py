@@ -326,6 +326,57 @@ def test_the_loser_of_two_is_told_in_one_sentence(
     assert main(command) == 0  # and when it is there, nothing is done
 
 
+def test_the_second_of_two_may_wait_and_uses_what_the_first_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msinet_lab.synthetic import writing
+
+    root, second = tmp_path / "made", []
+    told = "told=lambda words: print(words, flush=True)"
+    code = f"from msinet_lab.synthetic import generate\ngenerate('people', {str(root)!r}, {told}"
+    code += "".join(f", {name}={value}" for name, value in SMALLEST.items()) + ")"
+
+    def meanwhile(*arguments: object) -> object:
+        if not second:  # another process asks for the same while this one draws
+            pipe = subprocess.PIPE
+            command = [sys.executable, "-c", code]
+            second.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+            assert "another process is drawing these people" in second[0].stdout.readline()
+        return take(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writing, "take", meanwhile)
+    generate("people", root, **SMALLEST)
+    drawn = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*.jpg"))
+    _, errors = second[0].communicate(timeout=60)
+    assert (second[0].returncode, errors) == (0, "")
+    assert drawn == sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*.jpg"))
+
+
+def test_one_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
+    root, told = tmp_path / "made", []
+    code = f"""
+import time
+from msinet_lab.synthetic import writing
+def forever(*arguments):
+    print("drawing", flush=True)
+    time.sleep(600)
+writing.take = forever
+writing.generate("people", {str(root)!r}, **{SMALLEST!r})
+"""
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "drawing\n"
+
+    def kill(words: str) -> None:
+        told.append(words)
+        first.kill()
+
+    generate("people", root, **SMALLEST, told=kill)
+    first.communicate()
+    assert len(told) == 1
+    assert len(load_dataset("market1501", root)) > 0
+
+
 def test_a_full_disk_is_told_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
