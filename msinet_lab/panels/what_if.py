@@ -129,9 +129,9 @@ class WhatIfPanel(Panel):
         self._draw_network()
         self.tell("words", self._verdict(genotype, self.comparison))
         self.draw_lists()
-        if known:  # nothing had to be computed
+        if genotype == self.found:
             return None
-        return f"evaluated from {slot_label(first)} on: what comes before it stays as it was"
+        return "evaluated before" if known else f"evaluated from {slot_label(first)} on"
 
     def _verdict(self, genotype: Genotype, comparison: Comparison) -> str:
         results = self.before, self.after

@@ -12,7 +12,7 @@ from PIL import Image
 from msinet_core.errors import ReidError
 from msinet_lab.figures.elements import tag
 from msinet_lab.figures.style import new_axes
-from msinet_lab.panels.base import Panel, checkbox, dropdown, row, show, slider
+from msinet_lab.panels.base import Panel, checkbox, dropdown, row, shortest, show, slider
 
 
 class Probe(Panel):
@@ -219,3 +219,16 @@ def test_above_the_widget_lies_what_a_page_without_a_kernel_shows(monkeypatch):
     assert "<b>seven</b>" in still["text/html"]
     assert "<svg" not in still["text/html"]  # pages of others let none through
     assert "data:image/svg+xml;base64," in still["text/html"]
+
+
+def test_a_path_is_said_from_where_the_reader_is(tmp_path, monkeypatch):
+    near, home = tmp_path / "work" / "notebooks", tmp_path / "home"
+    for folder in (near, home / "data"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(near)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert shortest("figures") == "figures"
+    assert shortest(tmp_path / "work" / "data") == "../data"
+    assert shortest(home / "data") == "~/data"
+    assert shortest(tmp_path / "elsewhere") == str((tmp_path / "elsewhere").resolve())
