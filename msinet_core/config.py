@@ -804,7 +804,8 @@ def genotype_of_run(folder: Path) -> Genotype | None:
     """The architecture in a run folder so far, if there is one."""
     file = folder / "genotype.json"
     try:
-        return _genotype_in(file) if os.path.lexists(file) else None
+        content = read_bytes(file, LARGEST_GENOTYPE)  # a file that cannot be read is an error
+        return None if content is None else Genotype.from_json(content.decode(errors="replace"))
     except UnknownOperation as error:
         stored = read_json(folder / "config.json")
         modules = stored.get("imports") if isinstance(stored, dict) else None

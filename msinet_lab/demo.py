@@ -11,11 +11,13 @@ import torch
 
 from msinet_core.config import Device, SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
+from msinet_core.errors import ReidError
 from msinet_core.files import own_folder
 from msinet_core.models import MSINet
 from msinet_core.retrieval import Embedder, RetrievalResult, evaluate
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
+from msinet_core.space import Genotype
 from msinet_core.speed import choose_device
 from msinet_core.training import load_network, train
 from msinet_lab.carrying import finished_run
@@ -91,7 +93,7 @@ def run_demo(
     say("2/5 searching an architecture with the twins contrastive mechanism")
     config: SearchConfig | TrainConfig = search_config(root, size, seed, device)
     search_run = finished_run(search, config, folder / "search", progress=progress)
-    say(f"3/5 derived {search_run.genotype()}")
+    say(f"3/5 derived {_found(search_run)}")
     say("4/5 training the derived network")
     config = train_config(root, size, seed, device, search_run)
     train_run = finished_run(train, config, folder / "train", progress=progress)
@@ -149,9 +151,20 @@ def train_config(
         learning_rate=0.02,
         milestones=(8,),
         max_gradient_norm=None,
-        genotype=str(search_run.genotype()),
+        genotype=str(_found(search_run)),
         evaluate_every=5,
     )
+
+
+def _found(run: RunFolder) -> Genotype:
+    """What the search found; `ReidError` where somebody took it away."""
+    genotype = run.genotype()
+    if genotype is None:
+        raise ReidError(
+            f"the search in {str(run.path)!r} has finished, but its genotype.json is gone; delete "
+            "that folder, and the demo searches again"
+        )
+    return genotype
 
 
 def _before_and_after(
@@ -177,13 +190,11 @@ def save_pictures(result: DemoResult) -> list[Path]:
     from msinet_lab.figures import architecture, curves, network, retrieval, style
 
     folder = own_folder(result.folder / "figures", "demo's pictures")
-    genotype = result.search_run.genotype()
-    assert genotype is not None
     photos = retrieval.shelves(result.trained, result.dataset.root)
     figures: dict[str, Figure] = {
         "alpha_heatmap": architecture.alpha_heatmap(result.search_run),
         "search_curves": curves.search_curves(result.search_run.lines()),
-        "network": network.draw_network(genotype),
+        "network": network.draw_network(_found(result.search_run)),
         "training_curves": curves.training_curves(result.train_run.lines()),
         "rank_lists": retrieval.rank_list_figure(result.trained, *photos),
     }

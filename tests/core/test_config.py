@@ -1,6 +1,8 @@
 """Configurations: plain values whatever they were given as, and one sentence for what cannot be."""
 
+import errno
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -142,6 +144,23 @@ def test_a_configuration_remembers_modules_of_operations(own_operation):
     assert TrainConfig().remembering_modules().imports == ("my_ops",)
     assert TrainConfig(imports=("my_ops",)).remembering_modules().imports == ("my_ops",)
     assert not RunConfig().differences(RunConfig(imports=("a",)))
+
+
+def test_a_genotype_that_cannot_be_read_is_not_said_to_be_absent(tmp_path, monkeypatch):
+    assert module.genotype_of_run(tmp_path) is None
+    (tmp_path / "genotype.json").write_text(PAPER_GENOTYPE.to_json())
+    assert module.genotype_of_run(tmp_path) == PAPER_GENOTYPE
+
+    def failing(path, *rest, **options):
+        if str(path).endswith("genotype.json"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return stat(path, *rest, **options)
+
+    stat = os.stat
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, failing)
+    with pytest.raises(ReidError, match=r"cannot read .*genotype\.json"):
+        module.genotype_of_run(tmp_path)
 
 
 def test_an_unknown_operation_says_what_to_import(own_operation, tmp_path):

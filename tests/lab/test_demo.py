@@ -48,6 +48,9 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys):
     assert "untrained" in told
     with pytest.raises(ReidError, match="other arguments"):  # what is there is not replaced
         run_demo(tmp_path, seed=1, device="cpu", size=TINY, progress=False)
+    (tmp_path / "search/genotype.json").unlink()
+    with pytest.raises(ReidError, match=r"genotype\.json is gone"):
+        run_demo(tmp_path, device="cpu", size=TINY, progress=False)
 
 
 def test_pictures_of_the_users_stay(tmp_path):
