@@ -250,7 +250,8 @@ class ComparePanel(Panel):
         gain = self._compared(*pair).table["difference"].dropna().sort_values()
         self.tell("words", self._difference(pair))
         tables = []
-        parts = {"largest gains": gain.iloc[::-1][:EXTREMES], "largest losses": gain[:EXTREMES]}
+        gains, losses = gain[gain > 0].iloc[::-1], gain[gain < 0]
+        parts = {"largest gains": gains[:EXTREMES], "largest losses": losses[:EXTREMES]}
         for words, part in parts.items():
             rows = [
                 tag("tr", *(tag("td", one) for one in line), data_at=f"query-{query}")

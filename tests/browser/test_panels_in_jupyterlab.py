@@ -278,8 +278,13 @@ def test_a_notebook_that_is_opened_again_shows_a_picture(lab, ruled):
     lab.page.wait_for_function("() => !document.querySelector('.msinet-still')")
     lab.open(f"{name}_again")  # another kernel
     picture.wait_for()
-    width = lab.page.locator(".msinet-still img").first.evaluate("one => one.clientWidth")
-    assert width > 300
+    try:
+        for width in (1000, 1500):
+            lab.page.set_viewport_size({"width": width, "height": 2600})
+            drawn = lab.page.locator(".msinet-still .fits img").evaluate("one => one.clientWidth")
+            assert drawn > 300
+    finally:
+        lab.page.set_viewport_size({"width": 1500, "height": 2600})
     assert lab.page.locator(".msinet-live").count() == 0
     views = lab.page.locator(".jp-OutputArea-output:not([data-mime-type])")
     views.first.wait_for(state="attached")

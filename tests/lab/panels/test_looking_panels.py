@@ -555,6 +555,7 @@ class TestCompare:
         panel.view.value = "query by query"
         status(panel)
         assert "largest gains" in panel.pictures["queries"].value
+        assert "+0.0" not in panel.pictures["queries"].value  # no gain
 
     def test_without_cameras(self, make, status):
         panel = ComparePanel({"a": make(None, cameras=0)})
