@@ -81,9 +81,10 @@ class Lock:
         # Windows only once it is closed.
         if os.name == "nt":
             os.close(descriptor)
-        if remove:
+        for _ in range(2 if remove else 0):  # what is refused once is often granted at once after
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
+                break
         if os.name != "nt":
             os.close(descriptor)
 

@@ -1,5 +1,6 @@
 """Files and folders whole or not at all, and only where they are ours."""
 
+import errno
 import json
 import os
 import shutil
@@ -251,6 +252,20 @@ def test_a_lock_that_could_not_be_taken_away_goes_with_the_next_use(tmp_path, mo
     assert len(listing(tmp_path / "trust")) == 2
     own_folder(tmp_path / "trust", "diagnosis")
     assert listing(tmp_path / "trust") == [MARK]
+
+
+def test_a_lock_whose_removal_is_refused_once_goes_at_once(tmp_path, monkeypatch):
+    def not_at_first(self, missing_ok=False):
+        if self.name.endswith("lock") and not refused:
+            refused.append(self)
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        unlink(self, missing_ok)
+
+    unlink, refused = Path.unlink, []
+    monkeypatch.setattr(Path, "unlink", not_at_first)
+    replace_file(tmp_path / "a", "x")
+    assert refused
+    assert listing(tmp_path) == ["a"]
 
 
 def test_adding_to_a_file(tmp_path):
