@@ -267,7 +267,7 @@ def test_a_notebook_that_is_opened_again_shows_a_picture(lab, ruled):
     picture = lab.page.locator(".msinet-still")
     picture.wait_for(state="attached")
     assert picture.is_visible() != ruled  # the panel is there, so its picture is not
-    lab.page.locator(".msinet-architecture-network svg").wait_for()
+    lab.page.locator(".msinet-architecture-network svg:visible").wait_for()
     lab.command("docmanager:save")
     lab.page.wait_for_function(
         "() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000
