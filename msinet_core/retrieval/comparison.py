@@ -14,8 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtr, stdtrit  # of `scipy.stats`, which takes half a second to import
 
 from msinet_core.data.boxes import BOX
 from msinet_core.errors import ReidError
@@ -76,7 +75,7 @@ class Bootstrap:
         tail = (1 - self.confidence) / 2
         if count < 2:
             return tail
-        return float(norm.cdf(np.sqrt(count / (count - 1)) * student.ppf(tail, count - 1)))
+        return float(ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, tail)))
 
 
 @dataclass(frozen=True)

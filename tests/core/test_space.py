@@ -135,10 +135,11 @@ def test_no_module_of_the_core_imports_the_lab_or_its_libraries():
     assert not imported & LAB
 
 
-def test_the_method_imports_no_compiler_and_no_progress_bar():
+def test_the_method_imports_no_compiler_no_progress_bar_and_no_distributions():
     rooms = "models", "search", "training"
     imported = imported_by(WALK + "\n".join(f"walk('msinet_core.{room}')" for room in rooms))
-    assert not imported & {"numba", "llvmlite", "tyro", "tqdm.auto"}  # torch itself imports tqdm
+    # torch itself imports tqdm
+    assert not imported & {"numba", "llvmlite", "tyro", "tqdm.auto", "scipy.stats"}
 
 
 def test_figures_need_no_widgets():
