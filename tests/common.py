@@ -13,11 +13,32 @@ from msinet_core.runs.stopping import Stop
 from msinet_core.training import train
 
 PROJECT = Path(__file__).parent.parent
+TINY = {  # configuration fields of a run over tiny photographs that takes a second or two
+    "height": 32,
+    "width": 32,
+    "channels": (16, 64, 64, 64),
+    "epochs": 2,
+    "identities_per_batch": 2,
+    "images_per_identity": 2,
+    "device": "cpu",
+    "workers": 0,
+    "pad": 2,
+}
+NARROW = {**TINY, "channels": (16, 16, 16, 16)}
 MEASURED = ("time", "seconds", "images_per_second")
 
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, or reads /proc")
 on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such thing")
+
+
+def flags(settings):
+    """Configuration fields as words of the command line."""
+    words = []
+    for name, value in settings.items():
+        values = value if isinstance(value, tuple) else (value,)
+        words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return words
 
 
 class StopAfter(Stop):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import TINY
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -17,7 +18,6 @@ from msinet_core.data import IMAGENET_MEAN, IMAGENET_STD, ReidDataset
 
 GOLDEN = Path(__file__).parent / "golden"
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-TINY_CHANNELS = (16, 64, 64, 64)
 
 # One thread: nothing here is large, and two that wait for each other are slow where a third process
 # is busy.
@@ -110,15 +110,4 @@ def tiny_dataset(tiny_root) -> ReidDataset:
 @pytest.fixture(scope="session")
 def tiny_settings(tiny_root) -> dict:
     """Configuration fields of a run over the tiny photographs that takes a second or two."""
-    return {
-        "root": str(tiny_root),
-        "height": 32,
-        "width": 32,
-        "channels": TINY_CHANNELS,
-        "epochs": 2,
-        "identities_per_batch": 2,
-        "images_per_identity": 2,
-        "device": "cpu",
-        "workers": 0,
-        "pad": 2,
-    }
+    return {"root": str(tiny_root), **TINY}

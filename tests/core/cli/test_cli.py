@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import Attack
+from common import TINY, Attack, flags
 from PIL import Image
 
 from msinet_core.cli import main
@@ -45,34 +45,8 @@ def manifest(tmp_path):
 
 
 def arguments(command, root, run, *more):
-    return [
-        command,
-        "--root",
-        str(root),
-        "--run",
-        str(run),
-        "--height",
-        "32",
-        "--width",
-        "32",
-        "--channels",
-        "16",
-        "64",
-        "64",
-        "64",
-        "--epochs",
-        "1",
-        "--identities-per-batch",
-        "2",
-        "--images-per-identity",
-        "2",
-        "--workers",
-        "0",
-        "--device",
-        "cpu",
-        "--quiet",
-        *more,
-    ]
+    words = [command, "--root", str(root), "--run", str(run), *flags({**TINY, "epochs": 1})]
+    return [*words, "--quiet", *more]
 
 
 def failure(capsys, words):

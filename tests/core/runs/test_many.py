@@ -6,14 +6,14 @@ import sys
 import time
 
 import pytest
+from common import NARROW, flags
 
 from msinet_core import ReidError
 from msinet_core.cli import main
 from msinet_core.runs.folder import RunFolder
 from msinet_core.runs.many import ManyRuns, tail
 
-SIZE = ["--height", "32", "--width", "32", "--channels", "16", "16", "16", "16", "--pad", "2"]
-SMALL = [*SIZE, "--identities-per-batch", "2", "--images-per-identity", "2", "--device", "cpu"]
+SMALL = flags({name: value for name, value in NARROW.items() if name != "epochs"})
 
 
 @pytest.fixture

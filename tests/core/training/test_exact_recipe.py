@@ -13,23 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import TINY
 
 from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.search import search
 from msinet_core.training import train
 
 FILE = Path(__file__).parents[2] / "golden/paper_exact.json"
-SETTINGS = {
-    "height": 32,
-    "width": 32,
-    "channels": (16, 64, 64, 64),
-    "epochs": 2,
-    "identities_per_batch": 2,
-    "images_per_identity": 2,
-    "device": "cpu",
-    "workers": 0,
-    "pad": 2,
-}
 RUNS = {
     "train": (train, TrainConfig.to_the_letter, {"alignment": "pos_neg", "evaluate_every": 1}),
     "search": (search, SearchConfig.to_the_letter, {}),
@@ -44,7 +34,7 @@ def recorded(kind, root, folder):
     """Every number of a run's history, and a hash of its last checkpoint's weights."""
     work, configure, changes = RUNS[kind]
     torch.set_num_threads(1)
-    run = work(configure(**SETTINGS, **changes, root=str(root)), folder, progress=False)
+    run = work(configure(**TINY, **changes, root=str(root)), folder, progress=False)
     unlike = ("time", "seconds", "images_per_second")
     lines = [{k: v for k, v in line.items() if k not in unlike} for line in run.lines()]
     digest = hashlib.sha256()

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from common import StopAfter, lines_without_clock, same_weights, small_training
+from common import NARROW, StopAfter, flags, lines_without_clock, same_weights, small_training
 from torch import nn
 from torch.nn import functional
 
@@ -35,24 +35,7 @@ def test_recipes_are_defaults_that_what_is_given_overrides():
         TrainConfig.of_recipe("strong", exact=True)
 
 
-WORDS = [
-    "--height",
-    "32",
-    "--width",
-    "32",
-    "--channels",
-    "16",
-    "16",
-    "16",
-    "16",
-    "--epochs",
-    "1",
-    "--pad",
-    "2",
-    "--device",
-    "cpu",
-]
-WORDS += ["--identities-per-batch", "4", "--images-per-identity", "2"]
+WORDS = flags({**NARROW, "epochs": 1, "identities_per_batch": 4})
 
 
 def test_the_command_takes_a_recipe_and_says_what_differs(tiny_root, tmp_path, capsys):
