@@ -117,10 +117,11 @@ def test_the_number_of_threads_is_recorded_and_a_change_is_told(tiny_settings, t
     run, count = RunFolder(tmp_path / "run"), torch.get_num_threads()
     assert run.checkpoint().state["threads"] == count
     assert f"started on cpu with {count} thread" in (run.path / "log.txt").read_text()
+    told = f"begun with {count} thread.*OMP_NUM_THREADS={count}"
     torch.set_num_threads(count + 1)
     try:
-        with pytest.warns(UserWarning, match=f"begun with {count} thread.*OMP_NUM_THREADS={count}"):
-            small_training(tiny_settings, run.path)
+        with pytest.warns(UserWarning, match=told), pytest.raises(Stopped):
+            small_training(tiny_settings, run.path, stop=StopAfter(1))
     finally:
         torch.set_num_threads(count)
 
