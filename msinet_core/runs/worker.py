@@ -160,6 +160,13 @@ class Worker(ABC):
     def finish_epoch(self, seconds: float) -> None:
         """Record the epoch whose last step was done, and go to the next."""
 
+    def next_epoch(self, evaluate_every: int) -> bool:
+        """Go to the next epoch; whether this one's end is to be scored, as the last one's is."""
+        self.averages = Averages()
+        self.epoch, self.step = self.epoch + 1, 0
+        last = self.epoch == self.config.epochs
+        return last or bool(evaluate_every and self.epoch % evaluate_every == 0)
+
     @abstractmethod
     def result(self) -> str:
         """What a finished run ends in, for its log."""

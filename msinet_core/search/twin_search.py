@@ -18,7 +18,6 @@ from msinet_core.data.table import ReidDataset
 from msinet_core.data.twins import TwinSplit
 from msinet_core.models.supernet import Supernet
 from msinet_core.replay import Stepper, Values
-from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.epochs import carry_out
 from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
@@ -156,11 +155,8 @@ class TwinSearch(Worker):
             images_per_second=round(2 * self.steps * self.step_images / seconds, 2),
         )
         self.run.write_genotype(supernet.genotype())
-        self.averages = Averages()
-        self.epoch, self.step = self.epoch + 1, 0
-        every = self.config.evaluate_every
-        last = self.epoch == self.config.epochs
-        if self.held_out is not None and (last or self.epoch % every == 0):
+        due = self.next_epoch(self.config.evaluate_every)
+        if due and self.held_out is not None:
             score_supernet(self, self.supernet, self.held_out)
 
     def result(self) -> str:

@@ -78,11 +78,9 @@ class Pretraining(Training):
         accuracy = (output.global_logits.argmax(1) == labels).float().mean()
         return torch.cat((parts.values(), accuracy[None]))
 
-    def _evaluate_if_due(self) -> None:
-        """Top-1 and top-5 after every `evaluate_every` epochs and after the last."""
-        every, epoch = self.config.evaluate_every, self.epoch
-        due = epoch == self.config.epochs or (every and epoch % every == 0)
-        if not due or self.validation is None:
+    def _evaluate(self) -> None:
+        """Top-1 and top-5 of the network as it is after an epoch."""
+        if self.validation is None:
             return
         embedder = Embedder(self.network, after_necks=True)
         embedder = replace(embedder, device=self.device, processes=self.processes)
@@ -91,8 +89,8 @@ class Pretraining(Training):
             return
         labels = self.classes.get_indexer(self.validation.table["identity"])
         found = accuracies(logits_of(self.network, features), labels)
-        self.run.append("evaluation", epoch=epoch, **found)
-        self.run.write_json("metrics.json", {"epoch": epoch, **found, "images": len(labels)})
+        self.run.append("evaluation", epoch=self.epoch, **found)
+        self.run.write_json("metrics.json", {"epoch": self.epoch, **found, "images": len(labels)})
 
     def result(self) -> str:
         return f"pretraining finished: {told(self.run.metrics() or {})}"

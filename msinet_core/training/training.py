@@ -19,7 +19,6 @@ from msinet_core.models.networks import ReidNetwork
 from msinet_core.replay import Stepper, Values
 from msinet_core.retrieval.embedder import Embedder
 from msinet_core.runs import guards
-from msinet_core.runs.averages import Averages
 from msinet_core.runs.checkpoints import load_optimizer
 from msinet_core.runs.epochs import carry_out, told
 from msinet_core.runs.feeding import open_dataset, step_paths, usable_identities
@@ -170,18 +169,12 @@ class Training(Worker):
             seconds=round(seconds, 3),
             images_per_second=round(self.steps * self.step_images / seconds, 2),
         )
-        self.averages = Averages()
-        self.epoch, self.step = self.epoch + 1, 0
-        self._evaluate_if_due()
+        if self.next_epoch(self.config.evaluate_every):
+            self._evaluate()
 
-    def _evaluate_if_due(self) -> None:
-        """Score and keep after every `evaluate_every` epochs and after the last."""
+    def _evaluate(self) -> None:
+        """Score and keep the network as it is after an epoch."""
         config, epoch = self.config, self.epoch
-        due = epoch == config.epochs or (
-            config.evaluate_every and epoch % config.evaluate_every == 0
-        )
-        if not due:
-            return
         embedder = Embedder(self.network, device=self.device, processes=self.processes)
         is_best = self.scoring.record(embedder, self.run, epoch)
         if is_best and config.keep != "last":
