@@ -27,7 +27,9 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 test: $(STAMP) lint ## lint, types and all tests (those in a browser are skipped where there is none)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not notebooks and not browser' \
+	-n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m 'notebooks or browser'
 
 browser: $(STAMP) ## only the tests that drive the panels in JupyterLab with Chromium
 	$(BIN)/python -m pytest -m browser

@@ -110,7 +110,7 @@ EXACT_ALPHA = {"alpha_learning_rate": 2**-11, "alpha_milestones": ()}
         (SearchConfig, search, {"leak_validation_gradient": True, "entropy_penalty": 0.1}),
         (SearchConfig, search, {"supervision": "identity", "accumulate": 2}),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_both_ways_give_the_same_bits(
     tiny_settings, tmp_path, monkeypatch, fused_adam, kind, run, changes
