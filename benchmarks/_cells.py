@@ -90,7 +90,8 @@ class Bench:
                 dataset = dataset.with_table(dataset.train)
             config = self.config(TrainConfig, about, cell.seed, changes)
             run = train(config, Path(folder, "train"), dataset=dataset, progress=False)
-            scores = self.scores(run, config, dataset)
+            forms = FORMS if cell.part in ("basis", "chosen") else {"": {}}
+            scores = self.scores(run, config, dataset, forms)
         gc.collect()  # what was replayed holds its memory
         torch.cuda.empty_cache()
         seconds = round(time.perf_counter() - started, 1)
@@ -118,7 +119,13 @@ class Bench:
             fields["workers"] = 1  # a thread that makes batches ahead
         return kind(**{**fields, **changes})
 
-    def scores(self, run: RunFolder, config: TrainConfig, dataset: ReidDataset) -> dict[str, float]:
+    def scores(
+        self,
+        run: RunFolder,
+        config: TrainConfig,
+        dataset: ReidDataset,
+        forms: Mapping[str, Mapping[str, Any]],
+    ) -> dict[str, float]:
         """mAP, rank-1 and mINP of the trained network, and mAP of its features in other forms."""
         rows, rules = dataset.table[dataset.table["split"] != "train"], protocol_for(dataset)
         if config.validation_share:
@@ -130,7 +137,7 @@ class Bench:
         reader = open_images(rows.reset_index(drop=True), dataset.root, *size, **cache)
         images, network, found = ScoredImages(reader, rules), load_network(run), {}
         plain = Embedder(network, *size, device=self.device, batch_size=256).folded()
-        for name, form in FORMS.items():
+        for name, form in forms.items():
             result = images.score(replace(plain, **form))
             assert result is not None
             metrics = result.metrics()

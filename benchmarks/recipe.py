@@ -7,7 +7,7 @@ Many short trainings at 64 x 64 pixels from scratch, several at a time, the most
 finished one is appended to the CSV at once; what the CSV holds is not computed again, and after so
 many minutes it stops. Arms of one seed have the same initial weights and the same batches.
 
-basis      the paper's recipe and the first draft of `strong`, on test images
+basis      the paper's recipe and the first draft of `strong`, on test images of every data set
 choice     every part taken out, and every candidate put in, scored on a third of the *training*
            identities, which take no part in that training
 chosen     what the choice says, on the test images of all data sets
@@ -233,10 +233,10 @@ class Plan:
         return (time.monotonic() - self.started) / self.seconds
 
     def basis(self, known: Known) -> Iterator[Cell]:
-        if "turntable" in self.sets:
+        for data in self.sets:
             for seed in self.seeds:
                 for arm, changes in self.ends():
-                    yield Cell("basis", "turntable", arm, seed, self.epochs, changes)
+                    yield Cell("basis", data, arm, seed, self.epochs, changes)
 
     def ends(self) -> list[tuple[str, Changes]]:
         return [("paper", {}), ("draft", together(DRAFT.values()))]
@@ -281,11 +281,10 @@ class Plan:
             return
         else:
             name, changes = best(held, combinations(held))
-        for data in self.sets:
-            for seed in self.seeds:
-                for arm, own in (*self.ends(), (name, changes)):
-                    if data != "turntable" or arm == name != "draft":
-                        yield Cell("chosen", data, arm, seed, self.epochs, own)
+        if name != "draft":
+            for data in self.sets:
+                for seed in self.seeds:
+                    yield Cell("chosen", data, name, seed, self.epochs, changes)
 
     def genotypes(self, known: Known) -> Iterator[Cell]:
         """Random genotypes and found ones, trained alike and scored on test images."""
@@ -307,13 +306,15 @@ class Plan:
     def claims(self, known: Known) -> Iterator[Cell]:
         """What the paper claims of the search's split and supervision, and of alignment."""
         training = together(DRAFT.values())
-        for seed in range(100, 100 + 2 * len(self.seeds)):  # other seeds than the choice's
+        seeds = range(100, 100 + 2 * len(self.seeds))  # other seeds than the choice's
+        for seed in seeds:
             for kind in [name for name in GENERATED if name in self.sets]:
                 for data in (f"{kind} A to B", f"{kind} B to A"):
                     for mode in ("none", "pos", "neg", "pos_neg"):
                         own = {**training, "augmentation": "across", "alignment": mode}
                         arm = f"alignment {mode}"
                         yield Cell("claims", data, arm, seed, self.short, own)
+        for seed in seeds:
             for data in [name for name in self.sets if name != "nyala"]:
                 for arm, changes in SPLITS.items():
                     search = {**SEARCH, **changes}
@@ -378,7 +379,7 @@ class Table:
         names = "part", "data", "arm", "seed", "epochs"
         row = {**dict(zip(names, cell.key, strict=True)), **scores, **self.about}
         row["options"] = json.dumps(options, sort_keys=True)
-        row = {name: row[name] for name in COLUMNS}
+        row = {name: row.get(name, "") for name in COLUMNS}
         new = not self.file.exists() or not self.file.stat().st_size
         with open(self.file, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

@@ -210,10 +210,20 @@ class Panel(widgets.VBox):
         replace_file(path, content)
         return path
 
-    def button(self, part: str, words: str, icon: str, action: Work, tip: str = "") -> Any:
-        """A button that calls `action`."""
+    def button(
+        self,
+        part: str,
+        words: str,
+        icon: str,
+        action: Work,
+        tip: str = "",
+        at_once: Callable[[], None] | None = None,
+    ) -> Any:
+        """A button that calls `action`, and before it `at_once`, which waits for no drawing."""
         layout = widgets.Layout(width="auto")  # as wide as its words
         made = widgets.Button(description=words, icon=icon, tooltip=tip, layout=layout)
+        if at_once:
+            made.on_click(lambda _: at_once())  # in the order in which they are told
         self.react([made], action)
         return self.tag(made, part)
 

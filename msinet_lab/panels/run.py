@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from msinet_lab.panels.base import BAD, GOOD, QUIET, Panel, row
 
 NOTHING_YET = "The run has not written anything yet."
 STARTING = ".starting"  # locked by the panel that started a process until that one writes
+STOPPING = "stopping: it saves first"
 STOPPED = (None, 0, 130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes that are no failure
 _watching: weakref.WeakValueDictionary[str, RunPanel] = weakref.WeakValueDictionary()
 _children: dict[str, Child] = {}  # of this kernel, by folder
@@ -77,6 +79,7 @@ class RunPanel(Panel):
         self.run, self.poll = RunFolder(Path(folder).absolute()), poll
         self.command = [str(word) for word in command]
         self._stop_wanted = False  # of a process that is only starting, somebody else's
+        self._asked: int | None = None  # the process that was asked when Stop was pressed
         self._seen: Any = None
         self._closing = threading.Event()
         self._controls()
@@ -95,7 +98,9 @@ class RunPanel(Panel):
             "resume": "go on from the last checkpoint",
         }
         self.start_button = self.button("start", "Start", "play", self.start, tips["start"])
-        self.stop_button = self.button("stop", "Stop", "stop", self.stop, tips["stop"])
+        self.stop_button = self.button(
+            "stop", "Stop", "stop", self.stop, tips["stop"], at_once=self._ask_at_once
+        )
         self.resume_button = self.button("resume", "Resume", "forward", self.resume, tips["resume"])
         self.state, self.last_words = self.text("state"), self.text("log")
         wide = widgets.Layout(width="300px")
@@ -174,14 +179,26 @@ class RunPanel(Panel):
         self.draw()
         return f"started process {process.pid}"
 
+    def _ask_at_once(self) -> None:
+        """Ask, and say so, without waiting for a drawing that is under way."""
+        pid = self.run.writer_pid()
+        if pid is not None:
+            self.stop_button.disabled = True
+            self.texts["state"].value = bold(STOPPING)
+            with suppress(ReidError, OSError):  # `stop`, which comes after, says what is wrong
+                self.run.ask_to_stop()
+                self._asked = pid
+
     def stop(self) -> str:
         """Ask whichever process writes into the folder to save and exit.
 
         A child of our own that has not begun to write is ended by a signal; somebody else's is
         asked as soon as it writes.
         """
-        pid = self.run.writer_pid()
-        if pid is not None:
+        asked, self._asked, pid = self._asked, None, self.run.writer_pid()
+        if asked is not None:  # and may have ended since
+            message = f"asked process {asked} to save and stop"
+        elif pid is not None:
             self.run.ask_to_stop()
             message = f"asked process {pid} to save and stop"
         elif self.process is not None and self._child_alive():
@@ -240,14 +257,14 @@ class RunPanel(Panel):
         total = self.run.config().epochs if exists else 1
         self.bar.max, self.bar.value = total, len(epochs)
         if stopping:
-            state = "stopping: it saves first"
+            state = STOPPING
         elif alive:
             state = "starting" if pid is None else "running"
         else:
             state = "finished" if finished else "stopped" if exists else "not started"
         process = pid or (self.process.pid if self._child_alive() and self.process else None)
         words = [
-            f'<b style="color:{GOOD if alive or finished else QUIET}">{state}</b>',
+            bold(state, GOOD if alive or finished else QUIET),
             *([f"process {process}"] if process else []),
             *([f"epoch {len(epochs)} of {total}"] if exists else []),
         ]
@@ -302,6 +319,11 @@ class RunPanel(Panel):
     def close(self) -> None:
         self.stop_watching()
         super().close()
+
+
+def bold(state: str, colour: str = QUIET) -> str:
+    """The state of a run as it stands in the panel."""
+    return f'<b style="color:{colour}">{state}</b>'
 
 
 def _watch(panel: weakref.ref[RunPanel], closing: threading.Event, poll: float) -> None:

@@ -149,7 +149,8 @@ def test_a_search_is_started_stopped_resumed_and_found_again(lab):
     lab.shot("03_search_supernet", "msinet-run")
 
     lab.page.locator(".msinet-run-stop").click()
-    lab.until_text("msinet-run-state", "stopping", 3)  # at once, however long saving takes
+    # at once, however long saving takes; or it has stopped already
+    lab.until_text("msinet-run-state", "stop", 3)
     lab.until_text("msinet-run-state", "stopped")
     done = len(run.epochs())
     lab.page.locator(".msinet-run-resume").click()

@@ -128,6 +128,33 @@ def test_start_in_two_notebooks_starts_one_process(tmp_path, config, status, end
     assert not (folder / ".starting").exists()
 
 
+def test_stop_waits_for_no_drawing(tmp_path, config, ended, monkeypatch):
+    """It asks, and says so, while a drawing holds the panel."""
+    panel = RunPanel(tmp_path / "run", command_of(config), poll=60)
+    ended(panel)
+    panel.attempt(panel.start)
+    until(lambda: panel.run.writer_pid() is not None)
+    panel.attempt(panel.draw)
+    os.kill(panel.process.pid, signal.SIGSTOP)  # so that it does not end meanwhile
+    seen = []
+
+    def slow():
+        press = threading.Thread(target=panel.stop_button.click)
+        press.start()
+        until((panel.run.path / "stop").exists, 5)
+        seen.extend((panel.state.value, panel.stop_button.disabled, press))
+
+    panel.attempt(slow)
+    state, disabled, press = seen
+    assert "stopping" in state
+    assert disabled
+    os.kill(panel.process.pid, signal.SIGCONT)
+    press.join()
+    until(lambda: not panel.alive)
+    panel.attempt(panel.draw)
+    assert ">stopped<" in panel.state.value or ">finished<" in panel.state.value
+
+
 def test_what_is_only_starting_elsewhere_is_stopped_once_it_writes(tmp_path, status):
     """No process is signalled by a panel that did not start it."""
     from msinet_core.locks import Lock
