@@ -124,7 +124,8 @@ def test_a_part_whose_time_is_over_waits_for_the_others():
     plan = Plan(("turntable", "people"), (0, 1), 30, random=1, seconds=100)
     done = through(Plan(plan.sets, (0, 1), 30, ("basis",)), lambda cell: 0.5)[2]
     assert plan.next_cell(done, ()).part == "choice"
-    for row in rows_of(*arm_of("draft", 0), *arm_of("draft + GeM", 0.1)):
+    better = [arm for name in ("draft + GeM", "combined: draft + GeM") for arm in arm_of(name, 0.1)]
+    for row in rows_of(*arm_of("draft", 0), *better):
         done.add(row)
     plan.started -= 60
     assert plan.next_cell(done, ()).part == "chosen"  # of what is known
