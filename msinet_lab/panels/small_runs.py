@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -19,6 +20,8 @@ from msinet_core.cli.work import command_of as command_of
 from msinet_core.config import RunConfig, SearchConfig, TrainConfig
 from msinet_core.data import Protocol, ReidDataset
 from msinet_core.data.sources import GENERATED as GENERATED_MARK
+from msinet_core.errors import ReidError
+from msinet_core.files import read_json
 from msinet_core.retrieval import RetrievalResult, evaluate, load_model
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search
@@ -115,13 +118,29 @@ def run_folder(home: str | Path, config: RunConfig) -> Path:
 def ensure_run(
     config: RunConfig, home: str | Path, dataset: ReidDataset | None = None
 ) -> RunFolder:
-    """The finished run of a configuration: from its folder below `home`, or carried out now."""
+    """The finished run of a configuration: from its folder below `home`, or carried out now; where
+    another notebook is at it, this waits.
+    """
     folder = run_folder(home, config)
     run = RunFolder(folder)
-    if run.exists and run.finished:
-        return run
     carry_out: Any = search if isinstance(config, SearchConfig) else train
-    return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)
+    while not (run.exists and run.finished):
+        _wait_for_another(run)
+        try:
+            return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)
+        except ReidError:
+            if run.writer_pid() is None:  # not another that was quicker
+                raise
+    return run
+
+
+def _wait_for_another(run: RunFolder) -> None:
+    """Come back when no process writes into the run's folder, with a word while one does."""
+    pid = run.writer_pid()
+    if pid is not None:
+        print(f"process {pid} is computing {run.path.name}; waiting until it has ended")
+    while run.writer_pid() is not None:
+        time.sleep(0.2)
 
 
 def ready_network(
@@ -263,9 +282,18 @@ def labelled(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
     }
 
 
+def _words_of_data(root: str) -> str:
+    """A data set's folder, or what was drawn there."""
+    try:
+        drawn = read_json(Path(root, GENERATED_MARK))
+        return f"generated {drawn['kind']}, domain {drawn['domain']}, seed {drawn['seed']}"
+    except (ReidError, OSError, TypeError, KeyError):
+        return Path(root).name
+
+
 def _values(config: RunConfig) -> dict[str, Any]:
     """What of a configuration tells runs apart: its data by their folder, nothing operational."""
-    roots = {"data": " + ".join(Path(root).name for root in config.roots)} if config.roots else {}
+    roots = {"data": " + ".join(map(_words_of_data, config.roots))} if config.roots else {}
     others = {
         field: value
         for field, value in config.to_dict().items()

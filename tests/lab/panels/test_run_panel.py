@@ -24,6 +24,7 @@ from msinet_lab.panels.small_runs import (
     evaluate_run,
     example_manifest,
     genotypes_in,
+    labelled,
     run_folder,
     run_table,
     runs_in,
@@ -272,6 +273,30 @@ def test_a_finished_run_is_shown_and_not_started_again(
     panel.close()
 
 
+def test_what_another_notebook_computes_is_waited_for(
+    tmp_path, tiny_settings, tiny_dataset, ended, capsys
+):
+    config = SearchConfig(**{**tiny_settings, "epochs": 3})
+    panel = RunPanel(run_folder(tmp_path, config), command_of(config), poll=60)
+    ended(panel)
+    panel.attempt(panel.start)
+    until(lambda: panel.run.writer_pid() is not None)
+    os.kill(panel.process.pid, signal.SIGSTOP)  # it takes as long as we like
+    found, said = [], ""
+    second = threading.Thread(target=lambda: found.append(ensure_run(config, tmp_path)))
+    second.start()
+    end = time.monotonic() + 60
+    while "waiting until" not in said:
+        assert time.monotonic() < end
+        said += capsys.readouterr().out
+    assert f"process {panel.process.pid} is computing {panel.run.path.name}" in said
+    os.kill(panel.process.pid, signal.SIGCONT)
+    second.join()
+    assert found[0].path == panel.run.path
+    assert found[0].finished
+    assert len(found[0].epochs()) == 3
+
+
 def watchers():
     return [
         thread
@@ -320,6 +345,24 @@ def test_training_with_a_genotype_of_choice(tmp_path, tiny_settings, tiny_datase
     assert "finished" in panel.state.value
     assert evaluate_run(run, tiny_dataset).metrics()["mAP"] == pytest.approx(run.metrics()["mAP"])
     panel.close()
+
+
+def test_runs_on_drawn_data_say_what_was_drawn(tmp_path):
+    """And not the folder's name, which is that of a published data set."""
+    runs = {}
+    for domain, content in (("A", '"seed": 3'), ("B", '"seed": 3'), ("C", '"seed"')):
+        place = tmp_path / domain / "Market-1501-v15.09.15"
+        place.mkdir(parents=True)
+        record = f'{{"kind": "people", "domain": "{domain}", {content}}}'
+        (place / "generated.json").write_text(record)
+        run = RunFolder(tmp_path / "runs" / domain)
+        with run.writing(SearchConfig(data="market1501", root=str(place))):
+            runs[domain] = run
+    assert list(labelled(runs)) == [
+        "search, seed 0, data generated people, domain A, seed 3",
+        "search, seed 0, data generated people, domain B, seed 3",
+        "search, seed 0, data Market-1501-v15.09.15",  # whose record is damaged
+    ]
 
 
 def test_command_round_trip(tiny_settings):
