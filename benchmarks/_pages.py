@@ -151,11 +151,31 @@ def study_plan() -> str:
     return f"{table([head, *lines])}\n\n{other}"
 
 
-def recipe(name: str) -> str:
-    """A table of `recipe.csv` by its function's name, and where its rows were computed."""
+def at_two_points() -> str:
+    """What the study says of each claim where two points of mAP are asked for."""
+    from msinet_lab.study import verdicts
+    from msinet_lab.study.planning import TWO_POINTS
+    from msinet_lab.study.verdicts import verdict
+
+    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False).astype({"mAP": float})
+    found = verdicts(rows)
+    found = found[found["data"] == "all"]
+    lines = [["claim", "difference in mAP points (95 %)", "pairs", "at two points"]]
+    for line in found.to_dict("records"):
+        low, mean, high = (100 * line[name] for name in ("low", "difference", "high"))
+        said = verdict(line["low"], line["high"], TWO_POINTS)
+        points = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        lines.append([f"{line['part']}: {line['claim']}", points, str(line["pairs"]), said])
+    return table(lines)
+
+
+def recipe(name: str, file: str = "recipe") -> str:
+    """A table of `recipe.csv` or another such by its function's name, and where its rows were
+    computed.
+    """
     from benchmarks import _recipe_tables
 
-    rows = pd.read_csv(RESULTS / "recipe.csv", keep_default_na=False).astype({"mAP": float})
+    rows = pd.read_csv(RESULTS / f"{file}.csv", keep_default_na=False).astype({"mAP": float})
     where = _recipe_tables.about(rows)
     lines = getattr(_recipe_tables, name)(rows)
     return f"{table(lines)}\n\n*{where['device']}; torch {where['torch']}; {where['date']}*"
@@ -210,6 +230,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "study-plan": study_plan,
     "recipe": partial(recipe, "on_test"),
     "recipe-forms": partial(recipe, "forms"),
+    "narrow": partial(recipe, "on_test", "recipe_narrow"),
+    "narrow-ablation": partial(recipe, "ablation", "recipe_narrow"),
+    "narrow-claims": partial(recipe, "claims", "recipe_narrow"),
+    "narrow-random": partial(recipe, "against_random", "recipe_narrow"),
+    "narrow-spread": partial(recipe, "spread", "recipe_narrow"),
+    "two-points": at_two_points,
     "recorded": recorded,
     "step": partial(listed, "step"),
     "ranking": partial(listed, "retrieval", "rank, "),

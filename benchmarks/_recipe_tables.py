@@ -174,19 +174,30 @@ def deviations(table: np.ndarray) -> tuple[float, float]:
     return max(0.0, between) ** 0.5, within**0.5
 
 
-def claims(rows: pd.DataFrame) -> Lines:
-    """Over all data sets together and for each: difference, pairs, verdict at two points."""
+def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of every claim, for each data set and for all together, at two points: as the study's."""
     own = rows[rows["part"] == "claims"]
-    scores, lines = scores_of(own), [["claim", "data", "points (95 %)", "pairs", "verdict"]]
+    scores, found = scores_of(own), []
     for better, than, text in CLAIMS:
-        found = {d: gains(scores, better, than, d) for d in own["data"].unique()}
-        found = {data: values for data, values in found.items() if len(values)}
-        if len(found) > 1:
-            found = {"all": np.concatenate(list(found.values())), **found}
-        for data, values in found.items():
-            _, low, high = mean_interval(values)
-            said = verdict(low, high, TWO_POINTS)
-            lines.append([text, data, points(values), str(len(values)), said])
+        pairs = {data: gains(scores, better, than, data) for data in own["data"].unique()}
+        pairs = {data: values for data, values in pairs.items() if len(values)}
+        if len(pairs) > 1:
+            pairs["all"] = np.concatenate(list(pairs.values()))
+        for data, values in pairs.items():
+            mean, low, high = mean_interval(values)
+            line = "claims", text, data, len(values), mean, low, high
+            found.append((*line, verdict(low, high, TWO_POINTS)))
+    columns = ["part", "claim", "data", "pairs", "difference", "low", "high", "verdict"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def claims(rows: pd.DataFrame) -> Lines:
+    """Every claim over each data set and over all together: difference, pairs, verdict."""
+    lines = [["claim", "data", "points (95 %)", "pairs", "verdict"]]
+    for line in verdicts(rows).to_dict("records"):
+        mean, low, high = (100 * line[name] for name in ("difference", "low", "high"))
+        points = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})" if line["pairs"] > 1 else f"{mean:+.1f}"
+        lines.append([line["claim"], line["data"], points, str(line["pairs"]), line["verdict"]])
     return lines
 
 

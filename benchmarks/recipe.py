@@ -41,6 +41,9 @@ from benchmarks._recipe_tables import Scores, gains
 from msinet_core.config import TrainConfig
 from msinet_core.files import replace_file
 from msinet_lab.diagnosis.baselines import random_genotypes
+from msinet_lab.figures.study import claims_figure
+from msinet_lab.figures.style import file_bytes
+from msinet_lab.study.planning import TWO_POINTS
 from msinet_lab.synthetic import generate
 
 Changes = Mapping[str, Any]
@@ -469,6 +472,10 @@ def main() -> int:
         bench = Bench(roots, given.device, Path(scratch), own)
         rows = carry_out(bench, plan, given.out, given.jobs, until)
     print(_recipe_tables.said(rows))
+    if "claims" in set(rows["part"]):
+        picture = given.out.with_name(f"{given.out.stem}_claims.png")
+        figure = claims_figure(_recipe_tables.verdicts(rows), TWO_POINTS)
+        replace_file(picture, file_bytes(figure, "png"))
     print(f"\n{len(rows)} rows in {given.out}, {time.monotonic() - started:.0f} s")
     return 0
 

@@ -51,7 +51,8 @@ def lay_out(source: Path) -> list[Path]:
             place = source / file.relative_to(REPOSITORY)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
-    shutil.copyfile(HERE / "conf.py", source / "conf.py")
+    for name in ("conf.py", "wide.css"):
+        shutil.copyfile(HERE / name, source / name)
     (source / "index.md").write_text(index(), encoding="utf-8")
     return sorted((source / "notebooks").glob("*.ipynb"))
 

@@ -25,6 +25,7 @@ root_doc = "index"
 exclude_patterns = ["README.md", "**/.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = project
+html_static_path, html_css_files = ["wide.css"], ["wide.css"]
 html_copy_source = False
 html_show_copyright = False
 html_math_renderer = "mathml"

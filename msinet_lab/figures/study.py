@@ -78,15 +78,22 @@ def _settings(axes: Axes, table: pd.DataFrame, settings: list[str]) -> None:
 
 
 def verdict_figure(rows: pd.DataFrame) -> Figure:
-    """Difference in mAP points of each claim with its 95 % interval, coloured by its verdict."""
-    table = verdicts(rows)
+    """What the rows of a study say of each claim; see `claims_figure`."""
+    return claims_figure(verdicts(rows))
+
+
+def claims_figure(table: pd.DataFrame, smallest: float = SMALLEST) -> Figure:
+    """Difference in mAP points of each claim with its 95 % interval, coloured by its verdict.
+
+    table: as of `verdicts`; smallest: mAP, the smallest difference worth having.
+    """
     if table.empty:
         return empty_figure("No claim has both of its sides yet.")
     figure = new_figure(7.3, 1.9 + 0.27 * len(table), "What became of each claim")
     axes = figure.add_subplot()
     points = 100 * table[["difference", "low", "high"]].replace([np.inf, -np.inf], np.nan)
     reach = float(np.clip(np.nanmax(points.abs().to_numpy(float)), 2.0, FARTHEST))
-    axes.axvspan(0, 100 * SMALLEST, color=CARD, zorder=0)
+    axes.axvspan(0, 100 * smallest, color=CARD, zorder=0)
     axes.axvline(0, color=INK, linewidth=1)
     for place, line in enumerate(table.to_dict("records")):
         colour = COLOURS[line["verdict"]]
