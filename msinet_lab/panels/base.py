@@ -12,6 +12,7 @@ import html
 import os
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,7 @@ class Panel(widgets.VBox):
         self.texts: dict[str, widgets.HTML] = {}
         self.status = self.tag(widgets.HTML(), "status")
         self.draws = 0  # pictures drawn so far; the tests watch it
-        self._ticket = 0
+        self._tickets: Counter[Work] = Counter()  # calls of each action so far
         self._worker: int | None = None  # the thread that is at work
         self._renewed: set[str] = set()  # pictures and texts that the work under way has shown
         self._renews: dict[Work, set[str]] = {}  # what each kind of work shows when it succeeds
@@ -120,16 +121,16 @@ class Panel(widgets.VBox):
     def attempt(self, work: Work, latest: bool = False, drawing: bool = True) -> None:
         """Run `work` under the panel's lock; an exception goes to the status line, not to the void.
 
-        With `latest`, a call that a newer one has overtaken while it waited is dropped. A control
+        With `latest`, a call that a newer one of the same work has overtaken is dropped. A control
         that `work` itself moves does not start another round. Where a `drawing` fails, what it
         shows when it succeeds is hidden.
         """
         if self._worker == threading.get_ident():
             return
-        self._ticket += 1
-        ticket = self._ticket
+        self._tickets[work] += 1
+        ticket = self._tickets[work]
         with self._lock:
-            if latest and ticket != self._ticket:
+            if latest and ticket != self._tickets[work]:
                 return
             self._worker = threading.get_ident()
             self._renewed = set()

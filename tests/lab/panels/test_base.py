@@ -128,12 +128,19 @@ def test_values_that_were_overtaken_are_skipped():
     for thread in threads[1:]:
         thread.start()
     deadline = time.monotonic() + 10
-    while panel._ticket < 6 and time.monotonic() < deadline:
+    while panel._tickets[panel.draw] < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    pressed = []  # a button is another action, which overtakes no drawing
+    press = threading.Thread(target=panel.attempt, args=(lambda: pressed.append(1), True))
+    press.start()
+    threads.append(press)
+    while len(panel._tickets) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     release.set()
     for thread in threads:
         thread.join(10)
     assert len(panel.values) == 2  # the one at work, and the latest
+    assert pressed == [1]
 
 
 def test_a_control_moved_by_the_drawing_does_not_draw_again():
