@@ -114,9 +114,11 @@ def images_per_identity(train: pd.DataFrame, validation: pd.DataFrame) -> Figure
     long = _both_sides([counts.loc[counts[side] > 0, side] for side in SIDES], "images")
     figure = new_figure(4.8, 3.0)
     axes = figure.add_subplot()
-    bins: Any = {"discrete": True} if long["images"].max() <= 60 else {"bins": 40}
-    look: Look = {"hue": "side", "hue_order": SIDES, "palette": SIDE_COLOURS, "element": "step"}
-    seaborn.histplot(long, x="images", legend=False, alpha=0.35, ax=axes, **look, **bins)
+    side: Look = {"hue": "side", "hue_order": SIDES, "palette": SIDE_COLOURS, "legend": False}
+    beside: Any = {"discrete": True, "multiple": "dodge", "shrink": 0.8, "alpha": 1}
+    over: Any = {"bins": 40, "element": "step", "alpha": 0.35}  # too many to stand side by side
+    look = {**side, **(beside if long["images"].max() <= 60 else over)}
+    seaborn.histplot(long, x="images", linewidth=0, ax=axes, **look)
     dress(axes, "Images per identity", "images", "identities")
     whole_numbers(axes)
     _side_legend(figure)
