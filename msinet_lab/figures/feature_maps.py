@@ -27,6 +27,7 @@ from msinet_lab.figures.layers import (
     Layer,
     device_of,
     evaluation,
+    frozen,
     layers,
     output_of,
     telling_layer,
@@ -105,8 +106,9 @@ class Seen:
 
 
 def see(embedder: Embedder, layer: Layer, image: Tensor) -> Seen:
-    """Show the network an image, 1 x 3 x H x W."""
+    """Show the network an image, 1 x 3 x H x W; nothing before the layer is kept for gradients."""
     model, held = module_of(embedder), []
+    image = image.to(device_of(model), memory_format=torch.channels_last)  # as it is scored
 
     def cut(module: nn.Module, given: Any, output: Tensor) -> Tensor:
         held.append(output.detach().requires_grad_())
@@ -114,8 +116,8 @@ def see(embedder: Embedder, layer: Layer, image: Tensor) -> Seen:
 
     hook = layer.module.register_forward_hook(cut)
     try:
-        with evaluation(model), torch.enable_grad():
-            features = features_of(embedder, image.to(device_of(model)))
+        with evaluation(model), frozen(model), torch.enable_grad():
+            features = features_of(embedder, image)
     finally:
         hook.remove()
     return Seen(held[-1], functional.normalize(features, dim=1))

@@ -117,6 +117,19 @@ def evaluation(model: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter asks for its gradient for the length of a `with`."""
+    asking = [one for one in model.parameters() if one.requires_grad]
+    for one in asking:
+        one.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for one in asking:
+            one.requires_grad_(True)
+
+
 def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters(), torch.empty(0)).device
 

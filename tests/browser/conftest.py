@@ -109,6 +109,22 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
+# From the next key to the frame after the first change of what is shown, in ms.
+TIMED = """(name) => {
+  window.took = new Promise((tell) => {
+    const begin = () => {
+      const start = performance.now();
+      const seen = new MutationObserver(() => {
+        seen.disconnect();
+        requestAnimationFrame(() => requestAnimationFrame(() => tell(performance.now() - start)));
+      });
+      seen.observe(document.querySelector('.' + name), {childList: true, subtree: true});
+    };
+    document.addEventListener('keydown', begin, {capture: true, once: true});
+  });
+}"""
+
+
 class Lab:
     """One page of JupyterLab with the few things that the tests do."""
 
@@ -243,6 +259,19 @@ class Lab:
         handle = self.page.locator(f".{part} .noUi-handle").first
         handle.focus()
         handle.press(key)
+
+    def slide_to_picture(self, slider: str, shown: str) -> float:
+        """Seconds from the key at a slider's handle to the frame with another picture, by the
+        page's own clock: asking it meanwhile would keep it from its work.
+        """
+        before = self.pixels(shown)
+        handle = self.page.locator(f".{slider} .noUi-handle").first
+        handle.focus()
+        self.page.evaluate(TIMED, shown)
+        handle.press("ArrowRight")
+        took = self.page.evaluate("() => window.took")
+        assert self.pixels(shown) != before
+        return took / 1000
 
     def choose(self, part: str, label: str) -> None:
         self.page.locator(f".{part} select").first.select_option(label=label)

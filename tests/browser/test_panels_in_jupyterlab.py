@@ -510,24 +510,18 @@ panel = AttentionPanel({"whole size": MSINet(PAPER_GENOTYPE, 751)}, result, fold
 
 @pytest.mark.parametrize(
     "kind, code, part, most",
-    [("gallery", BIG, "picture", 0.3), ("attention", BIG + LARGE, "maps", 1.0)],
+    [("gallery", BIG, "picture", 0.3), ("attention", BIG + LARGE, "maps", 0.6)],
 )
 def test_slider_to_picture_at_the_size_of_market_1501(lab, kind, code, part, most):
     """Median of seconds in the browser, however busy the machine; the same panel without its
     observer is the control. Maps are those of a network of whole size at 256 x 128, of photographs
-    not seen before: three passes of it take 0.3 s of two cores before anything is drawn.
+    not seen before: three passes of it take 0.15 s of two cores before anything is drawn.
     """
     name = lab.write(f"big_{kind}", code, "panel")
     lab.open(name)
     lab.run_all(300)
     shown, slider = f"msinet-{kind}-{part}", f"msinet-{kind}-query"
-    times = []
-    for _ in range(15):
-        before = lab.pixels(shown)
-        start = time.perf_counter()
-        lab.slide(slider)
-        lab.changed(shown, before)
-        times.append(time.perf_counter() - start)
+    times = [lab.slide_to_picture(slider, shown) for _ in range(15)]
     median = statistics.median(times)
     print(f"{kind}: best {1000 * min(times):.0f} ms, median {1000 * median:.0f} ms")
     assert median < most * float(os.environ.get("MSINET_SLACK", "1"))

@@ -278,6 +278,26 @@ def test_grad_cam_is_the_gradient_of_the_cosine(network, pair):
     assert cam.max() > 0
 
 
+def test_nothing_before_the_layer_is_kept_for_gradients(network, pair):
+    """Which would take time and memory; parameters ask for theirs afterwards as before."""
+    embedder = Embedder(network, 64, 32, device="cpu")
+    first = next(network.parameters())
+    asked = [one.requires_grad for one in network.parameters()]
+    asking = []
+    hook = network.trunk.register_forward_pre_hook(lambda *_: asking.append(first.requires_grad))
+    layer = list(layers.layers(network, pair[:1]).values())[-1]
+    asking.clear()
+    try:
+        feature_maps.see(embedder, layer, pair[:1])
+        with pytest.raises(RuntimeError, match="stop"), layers.frozen(network):
+            raise RuntimeError("stop")
+    finally:
+        hook.remove()
+    assert asking == [False]
+    assert [one.requires_grad for one in network.parameters()] == asked
+    assert any(asked)
+
+
 def test_an_exported_network_shows_no_layers(tmp_path):
     embedder = Embedder(SimpleNamespace(), 64, 32)
     with pytest.raises(ReidError, match="no layers"):
