@@ -6,6 +6,7 @@ search meets it, with the number. Shapes: E epochs, 12 slots, K operations.
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ from msinet_lab.figures.style import (
     outer_legend,
 )
 
+LETTERS = 9.5  # points: of what stands along the lower edge
+LETTER, WIDE_LETTER = 0.52 * LETTERS / 72, 0.62 * LETTERS / 72  # inches a letter, plain and bold
 LOSS, GAIN = to_rgb("#C2570C"), to_rgb("#00795A")
 LOSS_MAP = LinearSegmentedColormap.from_list(
     "loss", [(*LOSS, 1.0), (*LOSS, 0.02), (*GAIN, 0.02), (*GAIN, 1.0)]
@@ -48,16 +51,20 @@ LOSS_MAP = LinearSegmentedColormap.from_list(
 
 def judged(figure: Figure, passed: bool | None, number: str, criterion: str) -> Figure:
     """Along the lower edge: a tick or cross with the number found (a grey question mark where it is
-    undecided), then the criterion in grey.
+    undecided), then the criterion in grey, in as many lines as the figure's width asks for.
     """
     mark, colour = {True: ("✔", GOOD), False: ("✘", ALARM), None: ("?", FAINT)}[passed]
-    look: Look = {"fontsize": 9.5}
+    look: Look = {"fontsize": LETTERS}
+    room = figure.get_figwidth() - WIDE_LETTER * len(number) - 0.6  # inches
+    words = textwrap.fill(f"criterion: {criterion}", max(24, int(room / LETTER)))
     parts: list[Artist] = [
         TextArea(f"{mark} {number}", textprops={**look, "color": colour, "fontweight": "bold"}),
-        TextArea(f"criterion: {criterion}", textprops={**look, "color": FAINT}),
+        TextArea(words, textprops={**look, "color": FAINT}),
     ]
-    figure.supxlabel(" ", fontsize=9.5)  # keeps the line free of axes
-    line = HPacker(children=parts, align="baseline", pad=0, sep=14)
+    more = words.count("\n")
+    figure.set_figheight(figure.get_figheight() + more * 1.2 * LETTERS / 72)
+    figure.supxlabel("\n" * more + " ", fontsize=LETTERS)  # keeps the lines free of axes
+    line = HPacker(children=parts, align="top" if more else "baseline", pad=0, sep=14)
     where: Look = {"bbox_to_anchor": figure.bbox, "frameon": False, "borderpad": 0.2}
     figure.add_artist(AnchoredOffsetbox("lower left", child=line, **where))
     return figure

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.offsetbox import AnchoredOffsetbox
 
 from msinet_core import OPERATIONS, Genotype
 from msinet_core.cli import main
@@ -17,7 +18,7 @@ from msinet_lab.diagnosis.effects import OperationEffect
 from msinet_lab.diagnosis.gap import OperationStrength
 from msinet_lab.diagnosis.trainings import rank_correlation
 from msinet_lab.figures import diagnosis as figures
-from msinet_lab.figures.style import FAINT, as_array, operation_colour, rgb
+from msinet_lab.figures.style import FAINT, as_array, new_figure, operation_colour, rgb
 
 
 @pytest.fixture
@@ -156,3 +157,19 @@ def test_the_command(tiny_settings, tmp_path, capsys):
     assert "8 or more" in capsys.readouterr().err
     assert main(["trust", "--run", str(tmp_path)]) == 2
     assert "not a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [4.5, 6.2, 12])
+def test_the_criterion_stays_within_the_figure(width):
+    """In as many lines as it takes, none of them over the axes."""
+    made = new_figure(width, 3)
+    axes = made.add_subplot()
+    axes.set_xlabel("mAP in %")
+    words = "the alignment losses lie right of none, by more than the seeds spread (one deviation)"
+    figures.judged(made, None, "0 of 3 claims reproduced", words)
+    made.canvas.draw()
+    line = next(one for one in made.get_children() if isinstance(one, AnchoredOffsetbox))
+    box = line.get_window_extent()
+    assert box.x1 <= made.bbox.x1
+    assert box.y0 >= 0
+    assert box.y1 <= axes.xaxis.label.get_window_extent().y0 + 2
