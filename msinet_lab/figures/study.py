@@ -102,7 +102,7 @@ def claims_figure(table: pd.DataFrame, smallest: float = SMALLEST) -> Figure:
         axes.plot(ends, [place, place], color=colour, linewidth=thick, alpha=0.6)
         middle = np.clip(100 * line["difference"], -reach, reach)
         axes.plot(middle, place, marker="o", markersize=7, color=colour)
-    words = "difference in mAP points, 95 % interval over data sets and seeds"
+    words = "difference in mAP points, 95 % interval"
     dress(axes, "", words, grid="x")
     names = [f"{c} · {data}" for c, data in zip(table["claim"], table["data"], strict=True)]
     axes.set_yticks(range(len(table)), names)
