@@ -233,8 +233,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "narrow": partial(recipe, "on_test", "recipe_narrow"),
     "narrow-ablation": partial(recipe, "ablation", "recipe_narrow"),
     "narrow-claims": partial(recipe, "claims", "recipe_narrow"),
-    "narrow-random": partial(recipe, "against_random", "recipe_narrow"),
-    "narrow-spread": partial(recipe, "spread", "recipe_narrow"),
     "two-points": at_two_points,
     "recorded": recorded,
     "step": partial(listed, "step"),
