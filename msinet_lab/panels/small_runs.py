@@ -125,7 +125,8 @@ def ensure_run(
     run = RunFolder(folder)
     carry_out: Any = search if isinstance(config, SearchConfig) else train
     while not (run.exists and run.finished):
-        _wait_for_another(run)
+        if _waited_for_another(run):
+            continue
         try:
             return carry_out(config, folder, dataset=dataset, resume=run.exists, progress=False)
         except ReidError:
@@ -134,13 +135,15 @@ def ensure_run(
     return run
 
 
-def _wait_for_another(run: RunFolder) -> None:
-    """Come back when no process writes into the run's folder, with a word while one does."""
+def _waited_for_another(run: RunFolder) -> bool:
+    """Whether a process wrote into the run's folder; back when none does any more."""
     pid = run.writer_pid()
-    if pid is not None:
-        print(f"process {pid} is computing {run.path.name}; waiting until it has ended")
+    if pid is None:
+        return False
+    print(f"process {pid} is computing {run.path.name}; waiting until it has ended")
     while run.writer_pid() is not None:
         time.sleep(0.2)
+    return True
 
 
 def ready_network(
