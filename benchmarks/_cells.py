@@ -90,7 +90,7 @@ class Bench:
                 dataset = dataset.with_table(dataset.train)
             config = self.config(TrainConfig, about, cell.seed, changes)
             run = train(config, Path(folder, "train"), dataset=dataset, progress=False)
-            forms = FORMS if cell.part in ("basis", "chosen") else {"": {}}
+            forms = FORMS if cell.part == "test" else {"": {}}
             scores = self.scores(run, config, dataset, forms)
         gc.collect()  # what was replayed holds its memory
         torch.cuda.empty_cache()

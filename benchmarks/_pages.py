@@ -152,21 +152,32 @@ def study_plan() -> str:
 
 
 def at_two_points() -> str:
-    """What the study says of each claim where two points of mAP are asked for."""
+    """What the study, and the later one at full width, say of each claim where two points of mAP
+    are asked for.
+    """
+    from benchmarks import _recipe_tables
     from msinet_lab.study import verdicts
     from msinet_lab.study.planning import TWO_POINTS
     from msinet_lab.study.verdicts import verdict
 
-    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False).astype({"mAP": float})
-    found = verdicts(rows)
-    found = found[found["data"] == "all"]
-    lines = [["claim", "difference in mAP points (95 %)", "pairs", "at two points"]]
-    for line in found.to_dict("records"):
-        low, mean, high = (100 * line[name] for name in ("low", "difference", "high"))
-        said = verdict(line["low"], line["high"], TWO_POINTS)
-        points = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
-        lines.append([f"{line['part']}: {line['claim']}", points, str(line["pairs"]), said])
-    return table(lines)
+    first = pd.read_csv(RESULTS / "study.csv", keep_default_na=False).astype({"mAP": float})
+    found: dict[str, list[str]] = {}
+    studies = verdicts(first), _recipe_tables.verdicts(recipe_rows("recipe"))
+    for place, table_ in enumerate(studies):
+        for line in table_[table_["data"] == "all"].to_dict("records"):
+            ends = (100 * line[name] for name in ("difference", "low", "high"))
+            said = verdict(line["low"], line["high"], TWO_POINTS)
+            cells = [_recipe_tables.interval(*ends), str(line["pairs"]), said]
+            found.setdefault(line["claim"], [""] * 6)[3 * place : 3 * place + 3] = cells
+    heads = ("points (95 %)", "pairs", "at two points")
+    titles = [f"{study}: {name}" for study in ("first study", "full width") for name in heads]
+    return table([["claim", *titles], *([claim, *cells] for claim, cells in found.items())])
+
+
+def recipe_rows(file: str) -> pd.DataFrame:
+    from benchmarks import recipe
+
+    return recipe.read(RESULTS / f"{file}.csv")
 
 
 def recipe(name: str, file: str = "recipe") -> str:
@@ -175,7 +186,7 @@ def recipe(name: str, file: str = "recipe") -> str:
     """
     from benchmarks import _recipe_tables
 
-    rows = pd.read_csv(RESULTS / f"{file}.csv", keep_default_na=False).astype({"mAP": float})
+    rows = recipe_rows(file)
     where = _recipe_tables.about(rows)
     lines = getattr(_recipe_tables, name)(rows)
     return f"{table(lines)}\n\n*{where['device']}; torch {where['torch']}; {where['date']}*"
@@ -230,9 +241,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "study-plan": study_plan,
     "recipe": partial(recipe, "on_test"),
     "recipe-forms": partial(recipe, "forms"),
-    "narrow": partial(recipe, "on_test", "recipe_narrow"),
-    "narrow-ablation": partial(recipe, "ablation", "recipe_narrow"),
-    "narrow-claims": partial(recipe, "claims", "recipe_narrow"),
+    "recipe-cpu": partial(recipe, "on_test", "recipe_cpu"),
+    "recipe-ablation": partial(recipe, "ablation"),
+    "recipe-random": partial(recipe, "against_random"),
+    "recipe-spread": partial(recipe, "spread"),
     "two-points": at_two_points,
     "recorded": recorded,
     "step": partial(listed, "step"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks._choice import Scores, against
 from msinet_lab.diagnosis.statistics import mean_interval
 from msinet_lab.study.planning import TWO_POINTS
 from msinet_lab.study.verdicts import verdict
@@ -32,8 +33,8 @@ CLAIMS = (  # better, than; of part claims
     ("alignment neg", "alignment none", "alignment neg helps across domains"),
     ("alignment pos_neg", "alignment none", "alignment pos_neg helps across domains"),
 )
+OF_GENOTYPES = {"searched": "searched beats random", "paper": "the paper's beats random"}
 Lines = list[list[str]]
-Scores = Mapping[tuple[str, str], Mapping[int, float]]  # mAP by data set and arm, then by seed
 
 
 def scores_of(rows: pd.DataFrame) -> Scores:
@@ -53,9 +54,9 @@ def gains(scores: Scores, arm: str, base: str, data: str) -> np.ndarray:
 def said(rows: pd.DataFrame) -> str:
     """Every table that has rows, for a terminal."""
     parts = {
-        "on test images": (on_test, ("basis", "chosen")),
+        "on test images": (on_test, ("test",)),
         "the choice, on held-out training identities": (ablation, ("choice",)),
-        "forms of the features": (forms, ("basis", "chosen")),
+        "forms of the features": (forms, ("test",)),
         "against random genotypes": (against_random, ("genotypes",)),
         "random genotypes": (spread, ("genotypes",)),
         "claims": (claims, ("claims",)),
@@ -80,12 +81,20 @@ def points(values: Iterable[float]) -> str:
     own = 100 * np.array(list(values), dtype=np.float64)
     if len(own) < 2:
         return f"{own[0]:+.1f}" if len(own) else ""
-    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*mean_interval(own))
+    return interval(*mean_interval(own))
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    """
+    >>> interval(1, -2.04, 4)
+    '+1.0 (-2.0 to +4.0)'
+    """
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def on_test(rows: pd.DataFrame) -> Lines:
-    """Paper, draft and what was chosen on test images of every data set."""
-    own = rows[rows["part"].isin(("basis", "chosen"))]
+    """The paper's recipe, `strong` and what was chosen on test images of every data set."""
+    own = rows[rows["part"] == "test"]
     scores = scores_of(own)
     lines = [["data", "recipe", "mAP in %", "to the paper's, points (95 %)", "seeds"]]
     for data in own["data"].unique():
@@ -97,20 +106,26 @@ def on_test(rows: pd.DataFrame) -> Lines:
 
 
 def ablation(rows: pd.DataFrame) -> Lines:
-    """Of the choice, on held-out training identities: each arm's difference to the draft."""
+    """Of the choice, on held-out training identities: what each part brings to what it was put
+    into, or takes with it from what it was taken out of.
+    """
     held = rows[rows["part"] == "choice"]
     scores, sets = scores_of(held), list(held["data"].unique())
-    lines = [["recipe", "mAP on the turntable in %", *(f"{d}, points (95 %)" for d in sets)]]
-    for arm in held["arm"].unique():
-        own = scores.get((sets[0], arm), {})
-        cells = ["" if arm == "draft" else points(gains(scores, arm, "draft", d)) for d in sets]
-        lines.append([arm, f"{100 * np.mean(list(own.values())):.1f}" if own else "", *cells])
+    titles = [f"{data}, points (95 %)" for data in sets]
+    lines = [["part", "to", *titles, "seeds"]]
+    arms = [arm for arm in held["arm"].unique() if arm != "paper"]
+    for arm in sorted(arms, key=lambda arm: (against(arm).count(" + "), against(arm))):
+        base = against(arm)
+        own = {data: gains(scores, arm, base, data) for data in sets}
+        most = max(map(len, own.values()))
+        part = arm.removeprefix(base).strip() or arm
+        lines.append([part, base, *map(points, own.values()), str(most)])
     return lines
 
 
 def forms(rows: pd.DataFrame) -> Lines:
     """What other forms of a network's features bring, on test images, over all networks."""
-    own = rows[rows["part"].isin(("basis", "chosen"))]
+    own = rows[rows["part"] == "test"]
     sets = list(own["data"].unique())
     lines = [["features", *(f"{data}, points (95 %)" for data in sets)]]
     for form, name in FORMS.items():
@@ -176,10 +191,9 @@ def deviations(table: np.ndarray) -> tuple[float, float]:
 
 def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     """Of every claim, for each data set and for all together, at two points: as the study's."""
-    own = rows[rows["part"] == "claims"]
-    scores, found = scores_of(own), []
-    for better, than, text in CLAIMS:
-        pairs = {data: gains(scores, better, than, data) for data in own["data"].unique()}
+    every = {**of_claims(rows[rows["part"] == "claims"]), **of_genotypes(rows)}
+    found = []
+    for text, pairs in every.items():
         pairs = {data: values for data, values in pairs.items() if len(values)}
         if len(pairs) > 1:
             pairs["all"] = np.concatenate(list(pairs.values()))
@@ -191,12 +205,30 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
+def of_claims(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Of each claim about splits, supervision and alignment: differences by data set."""
+    scores, sets = scores_of(rows), rows["data"].unique()
+    return {
+        text: {data: gains(scores, better, than, data) for data in sets}
+        for better, than, text in CLAIMS
+    }
+
+
+def of_genotypes(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Of each claim about genotypes: the same, random ones standing for their seed's median."""
+    own = rows[rows["part"] == "genotypes"]
+    return {
+        text: {data: to_median(group, arm) for data, group in own.groupby("data", sort=False)}
+        for arm, text in OF_GENOTYPES.items()
+    }
+
+
 def claims(rows: pd.DataFrame) -> Lines:
     """Every claim over each data set and over all together: difference, pairs, verdict."""
     lines = [["claim", "data", "points (95 %)", "pairs", "verdict"]]
     for line in verdicts(rows).to_dict("records"):
         mean, low, high = (100 * line[name] for name in ("difference", "low", "high"))
-        points = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})" if line["pairs"] > 1 else f"{mean:+.1f}"
+        points = interval(mean, low, high) if line["pairs"] > 1 else f"{mean:+.1f}"
         lines.append([line["claim"], line["data"], points, str(line["pairs"]), line["verdict"]])
     return lines
 

@@ -1,6 +1,8 @@
 """The study of recipes, genotypes and claims: plan, processes, table, and one cell of it."""
 
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,15 @@ from working import nothing, work
 from benchmarks import _recipe_tables as tables
 from benchmarks import recipe
 from benchmarks._cells import Bench, Cell
+from benchmarks._choice import STRONG, against, best, candidates, combinations, parts, together
+from benchmarks._pages import RESULTS
+from benchmarks._plan import PARTS, Known, Plan
 from benchmarks._workers import carry_out
-from benchmarks.recipe import CANDIDATES, DRAFT, Known, Plan, Table, best, combinations, together
+from benchmarks.recipe import Table
 from msinet_core.config import TrainConfig
+from msinet_core.runs.feeding import augmentation_of
+
+WHOLE = together(STRONG.values())
 
 
 def rows_of(*cells, part="choice", data="turntable"):
@@ -37,52 +45,61 @@ def arm_of(name, gain, spread=0.0, seeds=3):
 
 def test_what_helps_is_taken_and_what_hurts_goes():
     held = rows_of(
-        *arm_of("draft", 0),
-        *arm_of("draft - jitter", 0.02),  # better without
-        *arm_of("draft - average", -0.05),
-        *arm_of("draft + GeM", 0.03),
-        *arm_of("draft + grey", 0.01),
-        *arm_of("draft + rate 0.2", 0.04),
-        *arm_of("draft + batch of 64, rate 0.2", 0.035),  # about the rate too
-        *arm_of("draft + drop path", 0.02, spread=0.2),  # may be chance
-        *arm_of("draft + alignment", 0.001),  # not worth having
+        *arm_of("strong", 0),
+        *arm_of("strong + GeM", 0.03),
+        *arm_of("strong + grey", 0.01),
+        *arm_of("strong + rate x 1.5", 0.04),
+        *arm_of("strong + batch of 64, rate x 1.5", 0.035),  # about the rate too
+        *arm_of("strong + drop path", 0.02, spread=0.2),  # may be chance
+        *arm_of("strong + alignment", 0.001),  # not worth having
+        *arm_of("strong + colour cast", 0.05),
     )
-    found = combinations(held_out(held))
-    start = "padding + cosine + twice the rate + average"
-    assert list(found) == [
-        f"combined: {start}",
-        f"combined: {start} + rate 0.2",
-        f"combined: {start} + rate 0.2 + GeM",
-        f"combined: {start} + rate 0.2 + GeM + grey",
-    ]
-    base = together(DRAFT[name] for name in start.split(" + "))
-    assert found[f"combined: {start} + rate 0.2 + GeM"] == {
-        **base,
-        "learning_rate": 0.2,
+    people = rows_of(*arm_of("strong", 0), *arm_of("strong + colour cast", -0.02), data="people")
+    found = combinations(held_out(held + people), "strong", WHOLE)
+    assert list(found) == ["strong + rate x 1.5 + GeM", "strong + rate x 1.5 + GeM + grey"]
+    assert found["strong + rate x 1.5 + GeM"] == {
+        **WHOLE,
+        "learning_rate": 0.195,
         "pooling": "gem",
     }
-    name = f"combined: {start} + rate 0.2"
-    combined = rows_of(*arm_of(name, 0.05), *arm_of(f"{name} + GeM", 0.04))
-    assert best(held_out(held + combined), found)[0] == name
-    people = rows_of(*arm_of("draft", 0), *arm_of(name, -0.02), data="people")
-    assert best(held_out(held + combined + people), found)[0] == f"{name} + GeM"
 
 
-def test_without_any_help_the_draft_stays():
-    held = rows_of(*arm_of("draft", 0), *arm_of("draft + GeM", -0.01))
-    assert combinations(held_out(held)) == {}
-    assert best(held_out(held), {}) == ("draft", together(DRAFT.values()))
+def test_the_best_gains_most_and_hurts_nothing():
+    arms = ["paper", "strong", "strong - jitter", "strong - average"]
+    held = rows_of(*arm_of("paper", 0), *arm_of("strong", 0.1), *arm_of("strong - jitter", 0.05))
+    assert best(held_out(held), arms, ["turntable"]) == "strong"
+    held += rows_of(*arm_of("strong - average", 0.2, seeds=1))  # too few seeds
+    assert best(held_out(held), arms, ["turntable"]) == "strong"
+    one = {"data": "nyala"}
+    held += rows_of(*arm_of("paper", 0), *arm_of("strong", -0.05), **one)
+    assert best(held_out(held), arms, ["turntable"]) == "strong - jitter"
+    assert best(held_out(held), arms, ["turntable", "nyala"]) == "strong"  # nothing without harm
+    held += rows_of(*arm_of("strong - jitter", 0.01), **one)
+    assert best(held_out(held), arms, ["turntable", "nyala"]) == "strong - jitter"
 
 
-def test_the_draft_is_the_recipe_that_is_shipped():
-    """So that what the pages say of the draft is said of `--recipe strong`."""
-    assert together(DRAFT.values()) == TrainConfig.RECIPES["strong"]
+@pytest.mark.parametrize("file", ["recipe", "recipe_cpu"])
+def test_what_was_measured_is_what_is_shipped(file):
+    """So that what the pages say of `strong` is said of `--recipe strong`."""
+    assert TrainConfig.RECIPES["strong"] == WHOLE
+    rows = recipe.read(RESULTS / f"{file}.csv")
+    options = rows.loc[(rows["part"] == "test") & (rows["arm"] == "strong"), "options"]
+    assert len(options) >= 5
+    trained = [TrainConfig(height=64, width=64, **json.loads(text)) for text in options]
+    shipped = TrainConfig.of_recipe("strong", height=64, width=64)
+    # the first was given the 5 pixels that padding in proportion comes to
+    assert {replace(config, pad=shipped.pad) for config in trained} == {shipped}
+    assert {augmentation_of(config).pad for config in trained} == {5}
 
 
 def test_arms_are_configurations():
-    for changes in (*recipe.arms().values(), *CANDIDATES.values()):
+    for changes in parts().values():
         TrainConfig(**changes)
-    assert recipe.arms()["draft - jitter"].keys() == {"pad", "schedule", "learning_rate", "ema"}
+    assert parts()["strong - jitter"].keys() == {"pad", "schedule", "learning_rate", "ema"}
+    for arm, changes in candidates("strong", WHOLE).items():
+        TrainConfig(**changes)
+        assert against(arm) == "strong"
+        assert changes != WHOLE
 
 
 # -- the plan ------------------------------------------------------------------------------------
@@ -94,43 +111,67 @@ def through(plan, score):
     while (cell := plan.next_cell(known, ())) is not None:
         cells.append(cell)
         row = dict(zip(("part", "data", "arm", "seed", "epochs"), cell.key, strict=True))
-        rows.append({**row, "mAP": score(cell), "options": "{}"})
+        options = json.dumps(dict(cell.changes))
+        rows.append({**row, "mAP": score(cell), "options": options})
         known.add(rows[-1])
     return cells, pd.DataFrame(rows), known
 
 
+def of_the_arm(cell):
+    """Better with GeM and without jitter; `strong` is better than the paper's."""
+    own = cell.changes
+    return 0.5 + 0.1 * bool(own) + 0.02 * ("GeM" in cell.arm) + 0.03 * ("jitter" in cell.arm)
+
+
 def test_a_plan_goes_through_its_parts():
-    plan = Plan(("turntable", "people"), (0, 1, 2, 3), 30, random=2)
-    cells, rows, _ = through(plan, lambda cell: 0.5 + 0.02 * ("GeM" in cell.arm))
+    plan = Plan(("turntable", "nyala", "people"), (0, 1, 2, 3), 30, random=2)
+    cells, rows, known = through(plan, of_the_arm)
     assert len({cell.key for cell in cells}) == len(cells)
     order = [cell.part for cell in cells]
-    assert list(dict.fromkeys(order)) == list(recipe.PARTS)
-    assert order == sorted(order, key=recipe.PARTS.index)
+    assert list(dict.fromkeys(order)) == list(PARTS)
+    assert order == sorted(order, key=PARTS.index)
     # what is chosen never saw a test image, and everything else did
     assert all(cell.held_out == (cell.part == "choice") for cell in cells)
-    chosen = rows[rows["part"] == "chosen"]
-    assert set(chosen["arm"]) == {"combined: draft + GeM"}
-    both = rows[rows["part"].isin(("basis", "chosen"))].groupby(["data", "arm"])["seed"].nunique()
-    assert set(both) == {4}
-    assert len(both) == 6  # two data sets, three recipes
-    # candidates that do no good get no further seeds
-    own = rows[(rows["part"] == "choice") & (rows["data"] == "turntable")]
-    counts = own.groupby("arm")["seed"].nunique()
-    assert counts["draft + GeM"] == counts["paper"] == counts["draft - jitter"] == 4
-    assert counts["draft + grey"] == 3
+    name = "strong - jitter + GeM"
+    assert known.chosen == (name, {**parts()["strong - jitter"], "pooling": "gem"})
+    test = rows[rows["part"] == "test"].groupby(["data", "arm"])["seed"].nunique()
+    assert set(test) == {4}
+    assert len(test) == 9  # three data sets, three recipes
+    # candidates that do no good get no further seeds, and no seeds on nyala
+    own = rows[rows["part"] == "choice"].groupby(["data", "arm"])["seed"].nunique()
+    for data, arm, seeds in (
+        ("turntable", "paper", 3),
+        ("nyala", "strong - jitter", 3),
+        ("people", name, 3),
+        ("nyala", name, 3),
+        ("people", "strong - jitter + grey", 1),
+    ):
+        assert own[data, arm] == seeds
+    assert ("nyala", "strong - jitter + grey") not in own
 
 
 def test_a_part_whose_time_is_over_waits_for_the_others():
     plan = Plan(("turntable", "people"), (0, 1), 30, random=1, seconds=100)
-    done = through(Plan(plan.sets, (0, 1), 30, ("basis",)), lambda cell: 0.5)[2]
-    assert plan.next_cell(done, ()).part == "choice"
-    better = [arm for name in ("draft + GeM", "combined: draft + GeM") for arm in arm_of(name, 0.1)]
-    for row in rows_of(*arm_of("draft", 0), *better):
-        done.add(row)
-    plan.started -= 60
-    assert plan.next_cell(done, ()).part == "chosen"  # of what is known
-    plan.started -= 10
-    assert plan.next_cell(done, ()).part == "genotypes"
+    known = Known()
+    assert plan.next_cell(known, ()).part == "choice"
+    for data in plan.sets:
+        for row in rows_of(*arm_of("paper", 0), *arm_of("strong - jitter", 0.1), data=data):
+            known.add(row)
+    assert plan.next_cell(known, ()).part == "choice"
+    plan.started -= 65
+    assert plan.next_cell(known, ()).part == "test"  # of what is known
+    for row in rows_of(*arm_of("strong", 0.3), *arm_of("strong", 0.3), data="people"):
+        known.add(row)
+    tested = {cell.arm for cell in plan.test(known)}
+    assert tested == {"paper", "strong", "strong - jitter"}  # what is decided stays so
+    plan.started -= 26
+    assert plan.next_cell(known, ()).part == "genotypes"
+
+
+def test_without_a_choice_the_shipped_recipe_is_tested():
+    plan = Plan(("turntable",), (0,), 30, ("test",))
+    arms = {cell.arm: cell.changes for cell in plan.test(Known())}
+    assert arms == {"paper": {}, "strong": WHOLE}
 
 
 # -- processes and table -------------------------------------------------------------------------
@@ -174,7 +215,7 @@ def test_the_clock_ends_what_is_under_way():
 
 def test_rows_are_appended_and_a_broken_last_line_is_done_again(tmp_path):
     file = tmp_path / "recipe.csv"
-    cells = [Cell("basis", "turntable", "paper", seed, 30, {"ema": 0.9}) for seed in (0, 1)]
+    cells = [Cell("test", "turntable", "paper", seed, 30, {"ema": 0.9}) for seed in (0, 1)]
     scores = dict.fromkeys(
         ("mAP", "rank1", "mINP", "mAP_flip", "mAP_necks", "mAP_flip_necks", "seconds"), 0.5
     )
@@ -192,14 +233,39 @@ def test_rows_are_appended_and_a_broken_last_line_is_done_again(tmp_path):
 
 def test_differences_are_paired_by_seed():
     rows = pd.DataFrame(
-        rows_of(*arm_of("paper", 0, 0.1), *arm_of("draft", 0.1, 0.1, seeds=2), part="basis")
+        rows_of(*arm_of("paper", 0, 0.1), *arm_of("strong", 0.1, 0.1, seeds=2), part="test")
     )
-    _, paper, draft = tables.on_test(rows)
+    _, paper, strong = tables.on_test(rows)
     assert paper == ["turntable", "paper", "50.0", "", "3"]
-    assert draft == ["turntable", "draft", "55.0", "+10.0 (+10.0 to +10.0)", "2"]
+    assert strong == ["turntable", "strong", "55.0", "+10.0 (+10.0 to +10.0)", "2"]
     assert "+10.0 (+10.0 to +10.0)" in tables.said(
         rows.assign(mAP_flip=0, mAP_necks=0, mAP_flip_necks=0)
     )
+
+
+def test_the_ablation_says_what_each_part_is_set_against():
+    rows = rows_of(
+        *arm_of("strong + GeM", -0.02),
+        *arm_of("strong - jitter", 0.1, seeds=2),
+        *arm_of("paper", -0.2),
+        *arm_of("strong", 0),
+    )
+    head, *lines = tables.ablation(pd.DataFrame(rows))
+    assert head == ["part", "to", "turntable, points (95 %)", "seeds"]
+    assert lines == [
+        ["strong", "paper", "+20.0 (+20.0 to +20.0)", "3"],
+        ["+ GeM", "strong", "-2.0 (-2.0 to -2.0)", "3"],
+        ["- jitter", "strong", "+10.0 (+10.0 to +10.0)", "2"],
+    ]
+
+
+def test_pictures_lie_beside_the_table(tmp_path):
+    rows = genotypes(np.random.default_rng(0), 0.02, 0.01)
+    recipe.pictures(rows, tmp_path / "some.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "some_claims.png",  # searched against random
+        "some_genotypes.png",
+    ]
 
 
 # -- a cell --------------------------------------------------------------------------------------
@@ -210,10 +276,10 @@ def test_cells_are_trainings_and_searches(tiny_root, tiny_settings, tmp_path):
     own = {name: tiny_settings[name] for name in keep}
     bench = Bench({"turntable": Path(tiny_root)}, "cpu", tmp_path, own)
     changes = {"ema": 0.9, "augmentation": "none"}
-    plain = bench(Cell("basis", "turntable", "x", 0, 1, changes))
+    plain = bench(Cell("test", "turntable", "x", 0, 1, changes))
     assert plain["genotype"] == TrainConfig().resolved_genotype().canonical().__str__()
-    again = bench(Cell("basis", "turntable", "x", 0, 1, changes))
-    other = bench(Cell("basis", "turntable", "x", 1, 1, changes))
+    again = bench(Cell("test", "turntable", "x", 0, 1, changes))
+    other = bench(Cell("test", "turntable", "x", 1, 1, changes))
     assert {**plain, "seconds": 0} == {**again, "seconds": 0} != {**other, "seconds": 0}
     held = bench(Cell("choice", "turntable", "x", 0, 1, changes, held_out=True))
     assert 0 < held["mAP"] != plain["mAP"]

@@ -130,7 +130,7 @@ def _outcome(table: pd.DataFrame) -> tuple[bool | None, str]:
         return None, "no claim has both of its sides yet"
     last = table.groupby("claim", sort=False)["verdict"].last()  # `all` comes last
     reproduced, not_reproduced = ((last == word).sum() for word in VERDICTS[:2])
-    words = f"{reproduced} of {len(last)} claims reproduced"
+    words = f"of {len(last)} claims {reproduced} reproduced, {not_reproduced} not"
     if reproduced == len(last):
         return True, words
     return (False if not_reproduced else None), words
