@@ -72,10 +72,12 @@ class Lock:
 
     def release(self, remove: bool = False) -> None:
         """Give the lock back. remove: take its file away too, so that nothing is left; where that
-        fails an empty file stays, which `clear_lock` takes away later.
+        fails an empty file stays, which `clear_lock` takes away later. Another's file that has come
+        to lie there stays.
         """
         if self._descriptor is None:
             return
+        remove = remove and self.lies_there
         descriptor, self._descriptor = self._descriptor, None
         # An open file can be removed by its holder (who then leaves nothing to wait for), but on
         # Windows only once it is closed.

@@ -429,3 +429,16 @@ def test_a_lock_knows_whether_it_lies_there(tmp_path):
     other.release(remove=True)
     lock.release()
     assert listing(tmp_path) == ["moved"]
+
+
+def test_a_lock_takes_no_other_away(tmp_path):
+    lock = Lock(tmp_path / ".lock")
+    assert lock.acquire(0)
+    lock.path.unlink()
+    lock.path.write_text("another's")
+    lock.release(remove=True)
+    assert lock.path.read_text() == "another's"
+    lock = Lock(tmp_path / "own")
+    assert lock.acquire(0)
+    lock.release(remove=True)
+    assert not lock.path.exists()
