@@ -13,7 +13,6 @@ from typing import Literal
 import tyro
 
 from msinet_core.cli.parsing import Command, Run
-from msinet_core.config import Device
 from msinet_core.errors import ReidError
 from msinet_core.files import (
     make_folder,
@@ -23,6 +22,7 @@ from msinet_core.files import (
     replace_file,
     require_own,
 )
+from msinet_core.options import Device
 
 
 def diagnose(

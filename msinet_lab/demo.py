@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from msinet_core.config import Device, SearchConfig, TrainConfig
+from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset, load_dataset
 from msinet_core.errors import ReidError
 from msinet_core.files import own_folder
 from msinet_core.models import MSINet
+from msinet_core.options import Device
 from msinet_core.retrieval import Embedder, RetrievalResult, evaluate
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search

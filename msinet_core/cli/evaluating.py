@@ -12,9 +12,10 @@ import tyro
 
 from msinet_core.cli.parsing import AS_SAID, Options, Pictures
 from msinet_core.cli.shows import show
-from msinet_core.config import Device, named_folder, parse_options
+from msinet_core.config import named_folder, parse_options
 from msinet_core.errors import ReidError
 from msinet_core.files import safe_name
+from msinet_core.options import Device
 
 if TYPE_CHECKING:
     from msinet_core.data import ReidDataset

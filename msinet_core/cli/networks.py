@@ -11,8 +11,9 @@ import tyro
 from msinet_core import functions
 from msinet_core.cli.evaluating import open_model
 from msinet_core.cli.parsing import AS_SAID, DataSet, Options, Pictures
-from msinet_core.config import Device, TrainConfig, parse_options
+from msinet_core.config import TrainConfig, parse_options
 from msinet_core.errors import ReidError
+from msinet_core.options import Device
 
 if TYPE_CHECKING:
     from msinet_core.retrieval import Embedder

@@ -12,7 +12,7 @@ import tyro
 from tyro.extras import SubcommandApp
 
 from msinet_core import functions
-from msinet_core.config import DATA_SETS
+from msinet_core.options import DATA_SETS
 
 ABOUT = (
     "A workbench for object re-identification with MSINet: search, train, retrieve and look. "

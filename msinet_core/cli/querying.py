@@ -10,8 +10,8 @@ import tyro
 from msinet_core.cli.evaluating import open_model
 from msinet_core.cli.parsing import AS_SAID, Pictures
 from msinet_core.cli.shows import show
-from msinet_core.config import Device
 from msinet_core.errors import ReidError
+from msinet_core.options import Device
 
 Photographs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO ...")]
 

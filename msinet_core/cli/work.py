@@ -15,8 +15,9 @@ import tyro
 
 from msinet_core import functions
 from msinet_core.cli.parsing import Imports, Run
-from msinet_core.config import DataFields, RunConfig
+from msinet_core.config import RunConfig
 from msinet_core.errors import ReidError, Stopped
+from msinet_core.options import DataFields
 
 if TYPE_CHECKING:
     from msinet_core.runs.folder import RunFolder

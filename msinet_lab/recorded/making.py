@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from msinet_core.config import Device, SearchConfig, TrainConfig
+from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.errors import ReidError
+from msinet_core.options import Device
 from msinet_core.runs.checkpoints import Checkpoint, replace_checkpoint
 from msinet_core.runs.folder import RunFolder
 from msinet_core.search import search

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from msinet_core.config import Device, SearchConfig, TrainConfig
+from msinet_core.config import SearchConfig, TrainConfig
 from msinet_core.data import ReidDataset
 from msinet_core.models.blocks import CHANNELS
+from msinet_core.options import Device
 from msinet_core.search.twin_search import split_for
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import msinet_core.config as module
-from msinet_core import OPERATIONS, PAPER_GENOTYPE, ReidError
+from msinet_core import OPERATIONS, PAPER_GENOTYPE, ReidError, config, options
 from msinet_core.config import (
-    DATA_SETS,
     PretrainConfig,
     RunConfig,
     SearchConfig,
@@ -22,6 +20,7 @@ from msinet_core.config import (
     read_genotype,
 )
 from msinet_core.data.sources import SOURCES
+from msinet_core.options import DATA_SETS
 
 KINDS = (SearchConfig, TrainConfig, PretrainConfig)
 
@@ -99,7 +98,7 @@ def test_numbers_that_nothing_can_hold(digits):
 
 
 def test_the_help_of_data_names_every_data_set():
-    source = Path(module.__file__).read_text(encoding="utf-8")
+    source = Path(options.__file__).read_text(encoding="utf-8")
     line = next(line for line in source.splitlines() if line.lstrip().startswith('"""Kind: '))
     assert line.split(": ")[1] == ", ".join(DATA_SETS) + '."""'
     assert sorted(DATA_SETS) == sorted(SOURCES)
@@ -112,7 +111,7 @@ def test_sections_hold_every_field_once(kind):
 
 
 def test_to_the_letter_differs_where_the_texts_say_so():
-    source = Path(module.__file__).read_text(encoding="utf-8")
+    source = Path(options.__file__).read_text(encoding="utf-8")
     for kind in KINDS:
         assert set(kind().differences(kind.to_the_letter())) == set(kind.AUTHORS)
         for field in kind.AUTHORS:
@@ -147,9 +146,9 @@ def test_a_configuration_remembers_modules_of_operations(own_operation):
 
 
 def test_a_genotype_that_cannot_be_read_is_not_said_to_be_absent(tmp_path, monkeypatch):
-    assert module.genotype_of_run(tmp_path) is None
+    assert config.genotype_of_run(tmp_path) is None
     (tmp_path / "genotype.json").write_text(PAPER_GENOTYPE.to_json())
-    assert module.genotype_of_run(tmp_path) == PAPER_GENOTYPE
+    assert config.genotype_of_run(tmp_path) == PAPER_GENOTYPE
 
     def failing(path, *rest, **options):
         if str(path).endswith("genotype.json"):
@@ -160,7 +159,7 @@ def test_a_genotype_that_cannot_be_read_is_not_said_to_be_absent(tmp_path, monke
     for name in ("stat", "lstat"):
         monkeypatch.setattr(os, name, failing)
     with pytest.raises(ReidError, match=r"cannot read .*genotype\.json"):
-        module.genotype_of_run(tmp_path)
+        config.genotype_of_run(tmp_path)
 
 
 def test_an_unknown_operation_says_what_to_import(own_operation, tmp_path):
