@@ -18,12 +18,15 @@ from msinet_core.config import TrainConfig
 Changes = Mapping[str, Any]
 Scores = Mapping[tuple[str, str], Mapping[int, float]]  # mAP by data set and arm, then by seed
 
-STRONG: dict[str, Changes] = {  # `strong` as it is shipped, part by part
-    "padding": {"pad": None},  # in proportion
-    "cosine": {"schedule": "cosine"},
-    "twice the rate": {"learning_rate": 0.13},
-    "average": {"ema": 0.99},
-    "jitter": {"augmentation": "both"},
+FIELDS = {  # of `strong`, part by part
+    "padding": "pad",  # in proportion
+    "cosine": "schedule",
+    "twice the rate": "learning_rate",
+    "average": "ema",
+    "jitter": "augmentation",
+}
+STRONG: dict[str, Changes] = {
+    part: {name: TrainConfig.RECIPES["strong"][name]} for part, name in FIELDS.items()
 }
 RATE = "rate"  # times the rate of what a candidate is put into
 CANDIDATES: dict[str, Changes] = {

@@ -118,16 +118,14 @@ def gpu_loops() -> str:
 def study() -> str:
     from msinet_lab.study import markdown
 
-    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False)
-    return markdown(rows.astype({"mAP": float})).strip()
+    return markdown(study_rows()).strip()
 
 
 def study_plan() -> str:
     """What the study's deviations ask of one that is to decide."""
     from msinet_lab.study import pairs_needed, plan
 
-    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False)
-    found = plan(rows.astype({"mAP": float})).to_dict("records")
+    found = plan(study_rows()).to_dict("records")
     head = [
         "claim",
         "pairs there were",
@@ -160,9 +158,8 @@ def at_two_points() -> str:
     from msinet_lab.study.planning import TWO_POINTS
     from msinet_lab.study.verdicts import verdict
 
-    first = pd.read_csv(RESULTS / "study.csv", keep_default_na=False).astype({"mAP": float})
     found: dict[str, list[str]] = {}
-    studies = verdicts(first), _recipe_tables.verdicts(recipe_rows("recipe"))
+    studies = verdicts(study_rows()), _recipe_tables.verdicts(recipe_rows("recipe"))
     for place, table_ in enumerate(studies):
         for line in table_[table_["data"] == "all"].to_dict("records"):
             ends = (100 * line[name] for name in ("difference", "low", "high"))
@@ -172,6 +169,11 @@ def at_two_points() -> str:
     heads = ("points (95 %)", "pairs", "at two points")
     titles = [f"{study}: {name}" for study in ("first study", "full width") for name in heads]
     return table([["claim", *titles], *([claim, *cells] for claim, cells in found.items())])
+
+
+def study_rows() -> pd.DataFrame:
+    rows = pd.read_csv(RESULTS / "study.csv", keep_default_na=False)
+    return rows.astype({"mAP": float})
 
 
 def recipe_rows(file: str) -> pd.DataFrame:

@@ -130,7 +130,8 @@ def _outcome(table: pd.DataFrame) -> tuple[bool | None, str]:
         return None, "no claim has both of its sides yet"
     last = table.groupby("claim", sort=False)["verdict"].last()  # `all` comes last
     reproduced, not_reproduced = ((last == word).sum() for word in VERDICTS[:2])
-    words = f"of {len(last)} claims {reproduced} reproduced, {not_reproduced} not"
+    undecided = len(last) - reproduced - not_reproduced
+    words = f"{reproduced} claims reproduced, {not_reproduced} not, {undecided} undecided"
     if reproduced == len(last):
         return True, words
     return (False if not_reproduced else None), words
